@@ -1,0 +1,86 @@
+# latchkey: what you type here is what the checks run. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+STATICCHECK_VERSION := v0.8.0
+TOOLS := $(CURDIR)/.cache/tools
+DIST := $(CURDIR)/dist
+PART := .ci/part
+export GOFLAGS := -buildvcs=false
+
+# The packages whose concurrency matters; load tests never run under the race detector.
+RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \
+	./decrypt/... ./internal/store/... ./internal/serve ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: build
+build: ## the programs, into dist/
+	@mkdir -p $(DIST)
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(DIST)/ ./cmd/...
+
+.PHONY: demo
+demo: ## build everything and run the whole story on this machine, in about a minute
+	@start=$$(date +%s.%N); $(MAKE) --no-print-directory build; \
+	awk -v a=$$start -v b=$$(date +%s.%N) 'BEGIN { printf "build time: %.1f s\n", b-a }'
+	@start=$$(date +%s.%N); $(DIST)/latchkey demo; \
+	awk -v a=$$start -v b=$$(date +%s.%N) 'BEGIN { printf "run time: %.1f s\n", b-a }'
+
+.PHONY: test
+test: ## everything that must pass before a change lands
+	@rm -f .cache/parts; mkdir -p .cache
+	@$(PART) tools $(MAKE) --no-print-directory tools
+	@$(PART) laws $(MAKE) --no-print-directory laws
+	@$(PART) unit $(MAKE) --no-print-directory unit
+	@$(PART) vectors $(MAKE) --no-print-directory vectors
+	@$(PART) race $(MAKE) --no-print-directory race
+	@$(PART) real $(MAKE) --no-print-directory real
+	@$(PART) fuzz $(MAKE) --no-print-directory fuzz
+	@echo; echo "minutes per part:"; cat .cache/parts
+
+.PHONY: tools
+tools: ## the linters, built once
+	@mkdir -p $(TOOLS)
+	@[ -x $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ] || { \
+		GOBIN=$(TOOLS) GOFLAGS= go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION); \
+		mv $(TOOLS)/staticcheck $(TOOLS)/staticcheck-$(STATICCHECK_VERSION); }
+
+.PHONY: laws
+laws: tools ## format, vet, lint and the rules of the house
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad"; exit 1; }
+	@go vet ./... && go vet -tags planted ./...
+	@$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
+	@go mod verify >/dev/null && go mod tidy -diff
+	@go test -count=1 -v ./internal/laws
+
+.PHONY: unit
+unit: ## every test but the ones against whole programs
+	@go test $$(go list ./... | grep -v internal/e2e)
+
+.PHONY: vectors
+vectors: ## how many comparisons each vector file got
+	@go test -count=1 -v -run Vectors $$(go list ./... | grep -v internal/e2e) | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
+
+.PHONY: race
+race: ## the concurrent packages under the race detector
+	@go test -race -short $(RACE)
+
+.PHONY: real
+real: build ## whole programs over real sockets and disks: the demo, its guards, kill -9
+	@go test -count=1 -p 1 -timeout 30m -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
+.PHONY: fuzz
+fuzz: ## every fuzz target: a count of executions, and a planted bug that must be found
+	@.ci/fuzz
+
+.PHONY: soak
+soak: build ## the long runs: more kills, more executions
+	@LATCHKEY_SOAK=1 go test -count=1 -p 1 -timeout 6h -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@FUZZ_EXECS=10000000 .ci/fuzz
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf $(DIST) .cache

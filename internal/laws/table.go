@@ -1,0 +1,77 @@
+package laws
+
+// TestSupport lists the packages that only tests import; they may import what they test.
+var TestSupport = []string{
+	"decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
+	"terminal/enginetest", "terminal/rogue", "tls/ca/catest",
+}
+
+// Imports says for every package which packages of this module it may import. A package without a row, and a row
+// without a package, break the law. Change it only with a reason in docs/decisions.
+var Imports = map[string][]string{
+	"internal/secret":  {},
+	"internal/planted": {},
+	"internal/des":     {"internal/secret"},
+	"internal/mac":     {"internal/des", "internal/secret"},
+	"internal/seal":    {"internal/secret"},
+	"internal/audit":   {},
+	"internal/serve":   {},
+
+	"keys":          {"internal/des", "internal/mac", "internal/secret"},
+	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
+	"keys/keyset":   {"dukpt", "keys"},
+	"pin":           {"internal/des", "internal/planted", "internal/secret"},
+	"dukpt":         {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys", "pin"},
+	"message":       {"dukpt", "internal/planted", "keys/keyset", "pin"},
+
+	"tls/identity":    {},
+	"tls/tlsconf":     {"tls/identity"},
+	"tls/ca":          {"tls/identity"},
+	"tls/ca/embedded": {"internal/seal", "internal/secret", "tls/ca", "tls/identity"},
+
+	"terminal": {
+		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "message", "pin",
+		"tls/identity", "tls/tlsconf",
+	},
+
+	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
+	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
+	"decrypt/api":    {"internal/planted"},
+
+	"internal/keyring": {
+		"decrypt/engine", "dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
+	},
+	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset"},
+}
+
+// Confined says which packages alone may import a third-party path or anything below it.
+var Confined = map[string][]string{
+	"C":                                   {"hsm", "cmd/liblatchkey"},
+	"github.com/hashicorp/vault":          {"tls/ca/vault"},
+	"github.com/smallstep/certificates":   {"tls/ca/embedded"},
+	"modernc.org/sqlite":                  {"internal/store/sqlite"},
+	"github.com/jackc/pgx":                {"internal/store/postgres"},
+	"database/sql":                        {"internal/store/sqlite", "internal/store/postgres"},
+	"github.com/pressly/goose":            {"internal/store/sqlite", "internal/store/postgres"},
+	"github.com/prometheus/client_golang": {"internal/serve", "internal/node/decrypt", "internal/node/provision", "internal/node/keydist"},
+	"github.com/ThalesGroup/crypto11":     {"hsm"},
+	"github.com/miekg/pkcs11":             {"hsm"},
+	"golang.org/x/crypto/argon2":          {"internal/seal"},
+	"golang.org/x/mod/sumdb":              {"internal/audit", "internal/store/sqlite", "internal/store/postgres"},
+	"github.com/rogpeppe/go-internal":     {},
+	"pgregory.net/rapid":                  {"decrypt/storetest", "decrypt/engine/enginetest"},
+	"go.uber.org/goleak":                  {},
+	"github.com/google/go-cmp":            {"decrypt/storetest"},
+	"github.com/spf13/cobra":              {"cmd"},
+	"runtime/secret":                      {"internal/secret"},
+	Module + "/internal/planted":          {"keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e"},
+}
+
+// Pure lists the packages that import the standard library and this module only.
+var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/secret", "keys", "keys/keyblock", "pin"}
+
+// Small lists the packages that firmware links: they build without cgo for a 32-bit ARM terminal.
+var Small = []string{"dukpt", "keys", "keys/keyblock", "message", "pin", "terminal"}
+
+// ReadsEnvironment lists the packages beside programs that may read the environment.
+var ReadsEnvironment = []string{"internal/planted", "internal/testvec"}
