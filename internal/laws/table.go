@@ -15,6 +15,7 @@ var Imports = map[string][]string{
 	"internal/mac":     {"internal/des", "internal/secret"},
 	"internal/seal":    {"internal/secret"},
 	"internal/audit":   {},
+	"internal/exit":    {},
 	"internal/serve":   {},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
