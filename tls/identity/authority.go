@@ -1,0 +1,71 @@
+package identity
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+)
+
+// Authority is one of the three issuers, which are never mixed: a certificate counts only when the authority of its role
+// issued it.
+type Authority uint8
+
+// The authorities of design section 5.
+const (
+	TerminalCA Authority = iota + 1 // terminals
+	ServicesCA                      // services, and the people who operate them
+	KeyDistCA                       // the key-distribution host
+)
+
+var authorityNames = map[Authority]string{TerminalCA: "terminals", ServicesCA: "services", KeyDistCA: "keydist"}
+
+// Authorities returns every authority.
+func Authorities() []Authority { return []Authority{TerminalCA, ServicesCA, KeyDistCA} }
+
+// ParseAuthority reads "terminals", "services" or "keydist".
+func ParseAuthority(s string) (Authority, error) {
+	for a, name := range authorityNames {
+		if s == name {
+			return a, nil
+		}
+	}
+	return 0, fmt.Errorf("identity: unknown authority %q", s)
+}
+
+// String returns the text that ParseAuthority reads.
+func (a Authority) String() string {
+	if name, ok := authorityNames[a]; ok {
+		return name
+	}
+	return fmt.Sprintf("identity.Authority(%d)", uint8(a))
+}
+
+// Roles returns the roles that this authority certifies.
+func (a Authority) Roles() []Role {
+	var out []Role
+	for _, t := range table {
+		if t.authority == a {
+			out = append(out, t.role)
+		}
+	}
+	return out
+}
+
+// Policies returns the certificate policies that an issuing certificate of this authority carries: one for each role it
+// may certify. A path validator intersects them with those of the certificates below (RFC 5280, 6.1).
+func (a Authority) Policies() []x509.OID {
+	var out []x509.OID
+	for _, r := range a.Roles() {
+		out = append(out, r.Policy())
+	}
+	return out
+}
+
+// Carries reports whether cert carries the policy of r. On a leaf it marks the role; on an issuing certificate it says
+// that the role may be certified below.
+func Carries(cert *x509.Certificate, r Role) bool {
+	if _, ok := r.traits(); !ok {
+		return false
+	}
+	return slices.ContainsFunc(cert.Policies, r.Policy().Equal)
+}
