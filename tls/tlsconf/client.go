@@ -1,0 +1,72 @@
+package tlsconf
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// ClientOptions say who connects and to whom. Credential, Trust, ServerRole and Gate are required.
+type ClientOptions struct {
+	Credential *Credential   // of a role that opens connections
+	Trust      Trust         // with roots for the authority of the server's role
+	ServerRole identity.Role // a role that serves
+	// ServerName is the host name or address that the server's certificate must carry. Empty leaves it to the dialler,
+	// as net/http does for each address; a dialler that does not set it gets an error from crypto/tls.
+	ServerName string
+	// ServerIdentity, if not nil, is the only identity that is accepted. Nil accepts every holder of the role.
+	ServerIdentity *identity.Identity
+	Gate           Gate             // nil is refused; OpenGate admits every server
+	Clock          func() time.Time // time.Now when nil
+}
+
+// Client makes the configuration of the end that connects. The server's certificate must verify under the authority of
+// ServerRole, carry the host name and the role, and pass the gate. Sessions are not kept: a resumed one would show the
+// server the certificate from before a rotation, and sends more bytes than a full handshake.
+func Client(o ClientOptions) (*tls.Config, error) {
+	if !o.Credential.valid() {
+		return nil, errors.New("tlsconf: a client needs a credential")
+	}
+	if role := o.Credential.Identity().Role; !role.Client() {
+		return nil, fmt.Errorf("tlsconf: a certificate of role %s cannot open connections", role)
+	}
+	if o.Gate == nil {
+		return nil, errors.New("tlsconf: a client needs a gate; OpenGate admits every server")
+	}
+	if !o.ServerRole.Server() {
+		return nil, fmt.Errorf("tlsconf: role %q does not serve", o.ServerRole)
+	}
+	var want identity.Identity
+	if o.ServerIdentity != nil {
+		want = *o.ServerIdentity
+		if want.Role != o.ServerRole {
+			return nil, fmt.Errorf("tlsconf: %v does not have role %s", want, o.ServerRole)
+		}
+	}
+	pool, err := o.Trust.pool(o.ServerRole.Authority())
+	if err != nil {
+		return nil, err
+	}
+	verify := func(cs tls.ConnectionState) error {
+		return judge(cs, o.Trust, o.Gate, func(id identity.Identity) error {
+			if id.Role != o.ServerRole {
+				return fmt.Errorf("%w: server has role %s, want %s", ErrRefused, id.Role, o.ServerRole)
+			}
+			if !want.IsZero() && id != want {
+				return fmt.Errorf("%w: server is %v, want %v", ErrRefused, id, want)
+			}
+			return nil
+		})
+	}
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: o.Credential.forClient,
+		RootCAs:              pool,
+		ServerName:           o.ServerName,
+		VerifyConnection:     verify,
+		Time:                 o.Clock,
+	}, nil
+}

@@ -1,0 +1,9 @@
+// Package tlsconf builds every *tls.Config of the system, by who listens and who is let in.
+//
+// [Server] and [Client] are the whole of it. Both speak TLS 1.3 only, both ends show a certificate, and on every
+// connection, resumed ones too, the peer is judged anew: its certificate must come from the authority of its role, its
+// role must be one that is expected here, and the [Gate] must admit its serial number. [Peer] tells a handler who is at
+// the other end. A [Credential] changes its certificate while configurations made from it are in use.
+//
+// What is already connected stays connected: closing live connections of a revoked peer is the listener's work.
+package tlsconf
