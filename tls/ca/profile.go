@@ -1,0 +1,61 @@
+package ca
+
+import (
+	"crypto/x509"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// Backdate is how long before the moment of issue a certificate becomes valid, for clocks that are a little slow. An
+// issuing certificate is backdated by an hour or more, so that it is always the older.
+const Backdate = time.Minute
+
+const day = 24 * time.Hour
+
+// Profile is what certificates of a role look like. The zero value in a Request stands for the profile of its role.
+type Profile struct {
+	Role            identity.Role
+	ClientAuth      bool          // extended key usage
+	ServerAuth      bool          // extended key usage; also permits host names and addresses
+	DefaultLifetime time.Duration // when a request names none
+	MaxLifetime     time.Duration // the longest that may be asked for
+}
+
+// ProfileFor returns the profile of a role. Terminals live 90 days by default and a year at most; everyone else a year
+// by default and two at most. The error wraps ErrRequest.
+func ProfileFor(role identity.Role) (Profile, error) {
+	if role.Authority() == 0 {
+		return Profile{}, errorf(ErrRequest, "unknown role %q", string(role))
+	}
+	p := Profile{
+		Role:            role,
+		ClientAuth:      role.Client(),
+		ServerAuth:      role.Server(),
+		DefaultLifetime: 365 * day,
+		MaxLifetime:     2 * 365 * day,
+	}
+	if role == identity.Terminal {
+		p.DefaultLifetime, p.MaxLifetime = 90*day, 365*day
+	}
+	return p, nil
+}
+
+// Usages returns the extended key usages, in the order of their numbers.
+func (p Profile) Usages() []x509.ExtKeyUsage {
+	var out []x509.ExtKeyUsage
+	if p.ServerAuth {
+		out = append(out, x509.ExtKeyUsageServerAuth)
+	}
+	if p.ClientAuth {
+		out = append(out, x509.ExtKeyUsageClientAuth)
+	}
+	return out
+}
+
+// within reports whether p allows nothing that q does not.
+func (p Profile) within(q Profile) bool {
+	return p.Role == q.Role && (!p.ClientAuth || q.ClientAuth) && (!p.ServerAuth || q.ServerAuth) &&
+		(p.ClientAuth || p.ServerAuth) &&
+		p.DefaultLifetime > 0 && p.DefaultLifetime <= p.MaxLifetime && p.MaxLifetime <= q.MaxLifetime
+}
