@@ -1,0 +1,265 @@
+package embedded
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/smallstep/certificates/cas/apiv1"
+	"github.com/smallstep/certificates/cas/softcas"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// CRLLifetime is how long a revocation list says it is good; CRL makes a new one when half of it is over or something
+// was revoked.
+const CRLLifetime = 24 * time.Hour
+
+// Issuer is an open authority. It is safe for concurrent use, also beside other processes on the same folder. It prints
+// its kind and nothing else.
+type Issuer struct {
+	kind   Kind
+	chain  []*x509.Certificate // issuing, root
+	signer *softcas.SoftCAS
+	ledger *ledger
+	clock  func() time.Time
+
+	mu  sync.Mutex
+	crl *list
+}
+
+var _ ca.Issuer = (*Issuer)(nil)
+
+// list is the last revocation list with what it was made of.
+type list struct {
+	der     []byte
+	at      time.Time
+	revoked int // entries of the ledger, which only grow
+}
+
+// Open opens the authority in dir with its passphrase, which the caller keeps and wipes. It needs the issuing key, not
+// that of the root. Errors wrap seal.ErrPassphrase, seal.ErrFormat, ErrLedger or the error of the file system.
+func Open(dir string, passphrase secret.Bytes) (*Issuer, error) {
+	return OpenAt(dir, passphrase, time.Now)
+}
+
+// OpenAt is Open with a clock.
+func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Issuer, error) {
+	root, err := readCertificate(filepath.Join(dir, RootFile))
+	if err != nil {
+		return nil, err
+	}
+	issuing, err := readCertificate(filepath.Join(dir, IssuingFile))
+	if err != nil {
+		return nil, err
+	}
+	kind, err := kindOf(issuing)
+	if err != nil {
+		return nil, err
+	}
+	if err := issuing.CheckSignatureFrom(root); err != nil {
+		return nil, fmt.Errorf("embedded: %s was not signed by %s: %w", IssuingFile, RootFile, err)
+	}
+	sealed, err := os.ReadFile(filepath.Join(dir, IssuingKeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	key, err := openKey(passphrase, label(kind, IssuingKeyFile), sealed)
+	if err != nil {
+		return nil, err
+	}
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(issuing.PublicKey) {
+		return nil, fmt.Errorf("embedded: %s is not the key of %s", IssuingKeyFile, IssuingFile)
+	}
+	chain := []*x509.Certificate{issuing, root}
+	cas, err := softcas.New(context.Background(), apiv1.Options{CertificateChain: chain[:1], Signer: key})
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	ledger, err := openLedger(filepath.Join(dir, LedgerFile))
+	if err != nil {
+		return nil, err
+	}
+	return &Issuer{kind: kind, chain: chain, signer: cas, ledger: ledger, clock: clock}, nil
+}
+
+// Close lets go of the folder. The issuer cannot be used afterwards. The signing key stays in memory until the garbage
+// collector has been over it: Go offers no way to wipe it.
+func (i *Issuer) Close() error { return i.ledger.close() }
+
+// Kind returns the authority that the issuer is.
+func (i *Issuer) Kind() Kind { return i.kind }
+
+// Root returns the certificate that others trust.
+func (i *Issuer) Root() *x509.Certificate { return i.chain[len(i.chain)-1] }
+
+// Chain returns the issuing certificate and the root.
+func (i *Issuer) Chain() []*x509.Certificate { return slices.Clone(i.chain) }
+
+// Issue certifies the request as ca.Issuer says. The serial number is in the ledger before the certificate is returned;
+// a crash in between leaves a certificate that nobody holds, or a number in the ledger that nobody uses.
+func (i *Issuer) Issue(ctx context.Context, req ca.Request) ([]*x509.Certificate, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := req.Validate(i.kind); err != nil {
+		return nil, err
+	}
+	now := i.clock()
+	template, err := req.Template(now)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.covers(template); err != nil {
+		return nil, err
+	}
+	template.SerialNumber = newSerial()
+	resp, err := i.signer.CreateCertificate(&apiv1.CreateCertificateRequest{
+		Template: template, // fresh, because softcas writes into it
+		Lifetime: template.NotAfter.Sub(template.NotBefore),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	issued := []*x509.Certificate{resp.Certificate, i.chain[0]}
+	if err := ca.Check(req, issued, i.chain, now); err != nil {
+		return nil, err
+	}
+	err = i.ledger.do(func() error { return i.ledger.append(issuedEntry(resp.Certificate, req.Identity, now)) })
+	if err != nil {
+		return nil, err
+	}
+	return issued, nil
+}
+
+// covers refuses what would be valid when one of the issuer's certificates is not.
+func (i *Issuer) covers(leaf *x509.Certificate) error {
+	for _, cert := range i.chain {
+		if leaf.NotBefore.Before(cert.NotBefore) || leaf.NotAfter.After(cert.NotAfter) {
+			return fmt.Errorf("%w: %v until %v is outside of the issuer's own %v until %v",
+				ca.ErrRequest, leaf.NotBefore, leaf.NotAfter, cert.NotBefore, cert.NotAfter)
+		}
+	}
+	return nil
+}
+
+func issuedEntry(leaf *x509.Certificate, id identity.Identity, now time.Time) entry {
+	hash := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	return entry{
+		Event: eventIssued, Time: now.UTC(), Serial: identity.Serial(leaf), Identity: id.String(),
+		KeyHash: hex.EncodeToString(hash[:]), NotAfter: leaf.NotAfter,
+	}
+}
+
+// Revoke records a revocation as ca.Issuer says. The reason recorded first stays.
+func (i *Issuer) Revoke(ctx context.Context, serial string, reason int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := ca.CheckReason(reason); err != nil {
+		return err
+	}
+	return i.ledger.do(func() error {
+		if _, ok := i.ledger.issued[serial]; !ok {
+			return fmt.Errorf("%w: %q", ca.ErrUnknownSerial, serial)
+		}
+		if _, ok := i.ledger.revoked[serial]; ok {
+			return nil
+		}
+		return i.ledger.append(entry{Event: eventRevoked, Time: i.clock().UTC(), Serial: serial, Reason: reason})
+	})
+}
+
+// CRL returns a revocation list in DER, good for CRLLifetime when it is new. Certificates that have expired are not on
+// it. softcas keeps no list of its own; this one is made from the ledger.
+func (i *Issuer) CRL(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := i.clock()
+	err := i.ledger.do(func() error {
+		if i.crl != nil && i.crl.revoked == len(i.ledger.revoked) && now.Sub(i.crl.at).Abs() < CRLLifetime/2 {
+			return nil
+		}
+		number := i.ledger.number + 1
+		if err := i.ledger.append(entry{Event: eventCRL, Time: now.UTC(), Number: number}); err != nil {
+			return err
+		}
+		resp, err := i.signer.CreateCRL(&apiv1.CreateCRLRequest{RevocationList: &x509.RevocationList{
+			Number: big.NewInt(number), ThisUpdate: now, NextUpdate: now.Add(CRLLifetime), RevokedCertificateEntries: i.ledger.entries(now),
+		}})
+		if err != nil {
+			return fmt.Errorf("embedded: revocation list: %w", err)
+		}
+		i.crl = &list{der: resp.CRL, at: now, revoked: len(i.ledger.revoked)}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(i.crl.der), nil
+}
+
+// entries returns what stands on a revocation list made at now, oldest first.
+func (l *ledger) entries(now time.Time) []x509.RevocationListEntry {
+	var out []x509.RevocationListEntry
+	for serial, e := range l.revoked {
+		if now.After(l.issued[serial].NotAfter) {
+			continue
+		}
+		b, _ := hex.DecodeString(serial) // apply has checked it
+		out = append(out, x509.RevocationListEntry{SerialNumber: new(big.Int).SetBytes(b), RevocationTime: e.Time, ReasonCode: e.Reason})
+	}
+	slices.SortFunc(out, func(a, b x509.RevocationListEntry) int {
+		if c := a.RevocationTime.Compare(b.RevocationTime); c != 0 {
+			return c
+		}
+		return a.SerialNumber.Cmp(b.SerialNumber)
+	})
+	return out
+}
+
+// Health reports whether the issuer could issue now: its certificates are valid and the ledger can be read.
+func (i *Issuer) Health(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	now := i.clock()
+	for _, cert := range i.chain {
+		if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
+			return fmt.Errorf("embedded: %q is valid from %v until %v", cert.Subject.CommonName, cert.NotBefore, cert.NotAfter)
+		}
+	}
+	return i.ledger.do(func() error { return nil })
+}
+
+// Format prints the kind, whatever the verb: the signing key is in here.
+func (i *Issuer) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, i.text()) }
+
+// LogValue logs the kind.
+func (i *Issuer) LogValue() slog.Value { return slog.StringValue(i.text()) }
+
+// MarshalText gives the kind, for encoders that would otherwise look inside.
+func (i *Issuer) MarshalText() ([]byte, error) { return []byte(i.text()), nil }
+
+func (i *Issuer) text() string {
+	if i == nil {
+		return "embedded.Issuer(none)"
+	}
+	return "embedded.Issuer(" + i.kind.String() + ")"
+}

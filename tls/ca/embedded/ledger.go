@@ -1,0 +1,163 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// ErrLedger is wrapped when the record of issued certificates is damaged. Nothing is issued until someone has looked.
+var ErrLedger = errors.New("embedded: damaged ledger")
+
+// The events that the ledger records.
+const (
+	eventIssued  = "issued"
+	eventRevoked = "revoked"
+	eventCRL     = "crl"
+)
+
+// entry is one line of the ledger.
+type entry struct {
+	Version  int       `json:"v"`
+	Event    string    `json:"event"`
+	Time     time.Time `json:"time"`
+	Serial   string    `json:"serial,omitempty"`   // issued, revoked
+	Identity string    `json:"identity,omitempty"` // issued
+	KeyHash  string    `json:"key_hash,omitempty"` // issued: SHA-256 of the subject public key info
+	NotAfter time.Time `json:"not_after,omitzero"` // issued
+	Reason   int       `json:"reason,omitzero"`   // revoked
+	Number   int64     `json:"number,omitzero"`   // crl
+}
+
+// ledger is the append-only record of an authority. Several processes may use one: each operation takes the lock of the
+// file and reads what others have added. It is safe for concurrent use.
+type ledger struct {
+	mu      sync.Mutex
+	file    *os.File
+	read    int64 // bytes of whole lines that are in the fields below
+	issued  map[string]entry
+	revoked map[string]entry
+	number  int64 // of the last revocation list
+}
+
+func openLedger(path string) (*ledger, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	l := &ledger{file: f, issued: make(map[string]entry), revoked: make(map[string]entry)}
+	if err := l.do(func() error { return nil }); err != nil {
+		_ = f.Close() // the damage is the error to report
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *ledger) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.Close()
+}
+
+// do runs f while no other goroutine or process uses the ledger, with everything read that stands in it.
+func (l *ledger) do(f func() error) (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := lock(l.file); err != nil {
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	defer func() {
+		if e := unlock(l.file); err == nil && e != nil {
+			err = fmt.Errorf("embedded: ledger: %w", e)
+		}
+	}()
+	if err := l.catchUp(); err != nil {
+		return err
+	}
+	return f()
+}
+
+// append makes an entry durable; call it within do.
+func (l *ledger) append(e entry) error {
+	e.Version = 1
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	line = append(line, '\n')
+	if _, err := l.file.WriteAt(line, l.read); err != nil {
+		_ = l.file.Truncate(l.read) // or the next catchUp cuts the torn line
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	if err := l.file.Sync(); err != nil {
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	l.read += int64(len(line))
+	return l.apply(e)
+}
+
+// catchUp reads the lines added since the last time. A last line without its end was never acknowledged to anyone and is
+// cut off; a line that does not parse is damage.
+func (l *ledger) catchUp() error {
+	added, err := io.ReadAll(io.NewSectionReader(l.file, l.read, 1<<62))
+	if err != nil {
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	for {
+		line, rest, whole := bytes.Cut(added, []byte("\n"))
+		if !whole {
+			break
+		}
+		var e entry
+		if err := json.Unmarshal(line, &e, json.RejectUnknownMembers(true)); err != nil {
+			return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
+		}
+		if err := l.apply(e); err != nil {
+			return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
+		}
+		l.read += int64(len(line)) + 1
+		added = rest
+	}
+	if len(added) > 0 {
+		if err := l.file.Truncate(l.read); err != nil {
+			return fmt.Errorf("embedded: ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l *ledger) apply(e entry) error {
+	if e.Version != 1 {
+		return fmt.Errorf("version %d", e.Version)
+	}
+	switch e.Event {
+	case eventIssued:
+		if b, err := hex.DecodeString(e.Serial); err != nil || len(b) == 0 || hex.EncodeToString(b) != e.Serial {
+			return fmt.Errorf("serial number %q is not lower-case hexadecimal", e.Serial)
+		}
+		if _, ok := l.issued[e.Serial]; ok {
+			return fmt.Errorf("serial number %q issued twice", e.Serial)
+		}
+		l.issued[e.Serial] = e
+	case eventRevoked:
+		if _, ok := l.issued[e.Serial]; !ok {
+			return fmt.Errorf("serial number %q revoked and never issued", e.Serial)
+		}
+		l.revoked[e.Serial] = e
+	case eventCRL:
+		if e.Number <= l.number {
+			return fmt.Errorf("revocation list %d after %d", e.Number, l.number)
+		}
+		l.number = e.Number
+	default:
+		return fmt.Errorf("unknown event %q", e.Event)
+	}
+	return nil
+}
