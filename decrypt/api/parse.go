@@ -1,0 +1,158 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/latchkey-pos/latchkey/internal/planted"
+)
+
+var (
+	// ErrTooLarge says that a body is longer than MaxBody or MaxResponse, or a message longer than MaxMessage.
+	ErrTooLarge = errors.New("api: too large")
+	// ErrMalformed says that a body is not the one JSON object that was expected.
+	ErrMalformed = errors.New("api: malformed body")
+)
+
+// ParseTransactionRequest reads the body of POST /transactions. The body must be one JSON object with exactly the members
+// of TransactionRequest: unknown, repeated and wrong-case members, null, empty strings and trailing bytes are refused.
+// Errors wrap ErrTooLarge or ErrMalformed and quote no value.
+func ParseTransactionRequest(body []byte) (TransactionRequest, error) {
+	var r TransactionRequest
+	if err := parse(body, MaxBody, &r); err != nil {
+		return TransactionRequest{}, err
+	}
+	if err := r.validate(); err != nil {
+		return TransactionRequest{}, err
+	}
+	return r, nil
+}
+
+// ParseAnswerRequest reads the body of POST /transactions/answer, as strictly as ParseTransactionRequest.
+func ParseAnswerRequest(body []byte) (AnswerRequest, error) {
+	var r AnswerRequest
+	if err := parse(body, MaxBody, &r); err != nil {
+		return AnswerRequest{}, err
+	}
+	if err := r.validate(); err != nil {
+		return AnswerRequest{}, err
+	}
+	return r, nil
+}
+
+// Format returns a request, a response or an Error as the JSON that travels. Beyond MaxResponse the error wraps
+// ErrTooLarge.
+func Format(v any) ([]byte, error) {
+	b, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("api: format %T: %w", v, err)
+	}
+	if len(b) > MaxResponse {
+		return nil, fmt.Errorf("%w: %T of %d bytes, want at most %d", ErrTooLarge, v, len(b), MaxResponse)
+	}
+	return b, nil
+}
+
+func (r TransactionRequest) validate() error {
+	switch {
+	case len(r.Message) == 0:
+		return fmt.Errorf("%w: member Message is missing", ErrMalformed)
+	case len(r.Message) > MaxMessage:
+		return fmt.Errorf("%w: message of %d bytes, want at most %d", ErrTooLarge, len(r.Message), MaxMessage)
+	case len(r.OutgoingPINKey) > maxName:
+		return fmt.Errorf("%w: member OutgoingPINKey has %d bytes, want at most %d", ErrMalformed, len(r.OutgoingPINKey), maxName)
+	case r.OutgoingPINFormat != "" && r.OutgoingPINFormat != "ISO_FORMAT_0" && r.OutgoingPINFormat != "ISO_FORMAT_4":
+		return fmt.Errorf("%w: member OutgoingPINFormat is neither ISO_FORMAT_0 nor ISO_FORMAT_4", ErrMalformed)
+	}
+	return nil
+}
+
+func (r AnswerRequest) validate() error {
+	switch {
+	case !isDigest(r.RequestDigest):
+		return fmt.Errorf("%w: member RequestDigest is not 64 lower-case hexadecimal digits", ErrMalformed)
+	case r.Result != Approved && r.Result != Declined:
+		return fmt.Errorf("%w: member Result is neither APPROVED nor DECLINED", ErrMalformed)
+	case len(r.Body) > MaxMessage:
+		return fmt.Errorf("%w: answer body of %d bytes, want at most %d", ErrTooLarge, len(r.Body), MaxMessage)
+	}
+	return nil
+}
+
+func isDigest(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for i := range len(s) {
+		if (s[i] < '0' || s[i] > '9') && (s[i] < 'a' || s[i] > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// parse reads one JSON object into v. Values are never part of the error: they may be card data.
+func parse(body []byte, limit int, v any) error {
+	if len(body) > limit {
+		return fmt.Errorf("%w: body of %d bytes, want at most %d", ErrTooLarge, len(body), limit)
+	}
+	if err := scan(body); err != nil {
+		return err
+	}
+	strict := json.RejectUnknownMembers(!planted.On(planted.ParseJSON))
+	if err := json.Unmarshal(body, v, strict); err != nil {
+		return fmt.Errorf("%w: %s", ErrMalformed, where(err))
+	}
+	return nil
+}
+
+// maxDepth is more than any of our types nests.
+const maxDepth = 8
+
+// scan refuses what the decoder would take in silence: null and empty strings anywhere, and depth beyond ours. The body
+// is an object and nothing follows it.
+func scan(body []byte) error {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	if d.PeekKind() != '{' {
+		return fmt.Errorf("%w: not a JSON object", ErrMalformed)
+	}
+	for {
+		tok, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s", ErrMalformed, where(err))
+		}
+		switch {
+		case tok.Kind() == 'n':
+			return fmt.Errorf("%w: null after byte %d", ErrMalformed, d.InputOffset())
+		case tok.Kind() == '"' && len(tok.String()) == 0:
+			return fmt.Errorf("%w: empty string after byte %d", ErrMalformed, d.InputOffset())
+		case d.StackDepth() > maxDepth:
+			return fmt.Errorf("%w: nested deeper than %d", ErrMalformed, maxDepth)
+		}
+	}
+}
+
+// where says where reading failed and not on what: the texts of the JSON package may quote the input.
+func where(err error) string {
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return fmt.Sprintf("repeated member near byte %d", e.ByteOffset)
+		}
+		return fmt.Sprintf("not JSON near byte %d", e.ByteOffset)
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		if errors.Is(err, json.ErrUnknownName) {
+			return fmt.Sprintf("unknown member near byte %d", e.ByteOffset)
+		}
+		return fmt.Sprintf("wrong type or value near byte %d", e.ByteOffset)
+	}
+	return "not readable"
+}
