@@ -32,8 +32,8 @@ type entry struct {
 	Identity string    `json:"identity,omitempty"` // issued
 	KeyHash  string    `json:"key_hash,omitempty"` // issued: SHA-256 of the subject public key info
 	NotAfter time.Time `json:"not_after,omitzero"` // issued
-	Reason   int       `json:"reason,omitzero"`   // revoked
-	Number   int64     `json:"number,omitzero"`   // crl
+	Reason   int       `json:"reason,omitzero"`    // revoked
+	Number   int64     `json:"number,omitzero"`    // crl
 }
 
 // ledger is the append-only record of an authority. Several processes may use one: each operation takes the lock of the
