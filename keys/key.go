@@ -1,0 +1,145 @@
+package keys
+
+import (
+	"crypto/aes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/latchkey-pos/latchkey/internal/des"
+	"github.com/latchkey-pos/latchkey/internal/mac"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+)
+
+// ErrWeak says that a TDES key has equal parts and so the strength of single DES.
+var ErrWeak = errors.New("keys: TDES key with equal parts")
+
+// Key is a symmetric key with its attributes. The zero value is no key. Copies share the bytes: wiping one wipes all.
+type Key struct {
+	attributes Attributes
+	material   secret.Bytes
+}
+
+// NewKey returns a key with a copy of material, which the caller still owns and wipes. The length must be exactly that of
+// the algorithm: nothing is padded, cut or given parity. A TDES key with equal neighbouring parts is ErrWeak.
+func NewKey(a Attributes, material []byte) (Key, error) {
+	if err := a.Validate(); err != nil {
+		return Key{}, err
+	}
+	if len(material) != a.Algorithm.KeyBytes() {
+		return Key{}, fmt.Errorf("keys: %s key of %d bytes: want %d", a.Algorithm, len(material), a.Algorithm.KeyBytes())
+	}
+	if a.Algorithm.IsTDES() && degenerate(material) {
+		return Key{}, ErrWeak
+	}
+	return Key{attributes: a, material: secret.From(material)}, nil
+}
+
+// degenerate reports whether two neighbouring DES keys are equal but for parity, so that TDES collapses to single DES.
+func degenerate(material []byte) bool {
+	equal := 0
+	for i := 8; i < len(material); i += 8 {
+		equal |= equalParts(material[i-8:i], material[i:i+8])
+	}
+	return equal == 1
+}
+
+func equalParts(a, b []byte) int {
+	var diff byte
+	for i := range a {
+		diff |= (a[i] ^ b[i]) & 0xfe
+	}
+	return subtle.ConstantTimeByteEq(diff, 0)
+}
+
+// GenerateKey draws a key at random; a TDES key gets odd parity.
+func GenerateKey(a Attributes) (Key, error) {
+	if err := a.Validate(); err != nil {
+		return Key{}, err
+	}
+	material := secret.New(a.Algorithm.KeyBytes())
+	defer material.Wipe()
+	for {
+		_, _ = rand.Read(material.Expose()) // never fails
+		if a.Algorithm.IsTDES() {
+			setOddParity(material.Expose())
+		}
+		k, err := NewKey(a, material.Expose())
+		if !errors.Is(err, ErrWeak) {
+			return k, err
+		}
+	}
+}
+
+func setOddParity(b []byte) {
+	for i := range b {
+		b[i] = b[i]&0xfe | byte(bits.OnesCount8(b[i]&0xfe)&1^1)
+	}
+}
+
+// Attributes returns what the key is and may do.
+func (k Key) Attributes() Attributes { return k.attributes }
+
+// Material returns the bytes of the key, shared with k: for the rooms that compute with it.
+func (k Key) Material() secret.Bytes { return k.material }
+
+// IsZero reports whether k is no key: the zero value, or wiped.
+func (k Key) IsZero() bool { return k.material.IsZero() }
+
+// Clone returns a key with bytes of its own.
+func (k Key) Clone() Key { return Key{attributes: k.attributes, material: k.material.Clone()} }
+
+// Wipe zeroes the bytes of k and of all its copies.
+func (k Key) Wipe() { k.material.Wipe() }
+
+// KCV returns the key check value: for TDES the first 3 bytes of an encrypted zero block, for AES the first 5 bytes of the
+// CMAC of a zero block (ANSI X9.24-1 and X9.143), for HMAC the first 3 bytes of the HMAC-SHA-256 of nothing. A zero key
+// has the zero KCV.
+func (k Key) KCV() KCV {
+	switch raw := k.material.Expose(); {
+	case len(raw) == 0:
+		return KCV{}
+	case k.attributes.Algorithm.IsTDES():
+		return tdesKCV(raw)
+	case k.attributes.Algorithm.IsAES():
+		return aesKCV(raw)
+	default:
+		h := hmac.New(sha256.New, raw)
+		return newKCV(h.Sum(nil)[:3])
+	}
+}
+
+func tdesKCV(raw []byte) KCV {
+	c, err := des.New(raw)
+	if err != nil {
+		return KCV{} // Go's FIPS mode forbids TDES; a key without a check value matches none
+	}
+	defer c.Wipe()
+	var block [des.BlockSize]byte
+	c.Encrypt(block[:], block[:])
+	return newKCV(block[:3])
+}
+
+func aesKCV(raw []byte) KCV {
+	c, err := aes.NewCipher(raw)
+	if err != nil {
+		return KCV{}
+	}
+	return newKCV(mac.CMAC(nil, c, make([]byte, aes.BlockSize))[:5])
+}
+
+// Fingerprint recognises the key: HMAC-SHA-256 of its algorithm and bytes under fpKey, cut to 16 bytes. It tells nothing
+// about the key to whoever lacks fpKey, and is the same under every name, usage and mode.
+func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
+	h := hmac.New(sha256.New, fpKey.Expose())
+	h.Write([]byte("latchkey-fingerprint-v1\x00"))
+	h.Write([]byte{k.attributes.Algorithm.Letter()})
+	h.Write(k.material.Expose())
+	var f Fingerprint
+	copy(f.b[:], h.Sum(nil))
+	return f
+}
