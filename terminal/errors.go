@@ -1,0 +1,37 @@
+package terminal
+
+import "errors"
+
+// Errors that a caller acts on, by errors.Is.
+var (
+	// ErrBundle says that a bundle is not one, or contradicts itself. The passphrase errors of a sealed one are those of
+	// its envelope.
+	ErrBundle = errors.New("terminal: not a valid bundle")
+	// ErrExists says that the folder already holds a terminal; importing over it would use its keys a second time.
+	ErrExists = errors.New("terminal: the folder already holds a terminal")
+	// ErrNoTerminal says that nothing has been imported into the folder.
+	ErrNoTerminal = errors.New("terminal: no terminal has been imported here")
+	// ErrState says that a saved file is damaged, missing or of another device. Nothing has been changed.
+	ErrState = errors.New("terminal: saved state is damaged or not of this device")
+	// ErrLocked says that another process works on the folder.
+	ErrLocked = errors.New("terminal: the folder is in use by another process")
+	// ErrInsecure says that keys of a production set were to be kept by the insecure-file sealer.
+	ErrInsecure = errors.New("terminal: the insecure-file sealer does not keep production keys")
+	// ErrJump says that the host asks for a counter too far ahead to be believed. The terminal stays where it is.
+	ErrJump = errors.New("terminal: the host asks for a counter too far ahead")
+	// ErrJumpBudget says that the counters given up on the host's word are as many as are allowed for one key: ask for a
+	// new key.
+	ErrJumpBudget = errors.New("terminal: the jumps allowed for this key are used up")
+	// ErrAck says that an answer is not a genuine acknowledgement of what was sent.
+	ErrAck = errors.New("terminal: the answer is not a genuine acknowledgement")
+	// ErrNoTransaction says that a slot has no transaction under way, or has one already.
+	ErrNoTransaction = errors.New("terminal: slot is not in the state for this call")
+	// ErrSlot says that no slot has this number or serves this purpose.
+	ErrSlot = errors.New("terminal: no such slot")
+	// ErrZeroized says that the keys have been destroyed.
+	ErrZeroized = errors.New("terminal: keys are destroyed")
+	// ErrSale says that a sale is incomplete or contradicts itself; nothing was used or sent.
+	ErrSale = errors.New("terminal: not a valid sale")
+	// ErrClosed says that the terminal has been closed.
+	ErrClosed = errors.New("terminal: closed")
+)

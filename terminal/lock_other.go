@@ -1,0 +1,14 @@
+//go:build !unix
+
+package terminal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// lockFile refuses: without a lock two processes could use one key twice.
+func lockFile(*os.File) error {
+	return fmt.Errorf("terminal: lock: %w", errors.ErrUnsupported)
+}
