@@ -142,3 +142,12 @@ func (id KeyID) size() int {
 	}
 	return 0
 }
+
+// canonical reports whether the bytes that are not part of the id are zero.
+func (id KeyID) canonical() bool {
+	if id.scheme == AES {
+		return id.b[8] == 0 && id.b[9] == 0
+	}
+	_, counter, err := splitKSN(id.b[:])
+	return err == nil && counter == 0
+}

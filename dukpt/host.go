@@ -1,0 +1,150 @@
+package dukpt
+
+import (
+	"fmt"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// HostTransaction is the host's role in one transaction: it verifies requests and opens their data, moves PINs under another
+// key, and MACs and encrypts responses. It never gives a PIN out.
+//
+// [BaseKey.Begin] makes it, [HostTransaction.End] wipes its keys; using it afterwards panics. It is not safe for concurrent
+// use. It keeps no record of the KSNs it has seen: refusing a replay is the caller's.
+type HostTransaction struct{ s session }
+
+// PINBlock is an encrypted PIN block as a terminal sent it.
+type PINBlock struct {
+	Format pin.Format // Format0 under TDES, Format4 under AES
+	PAN    pin.PAN    // the PAN the block was made with
+	Block  []byte     // 8 or 16 bytes; not kept
+}
+
+// PINTarget says where a PIN goes.
+type PINTarget struct {
+	Format pin.Format // Format0 under a TDES key, Format4 under an AES key
+	PAN    pin.PAN    // must equal the PAN of the incoming block
+	Key    keys.Key   // the zone PIN key, usage P0, mode E, B or N; not wiped
+	Fill   [8]byte    // the random half of a format 4 block; unused for format 0
+}
+
+// KSN returns the key serial number of the transaction.
+func (tx *HostTransaction) KSN() KSN {
+	tx.s.check()
+	return tx.s.ksn
+}
+
+// TranslatePIN opens the block of a terminal and appends the PIN, encrypted for the next zone, to dst. The clear PIN lives
+// inside this call only.
+//
+// It fails with [pin.ErrTranslation] when PCI PIN requirement 3-3 forbids the change of format or the PANs differ, with
+// [ErrUnsupported] when a format does not go with its key or the key is no PIN key, with [ErrLength] for a block of the
+// wrong size, and with [ErrVerify] for every fault of the block itself.
+func (tx *HostTransaction) TranslatePIN(dst []byte, in PINBlock, out PINTarget) ([]byte, error) {
+	tx.s.check()
+	if err := pin.CheckTranslation(in.Format, out.Format, !in.PAN.Equal(out.PAN)); err != nil {
+		return dst, err
+	}
+	if err := checkPINFormat(in.Format, tx.s.family.scheme); err != nil {
+		return dst, err
+	}
+	if err := out.check(); err != nil {
+		return dst, err
+	}
+	if len(in.Block) != in.Format.BlockSize() {
+		return dst, fmt.Errorf("%w: a block of %v has %d bytes, not %d", ErrLength, in.Format, in.Format.BlockSize(), len(in.Block))
+	}
+	p, err := tx.s.decryptPIN(in)
+	if err != nil {
+		return dst, err
+	}
+	defer p.Wipe()
+	return out.encrypt(dst, p)
+}
+
+// DecryptData appends ct, decrypted under the request key, to dst, which must not overlap ct. It fails with [ErrLength] when
+// ct is no multiple of the block or empty, with [ErrUnsupported] when the scheme does not have what s asks for, and with
+// [ErrStrength]. Nothing tells a wrong key from the right one: verify a MAC first.
+func (tx *HostTransaction) DecryptData(dst []byte, s DataSpec, ct []byte) ([]byte, error) {
+	return tx.s.crypt(dst, s, Request, ct, false)
+}
+
+// VerifyMAC checks the MAC of a request in constant time. It fails with [ErrVerify], and with [ErrUnsupported], [ErrLength]
+// or [ErrStrength] when s asks for what the scheme does not have.
+func (tx *HostTransaction) VerifyMAC(s MACSpec, msg, mac []byte) error {
+	return tx.s.verify(s, Request, msg, mac)
+}
+
+// MACResponse appends the MAC of a response to dst. It fails for the specification as [HostTransaction.VerifyMAC] does.
+func (tx *HostTransaction) MACResponse(dst []byte, s MACSpec, msg []byte) ([]byte, error) {
+	return tx.s.mac(dst, s, Response, msg)
+}
+
+// EncryptResponse appends plain, encrypted under the response key, to dst, which must not overlap plain. It fails as
+// [HostTransaction.DecryptData] does.
+func (tx *HostTransaction) EncryptResponse(dst []byte, s DataSpec, plain []byte) ([]byte, error) {
+	return tx.s.crypt(dst, s, Response, plain, true)
+}
+
+// End wipes the keys. It is idempotent.
+func (tx *HostTransaction) End() { tx.s.end() }
+
+// decryptPIN opens a block of the right format and length. The caller wipes the PIN.
+func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
+	defer s.wipeWorkingKey()
+	k, err := s.pinKey()
+	if err != nil {
+		return pin.PIN{}, err
+	}
+	var p pin.PIN
+	if s.family.scheme == AES {
+		p, err = pin.DecryptFormat4(newAES(k), in.Block, in.PAN)
+	} else {
+		p, err = decryptFormat0(k, in)
+	}
+	if err != nil {
+		return pin.PIN{}, ErrVerify
+	}
+	return p, nil
+}
+
+func decryptFormat0(key []byte, in PINBlock) (pin.PIN, error) {
+	var block [8]byte
+	defer secret.Wipe(block[:])
+	c := newDES(key)
+	defer c.Wipe()
+	c.Decrypt(block[:], in.Block)
+	return pin.DecodeFormat0(block[:], in.PAN)
+}
+
+// check refuses a key that is not for PINs, or not for the format.
+func (t PINTarget) check() error {
+	if t.Key.IsZero() {
+		return fmt.Errorf("%w: no outgoing PIN key given", ErrUnsupported)
+	}
+	a := t.Key.Attributes()
+	if a.Usage != keys.UsagePIN {
+		return fmt.Errorf("%w: an outgoing PIN key has usage %v, not %v", ErrUnsupported, keys.UsagePIN, a.Usage)
+	}
+	if a.Mode != keys.ModeEncrypt && a.Mode != keys.ModeBoth && a.Mode != keys.ModeNone {
+		return fmt.Errorf("%w: an outgoing PIN key of mode %v does not encrypt", ErrUnsupported, a.Mode)
+	}
+	switch {
+	case a.Algorithm.IsTDES():
+		return checkPINFormat(t.Format, TDES)
+	case a.Algorithm.IsAES():
+		return checkPINFormat(t.Format, AES)
+	}
+	return fmt.Errorf("%w: an outgoing PIN key of %v", ErrUnsupported, a.Algorithm)
+}
+
+// encrypt makes the outgoing block. The target is checked.
+func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
+	k := t.Key.Material().Expose()
+	if t.Format == pin.Format4 {
+		return pin.EncryptFormat4(dst, newAES(k), p, t.PAN, t.Fill)
+	}
+	return encryptFormat0(dst, k, p, t.PAN)
+}

@@ -1,0 +1,331 @@
+package dukpt
+
+import (
+	"fmt"
+
+	"github.com/latchkey-pos/latchkey/internal/mac"
+	"github.com/latchkey-pos/latchkey/keys"
+)
+
+// WorkingKey is a type of working key of AES DUKPT (X9.24-3:2017, table 3). The zero value is none. All are derived; data and
+// MACs are computed under the AES ones only, the others fail with [ErrUnsupported].
+type WorkingKey uint8
+
+// The types of working keys.
+const (
+	KeyTDES2 WorkingKey = iota + 1
+	KeyTDES3
+	KeyAES128
+	KeyAES192
+	KeyAES256
+	KeyHMAC128
+	KeyHMAC192
+	KeyHMAC256
+)
+
+// Direction says who encrypts or MACs. The zero value is neither.
+type Direction uint8
+
+// The directions. TDES has no separate key for Both: it is the request key (X9.24-1:2009, table A-1).
+const (
+	Request  Direction = iota + 1 // terminal to host
+	Response                      // host to terminal
+	Both                          // one key for both ways: AES usages 2002 and 3002
+)
+
+// DataProfile says how a TDES data key is made of the transaction key. Makers differ. The zero value is none.
+type DataProfile uint8
+
+// The profiles.
+const (
+	// DataOneWay is the standard's: the data variant, then each half encrypted under the whole (X9.24-1:2009, A.4.1). ID TECH
+	// and Verifone readers use it.
+	DataOneWay DataProfile = iota + 1
+	// DataMask is the data variant without the one-way step, as in old editions.
+	DataMask
+	// DataPINVariant is the PIN key, as in MagTek readers. A key set that uses it must hold no PINs.
+	DataPINVariant
+	// DataBareKey is the transaction key itself. A key set that uses it must hold nothing else.
+	DataBareKey
+)
+
+// CipherMode is a block cipher mode. The zero value is none.
+type CipherMode uint8
+
+// The modes.
+const (
+	CBC CipherMode = iota + 1
+	ECB
+)
+
+// DataSpec says how card data is encrypted. Nothing in it has a default but IV.
+type DataSpec struct {
+	Direction Direction   // Request or Both on the way to the host, Response or Both on the way back
+	Profile   DataProfile // TDES only; zero for AES
+	Key       WorkingKey  // AES only; zero for TDES
+	Mode      CipherMode
+	IV        []byte // one block, or nil for zeros; nil for ECB. Not kept.
+}
+
+// MACAlgorithm is a MAC algorithm. The zero value is none.
+type MACAlgorithm uint8
+
+// The algorithms: MACRetail is ISO 9797-1 algorithm 3 and goes with TDES, MACCMAC is NIST SP 800-38B and goes with AES.
+const (
+	MACRetail MACAlgorithm = iota + 1
+	MACCMAC
+)
+
+// MACPadding is a padding method of ISO 9797-1. The zero value is none, as CMAC needs it.
+type MACPadding uint8
+
+// The padding methods for [MACRetail]. Method 2 tells messages apart that differ in trailing zeros; new systems use it.
+const (
+	MACPadding1 MACPadding = iota + 1 // zeros
+	MACPadding2                       // 80, then zeros
+)
+
+// MACSpec says how a message is MACed. Start from [Scheme.DefaultMAC].
+type MACSpec struct {
+	Algorithm MACAlgorithm
+	Direction Direction  // zero: the key of the method, request for MAC and VerifyMAC, response for the others. Both: one key for both
+	Key       WorkingKey // AES only; zero for TDES
+	Padding   MACPadding // MACRetail only; zero for CMAC
+	Length    int        // bytes kept from the left, at least 4; at most 8 (retail) or 16 (CMAC)
+}
+
+// minMAC is the shortest MAC worth the name: X9.24 terminals send 4 bytes.
+const minMAC = 4
+
+// DefaultMAC returns the MAC of new systems at full length: retail MAC with padding method 2, or CMAC under AES-128.
+func (s Scheme) DefaultMAC() MACSpec {
+	switch s {
+	case TDES:
+		return MACSpec{Algorithm: MACRetail, Padding: MACPadding2, Length: 8}
+	case AES:
+		return MACSpec{Algorithm: MACCMAC, Key: KeyAES128, Length: 16}
+	}
+	return MACSpec{}
+}
+
+// DefaultData returns CBC with zeros for IV under the request key: the standard's data variant, or an AES-128 key.
+func (s Scheme) DefaultData() DataSpec {
+	switch s {
+	case TDES:
+		return DataSpec{Direction: Request, Profile: DataOneWay, Mode: CBC}
+	case AES:
+		return DataSpec{Direction: Request, Key: KeyAES128, Mode: CBC}
+	}
+	return DataSpec{}
+}
+
+// Validate returns nil when data can be encrypted so under keys of the scheme, [ErrLength] for a wrong IV, and
+// [ErrUnsupported] otherwise. Whether a working key is too strong for its parent shows only when it is derived.
+func (s DataSpec) Validate(scheme Scheme) error {
+	if s.Direction < Request || s.Direction > Both {
+		return fmt.Errorf("%w: direction %v", ErrUnsupported, s.Direction)
+	}
+	blockSize := 0
+	switch scheme {
+	case TDES:
+		blockSize = 8
+		if s.Profile < DataOneWay || s.Profile > DataBareKey {
+			return fmt.Errorf("%w: data profile %v", ErrUnsupported, s.Profile)
+		}
+		if s.Key != 0 {
+			return fmt.Errorf("%w: TDES has no working-key types, got %v", ErrUnsupported, s.Key)
+		}
+	case AES:
+		blockSize = 16
+		if s.Profile != 0 {
+			return fmt.Errorf("%w: AES has no data profiles, got %v", ErrUnsupported, s.Profile)
+		}
+		if !s.Key.isAES() {
+			return fmt.Errorf("%w: data under a working key %v", ErrUnsupported, s.Key)
+		}
+	default:
+		return fmt.Errorf("%w: %v", ErrUnsupported, scheme)
+	}
+	switch s.Mode {
+	case CBC:
+		if s.IV != nil && len(s.IV) != blockSize {
+			return fmt.Errorf("%w: the IV has %d bytes, not %d", ErrLength, len(s.IV), blockSize)
+		}
+	case ECB:
+		if s.IV != nil {
+			return fmt.Errorf("%w: ECB takes no IV", ErrUnsupported)
+		}
+	default:
+		return fmt.Errorf("%w: cipher mode %v", ErrUnsupported, s.Mode)
+	}
+	return nil
+}
+
+// Validate returns nil when a message can be MACed so under keys of the scheme, [ErrLength] for a Length out of range, and
+// [ErrUnsupported] otherwise.
+func (s MACSpec) Validate(scheme Scheme) error {
+	if s.Direction > Both {
+		return fmt.Errorf("%w: direction %v", ErrUnsupported, s.Direction)
+	}
+	full := 0
+	switch {
+	case scheme == TDES && s.Algorithm == MACRetail:
+		full = 8
+		if s.Padding != MACPadding1 && s.Padding != MACPadding2 {
+			return fmt.Errorf("%w: MAC padding %v", ErrUnsupported, s.Padding)
+		}
+		if s.Key != 0 {
+			return fmt.Errorf("%w: TDES has no working-key types, got %v", ErrUnsupported, s.Key)
+		}
+	case scheme == AES && s.Algorithm == MACCMAC:
+		full = 16
+		if s.Padding != 0 {
+			return fmt.Errorf("%w: CMAC has its own padding, got %v", ErrUnsupported, s.Padding)
+		}
+		if !s.Key.isAES() {
+			return fmt.Errorf("%w: CMAC under a working key %v", ErrUnsupported, s.Key)
+		}
+	default:
+		return fmt.Errorf("%w: MAC algorithm %v under %v", ErrUnsupported, s.Algorithm, scheme)
+	}
+	if s.Length < minMAC || s.Length > full {
+		return fmt.Errorf("%w: a MAC of %d bytes is outside %d..%d", ErrLength, s.Length, minMAC, full)
+	}
+	return nil
+}
+
+// resolve returns the direction that s asks for in a method whose own is implied.
+func (s MACSpec) resolve(implied Direction) (Direction, error) {
+	switch s.Direction {
+	case 0, implied:
+		return implied, nil
+	case Both:
+		return Both, nil
+	}
+	return 0, fmt.Errorf("%w: a %v MAC where a %v one belongs", ErrUnsupported, s.Direction, implied)
+}
+
+// checkDirection refuses data that goes the other way.
+func (s DataSpec) checkDirection(implied Direction) error {
+	if s.Direction != implied && s.Direction != Both {
+		return fmt.Errorf("%w: %v data where %v data belongs", ErrUnsupported, s.Direction, implied)
+	}
+	return nil
+}
+
+func (p MACPadding) method() mac.Padding {
+	if p == MACPadding1 {
+		return mac.Padding1
+	}
+	return mac.Padding2
+}
+
+// workingKeys gives each type its code and size in the derivation data (X9.24-3:2017, 6.3.2) and its strength in bits.
+var workingKeys = [...]struct {
+	name      string
+	algorithm uint16
+	bits      uint16
+	strength  int
+}{
+	KeyTDES2:   {"2TDEA", 0x0000, 128, 80},
+	KeyTDES3:   {"3TDEA", 0x0001, 192, 112},
+	KeyAES128:  {"AES128", 0x0002, 128, 128},
+	KeyAES192:  {"AES192", 0x0003, 192, 192},
+	KeyAES256:  {"AES256", 0x0004, 256, 256},
+	KeyHMAC128: {"HMAC128", 0x0005, 128, 128},
+	KeyHMAC192: {"HMAC192", 0x0005, 192, 192},
+	KeyHMAC256: {"HMAC256", 0x0005, 256, 256},
+}
+
+func (w WorkingKey) valid() bool { return w >= KeyTDES2 && w <= KeyHMAC256 }
+
+func (w WorkingKey) isAES() bool { return w >= KeyAES128 && w <= KeyAES256 }
+
+// workingKeyOf returns the type that is like the algorithm of an AES base key.
+func workingKeyOf(a keys.Algorithm) WorkingKey {
+	switch a {
+	case keys.AES128:
+		return KeyAES128
+	case keys.AES192:
+		return KeyAES192
+	case keys.AES256:
+		return KeyAES256
+	}
+	return 0
+}
+
+// String returns the name of the type, as in "AES128".
+func (w WorkingKey) String() string {
+	if !w.valid() {
+		return fmt.Sprintf("WorkingKey(%d)", uint8(w))
+	}
+	return workingKeys[w].name
+}
+
+// String returns "request", "response" or "both".
+func (d Direction) String() string {
+	return name(uint8(d), "Direction", "request", "response", "both")
+}
+
+// String returns "one-way", "mask", "pin-variant" or "bare-key".
+func (p DataProfile) String() string {
+	return name(uint8(p), "DataProfile", "one-way", "mask", "pin-variant", "bare-key")
+}
+
+// String returns "CBC" or "ECB".
+func (m CipherMode) String() string { return name(uint8(m), "CipherMode", "CBC", "ECB") }
+
+// String returns the name of the algorithm in payment APIs: "ISO9797_ALGORITHM3" or "CMAC".
+func (a MACAlgorithm) String() string {
+	return name(uint8(a), "MACAlgorithm", "ISO9797_ALGORITHM3", "CMAC")
+}
+
+// String returns "method1" or "method2".
+func (p MACPadding) String() string { return name(uint8(p), "MACPadding", "method1", "method2") }
+
+func name(v uint8, kind string, names ...string) string {
+	if v == 0 || int(v) > len(names) {
+		return fmt.Sprintf("%s(%d)", kind, v)
+	}
+	return names[v-1]
+}
+
+// ParseMACAlgorithm reads what String gives.
+func ParseMACAlgorithm(s string) (MACAlgorithm, error) {
+	return parseName(s, "MAC algorithm", MACRetail, MACCMAC)
+}
+
+// ParseMACPadding reads what String gives.
+func ParseMACPadding(s string) (MACPadding, error) {
+	return parseName(s, "MAC padding", MACPadding1, MACPadding2)
+}
+
+// ParseDataProfile reads what String gives.
+func ParseDataProfile(s string) (DataProfile, error) {
+	return parseName(s, "data profile", DataOneWay, DataMask, DataPINVariant, DataBareKey)
+}
+
+// ParseCipherMode reads what String gives.
+func ParseCipherMode(s string) (CipherMode, error) {
+	return parseName(s, "cipher mode", CBC, ECB)
+}
+
+// ParseWorkingKey reads what String gives.
+func ParseWorkingKey(s string) (WorkingKey, error) {
+	return parseName(s, "working key", KeyTDES2, KeyTDES3, KeyAES128, KeyAES192, KeyAES256, KeyHMAC128, KeyHMAC192, KeyHMAC256)
+}
+
+// ParseDirection reads what String gives.
+func ParseDirection(s string) (Direction, error) {
+	return parseName(s, "direction", Request, Response, Both)
+}
+
+func parseName[T fmt.Stringer](s, what string, values ...T) (T, error) {
+	for _, v := range values {
+		if v.String() == s {
+			return v, nil
+		}
+	}
+	var zero T
+	return zero, fmt.Errorf("%w: %s %q", ErrUnsupported, what, s)
+}
