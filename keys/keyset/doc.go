@@ -1,0 +1,17 @@
+// Package keyset says what a family of terminal keys may be used for.
+//
+// A [KeySet] is a versioned document that the registration authority, the key-distribution host and the decryption
+// service read alike: which base key, which key ids, which purposes, how far counters may jump, who may register. It
+// holds names and check values and never key bytes. A [Terminal] record says which key id of which set sits in which
+// slot of a terminal. Both are deterministic CBOR (RFC 8949, 4.2.1) with one spelling for every value, and both travel
+// inside an envelope that their approvers sign.
+//
+// The usual path: [OpenKeySet] reads a signed set, [KeySet.Contains] asks whether a key id belongs to it. To write one,
+// start from [NewTDESPIN] or a sibling, fill in the names, then [Marshal] and [Sign]. A change of state is a new
+// revision, see [KeySet.NextRevision] and [CheckSuccessor].
+//
+// The package does not know whether a certificate is trusted: the caller's [Verifier] does. It keeps no list of what it
+// has seen, so an old revision with good signatures still opens; refusing it is up to whoever stores the latest.
+//
+// The formats and the rules stand in docs/protocol.md, sections 1, 2 and 4.
+package keyset
