@@ -1,0 +1,174 @@
+package serve_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/latchkey-pos/latchkey/internal/serve"
+)
+
+type problem struct{ Code, Message, Hint string }
+
+func answer(t *testing.T, h http.Handler, r *http.Request) (*http.Response, problem) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	res := w.Result()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p problem
+	if err := json.Unmarshal(body, &p); err != nil {
+		t.Fatalf("body %q is not JSON: %v", body, err)
+	}
+	return res, p
+}
+
+// TestErrorsBecomeProblems holds the one place where an error becomes an answer to its promises.
+func TestErrorsBecomeProblems(t *testing.T) {
+	t.Parallel()
+	busy := &serve.Problem{Status: 503, Code: "StoreUnavailable", Message: "the store is away", Hint: "try again", RetryAfter: 1500 * time.Millisecond}
+	cases := []struct {
+		name       string
+		handler    serve.Handler
+		status     int
+		code       string
+		retryAfter string
+	}{
+		{"a problem", func(http.ResponseWriter, *http.Request) error { return busy }, 503, "StoreUnavailable", "2"},
+		{"a wrapped problem", func(http.ResponseWriter, *http.Request) error { return errors.Join(errors.New("more"), busy) }, 503, "StoreUnavailable", "2"},
+		{"another error", func(http.ResponseWriter, *http.Request) error { return errors.New("detail for the log") }, 500, serve.CodeInternal, ""},
+		{"a panic", func(http.ResponseWriter, *http.Request) error { panic("dukpt: used after End") }, 500, serve.CodeInternal, ""},
+		{"no endpoint", serve.NotFound, 404, serve.CodeNotFound, ""},
+		{"another method", serve.MethodNotAllowed("POST"), 405, serve.CodeMethodNotAllowed, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			h := serve.Wrap(c.handler, slog.New(slog.NewJSONHandler(&log, nil)), nil)
+			res, p := answer(t, h, httptest.NewRequest("POST", "/secret-path?pan=4111", nil))
+			if res.StatusCode != c.status || p.Code != c.code || res.Header.Get("Retry-After") != c.retryAfter {
+				t.Errorf("got %d %s Retry-After %q, want %d %s %q", res.StatusCode, p.Code, res.Header.Get("Retry-After"), c.status, c.code, c.retryAfter)
+			}
+			if strings.Contains(p.Message, "detail") || p.Message == "" {
+				t.Errorf("message %q", p.Message)
+			}
+			if res.Header.Get("Cache-Control") != "no-store" {
+				t.Error("an answer may be stored")
+			}
+			id := res.Header.Get(serve.RequestIDHeader)
+			if id == "" || !strings.Contains(log.String(), id) || !strings.Contains(log.String(), c.code) {
+				t.Errorf("log %q lacks id %q or code", log.String(), id)
+			}
+			if strings.Contains(log.String(), "secret-path") || strings.Contains(log.String(), "4111") {
+				t.Errorf("log %q holds the path", log.String())
+			}
+		})
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	var got []byte
+	h := serve.Handler(func(w http.ResponseWriter, r *http.Request) (err error) {
+		got, err = serve.ReadBody(w, r)
+		if err == nil {
+			serve.WriteJSON(w, http.StatusOK, []byte(`{"Code":"fine"}`))
+		}
+		return err
+	})
+	cases := []struct {
+		name, media string
+		body        io.Reader
+		status      int
+		code        string
+	}{
+		{"just fits", "application/json", strings.NewReader(strings.Repeat("x", serve.MaxBody)), 200, "fine"},
+		{"charset", "application/json; charset=utf-8", strings.NewReader("{}"), 200, "fine"},
+		{"one more", "application/json", strings.NewReader(strings.Repeat("x", serve.MaxBody+1)), 413, serve.CodeBodyTooLarge},
+		{"another type", "text/plain", strings.NewReader("{}"), 415, serve.CodeMediaType},
+		{"no type", "", strings.NewReader("{}"), 415, serve.CodeMediaType},
+		{"breaks off", "application/json", io.MultiReader(strings.NewReader("{"), broken{}), 400, serve.CodeBodyUnreadable},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { // in turn: got is shared
+			r := httptest.NewRequest("POST", "/", c.body)
+			r.Header.Set("Content-Type", c.media)
+			res, p := answer(t, h, r)
+			if res.StatusCode != c.status || p.Code != c.code {
+				t.Errorf("got %d %s, want %d %s", res.StatusCode, p.Code, c.status, c.code)
+			}
+			if c.status != 200 && got != nil {
+				t.Errorf("a refused body was handed on: %d bytes", len(got))
+			}
+		})
+	}
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestNotesReachTheLogLine(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	mux := http.NewServeMux()
+	mux.Handle("POST /things/{id}", serve.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		serve.Note(r.Context(), slog.String("terminal", "T-1"))
+		if serve.RequestID(r.Context()) == "" {
+			t.Error("no request id inside a request")
+		}
+		serve.WriteJSON(w, http.StatusOK, []byte(`{}`))
+		return nil
+	}))
+	reg := prometheus.NewRegistry()
+	observe, err := serve.Traffic(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := serve.Wrap(mux, slog.New(slog.NewJSONHandler(&log, nil)), observe)
+	answer(t, h, httptest.NewRequest("POST", "/things/4111111111111111", nil))
+	var line map[string]any
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["terminal"] != "T-1" || line["route"] != "POST /things/{id}" || line["status"] != 200.0 {
+		t.Errorf("line %v", line)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) != 2 || strings.Contains(families[0].String()+families[1].String(), "4111") {
+		t.Errorf("metrics %v", families)
+	}
+}
+
+// TestEveryProblemIsListed keeps the list for the documentation complete and its codes apart.
+func TestEveryProblemIsListed(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, p := range serve.Problems() {
+		if seen[p.Code] || p.Status < 400 || p.Message == "" || p.Hint == "" {
+			t.Errorf("problem %+v", p)
+		}
+		seen[p.Code] = true
+	}
+	for _, code := range []string{serve.CodeInternal, serve.CodeNotFound, serve.CodeMethodNotAllowed, serve.CodeBodyTooLarge, serve.CodeBodyUnreadable, serve.CodeMediaType} {
+		if !seen[code] {
+			t.Errorf("%s is not listed", code)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package serve_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/latchkey-pos/latchkey/internal/serve"
+)
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func get(t *testing.T, url string) (int, string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(body), err
+}
+
+// TestRequestsUnderWayFinish ends the server while a request is inside a handler: it must get its answer.
+func TestRequestsUnderWayFinish(t *testing.T) {
+	t.Parallel()
+	inside, release := make(chan struct{}), make(chan struct{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-release
+		serve.WriteJSON(w, http.StatusOK, []byte(`{"done":true}`))
+	})
+	ctx, end := context.WithCancel(t.Context())
+	ln := listen(t)
+	ended := make(chan error, 1)
+	go func() { ended <- serve.Run(ctx, ln, serve.Options{Handler: h, Logger: slog.New(slog.DiscardHandler)}) }()
+	answered := make(chan string, 1)
+	go func() {
+		_, body, err := get(t, "http://"+ln.Addr().String()+"/")
+		if err != nil {
+			body = err.Error()
+		}
+		answered <- body
+	}()
+	<-inside
+	end()
+	close(release)
+	if got := <-answered; got != `{"done":true}` {
+		t.Errorf("the request under way got %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if _, _, err := get(t, "http://"+ln.Addr().String()+"/"); err == nil {
+		t.Error("the listener still answers")
+	}
+}
+
+func TestADrainHasAnEnd(t *testing.T) {
+	t.Parallel()
+	inside, release := make(chan struct{}), make(chan struct{})
+	h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(inside); <-release })
+	defer close(release)
+	ctx, end := context.WithCancel(t.Context())
+	ln := listen(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serve.Run(ctx, ln, serve.Options{Handler: h, Logger: slog.New(slog.DiscardHandler), Drain: time.Millisecond})
+	}()
+	go func() { _, _, _ = get(t, "http://"+ln.Addr().String()+"/") }() // is cut off
+	<-inside
+	end()
+	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run: %v, want requests cut off", err)
+	}
+}
+
+func TestAListenerThatFailsEndsRun(t *testing.T) {
+	t.Parallel()
+	ln := listen(t)
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := serve.Run(t.Context(), ln, serve.Options{Handler: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		t.Error("Run on a closed listener: no error")
+	}
+}
+
+func TestAdminEndpoints(t *testing.T) {
+	t.Parallel()
+	var failing error
+	ready := serve.NewReadiness(
+		serve.Check{Name: "store", Run: func(context.Context) error { return failing }},
+		serve.Check{Name: "keys", Run: func(context.Context) error { return nil }})
+	reg := prometheus.NewRegistry()
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "latchkey_things_total", Help: "Things."})
+	reg.MustRegister(c)
+	h := serve.Admin(ready, reg)
+	do := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		return w.Code, w.Body.String()
+	}
+	if code, body := do("/readyz"); code != 200 || body != `{"keys":"ok","store":"ok"}` {
+		t.Errorf("ready: %d %s", code, body)
+	}
+	failing = errors.New("disk is full at /var/lib/secret")
+	if code, body := do("/readyz"); code != 503 || body != `{"keys":"ok","store":"failed"}` {
+		t.Errorf("store down: %d %s", code, body)
+	}
+	failing = nil
+	ready.Drain()
+	if code, body := do("/readyz"); code != 503 || !strings.Contains(body, "draining") {
+		t.Errorf("draining: %d %s", code, body)
+	}
+	if code, _ := do("/livez"); code != 200 {
+		t.Errorf("live: %d", code)
+	}
+	if code, body := do("/metrics"); code != 200 || !strings.Contains(body, "latchkey_things_total 0") {
+		t.Errorf("metrics: %d %s", code, body)
+	}
+	if code, body := do("/debug/pprof"); code != 404 || !strings.Contains(body, serve.CodeNotFound) {
+		t.Errorf("elsewhere: %d %s", code, body)
+	}
+}
