@@ -10,15 +10,15 @@ type Usage string
 
 // The usages that this project gives a meaning.
 const (
-	UsageBDK         Usage = "B0" // DUKPT base derivation key
-	UsageInitialKey  Usage = "B1" // DUKPT initial key
-	UsageData        Usage = "D0" // data encryption
-	UsageKEK         Usage = "K0" // key encryption
-	UsageKBPK        Usage = "K1" // key block protection
-	UsageMACRetail   Usage = "M3" // ISO/IEC 9797-1 algorithm 3
-	UsageMACCMAC     Usage = "M6" // CMAC (ISO/IEC 9797-1 algorithm 5)
-	UsageHMAC        Usage = "M7" // HMAC
-	UsagePIN         Usage = "P0" // PIN encryption
+	UsageBDK        Usage = "B0" // DUKPT base derivation key
+	UsageInitialKey Usage = "B1" // DUKPT initial key
+	UsageData       Usage = "D0" // data encryption
+	UsageKEK        Usage = "K0" // key encryption
+	UsageKBPK       Usage = "K1" // key block protection
+	UsageMACRetail  Usage = "M3" // ISO/IEC 9797-1 algorithm 3
+	UsageMACCMAC    Usage = "M6" // CMAC (ISO/IEC 9797-1 algorithm 5)
+	UsageHMAC       Usage = "M7" // HMAC
+	UsagePIN        Usage = "P0" // PIN encryption
 )
 
 var usages = map[Usage][]byte{ // algorithm letters that fit

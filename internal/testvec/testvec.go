@@ -105,7 +105,7 @@ func member[T any](v Vector, name string) T {
 
 // file is one vector file.
 type file struct {
-	name    string // as shown
+	name    string           // as shown
 	Topic   string           `json:"topic"`
 	Vectors []map[string]any `json:"vectors"`
 }
