@@ -59,6 +59,6 @@ func putPANField0(field *[fieldSize]byte, pan PAN) {
 	defer c.Wipe()
 	d := c.Expose()
 	for i := range canonicalPAN / 2 {
-		field[2+i] = (d[2*i]-'0')<<4 | d[2*i+1] - '0'
+		field[2+i] = (d[2*i]-'0')<<4 | (d[2*i+1] - '0')
 	}
 }
