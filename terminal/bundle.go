@@ -20,7 +20,6 @@ import (
 const (
 	bundleLabel = "latchkey terminal bundle"
 	maxBundle   = 64 << 10
-	maxSlots    = 16
 )
 
 // Bundle is everything that a terminal needs for its first start: who it is, whom it trusts, where it calls, and an
@@ -76,7 +75,7 @@ func NewBundleSlot(number uint8, set *keyset.KeySet, ik *dukpt.InitialKey) (Bund
 }
 
 var kbpkAttributes = keys.Attributes{
-	Algorithm: keys.AES256, Usage: keys.UsageKBPK, Mode: keys.ModeBoth, Exportability: keys.Exportability('N'),
+	Algorithm: keys.AES256, Usage: keys.UsageKBPK, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
 }
 
 // InitialKey opens the key block. The caller wipes the result. A block that does not verify, or that holds anything but
@@ -204,8 +203,8 @@ func (b *Bundle) validateIdentity() error {
 // validateSlots checks each slot and that together they make a terminal: distinct numbers and key ids, and one slot that
 // encrypts card data, under which messages are MACed.
 func validateSlots(slots []Slot) error {
-	if len(slots) == 0 || len(slots) > maxSlots {
-		return fmt.Errorf("%d slots, want 1 to %d", len(slots), maxSlots)
+	if len(slots) == 0 || len(slots) > keyset.MaxSlots {
+		return fmt.Errorf("%d slots, want 1 to %d", len(slots), keyset.MaxSlots)
 	}
 	data := false
 	for i, s := range slots {

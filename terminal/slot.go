@@ -13,7 +13,7 @@ const budgetJumps = 10
 
 // Slot says what one key of the terminal is for, as its key set prescribes. It holds no secret.
 type Slot struct {
-	Number    uint8          // the number of the slot in messages, 1..255
+	Number    uint8          // the number of the slot in messages, 1 to keyset.MaxSlots
 	KeySet    keyset.ID      // the key set that the key comes from
 	Revision  uint           // its revision when the key was delivered
 	KeyID     dukpt.KeyID    // which key: the KSN without its counter
@@ -36,8 +36,8 @@ func (s Slot) HasPIN() bool { return s.PINFormat != 0 }
 func (s Slot) budget() uint64 { return budgetJumps * uint64(s.MaxJump) }
 
 func (s Slot) validate() error {
-	if s.Number == 0 {
-		return fmt.Errorf("slot number 0")
+	if s.Number == 0 || s.Number > keyset.MaxSlots {
+		return fmt.Errorf("slot number %d, want 1 to %d", s.Number, keyset.MaxSlots)
 	}
 	if _, err := keyset.ParseID(string(s.KeySet)); err != nil {
 		return err

@@ -1,0 +1,189 @@
+package terminal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// SaleRequest is one customer's purchase. The caller keeps and wipes the secrets in it.
+type SaleRequest struct {
+	Amount message.Amount // required
+	// Track is what the reader read: track 1 or track 2, or the digits of the card alone. It is encrypted as it is, filled
+	// with zero bytes to whole blocks.
+	Track secret.Bytes
+	// PAN is the card number. It may be zero when Track is given, which must begin with the same number; alone, its digits
+	// take the place of Track.
+	PAN pin.PAN
+	// PIN is what the customer entered; the zero value means a sale without a PIN, unless AskPIN is set.
+	PIN pin.PIN
+	// AskPIN has the engine take the PIN on its own keypad.
+	AskPIN bool
+	// Body travels as it is, unencrypted but under the MAC, to the acquirer. It must hold no card data.
+	Body []byte
+}
+
+// SaleResult is what the host has said under its MAC. It holds no secret.
+type SaleResult struct {
+	Result   message.Result // Approved, Declined, Held, or a refusal
+	Reversal bool           // it answers the reversal of the sale, not the sale
+	Sequence uint64         // of the sale
+	Digest   message.Digest // of the sale
+	KSN      dukpt.KSN      // of the MAC of the message that was answered
+	Body     []byte         // what the acquirer says; opaque here
+	HostTime time.Time      // by the host's clock
+}
+
+// Approved reports whether the sale, and not its reversal, was approved.
+func (r *SaleResult) Approved() bool { return r.Result == message.Approved && !r.Reversal }
+
+// Sale makes one purchase: it encrypts card and PIN, each under the next key of its slot, MACs the message, and repeats
+// the same bytes until the host answers or ctx ends. The message is saved before it leaves: one with a PIN as a note to
+// reverse it, any other whole.
+//
+// A result is one that the host gave under its MAC; Held keeps the message for later, refusals of the key go to
+// Exceptions. When no answer came the error is an *UnansweredError. ErrSale, ErrSlot and errors of the engine and the
+// medium come before anything is sent.
+func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	card, err := r.card()
+	if err != nil {
+		return nil, err
+	}
+	defer card.wipe()
+	withPIN := r.AskPIN || !r.PIN.IsZero()
+	pinSlot, err := t.pinSlot(withPIN)
+	if err != nil {
+		return nil, err
+	}
+	ksn, err := t.engine.Begin(t.macSlot.Number)
+	if err != nil {
+		return nil, err
+	}
+	defer t.engine.End(t.macSlot.Number)
+	p := &message.Payload{Type: message.Sale, Amount: &r.Amount, Body: r.Body}
+	field, err := t.encryptCard(card, ksn)
+	if err != nil {
+		return nil, err
+	}
+	p.Fields = append(p.Fields, field)
+	if withPIN {
+		field, err := t.encryptPIN(pinSlot, r.PIN, card.pan, ksn)
+		if err != nil {
+			return nil, err
+		}
+		p.Fields = append(p.Fields, field)
+	}
+	raw, err := t.compose(p, ksn)
+	if err != nil {
+		return nil, err
+	}
+	e := newEntry(p, raw, withPIN)
+	if err := t.store.saveEntry(e); err != nil {
+		return nil, err
+	}
+	t.entries = append(t.entries, e)
+	return t.settle(ctx, e, ksn, raw)
+}
+
+func newEntry(p *message.Payload, raw []byte, withPIN bool) *entry {
+	e := &entry{deliver: raw}
+	e.Pending = Pending{
+		Sequence: p.Sequence, Intent: IntentResend, KSN: p.MAC.KSN, Digest: message.DigestOf(raw), Amount: *p.Amount,
+		Time: time.Unix(p.Time, 0).UTC(),
+	}
+	if withPIN {
+		e.Intent, e.deliver = IntentReverse, nil
+	}
+	return e
+}
+
+// card is what is encrypted and whose it is.
+type card struct {
+	plain secret.Bytes // whole blocks of either cipher
+	pan   pin.PAN
+}
+
+func (c card) wipe() {
+	c.plain.Wipe()
+	c.pan.Wipe()
+}
+
+// card checks the request and fills the card data with zero bytes to 16-byte blocks, which are whole blocks of TDES too.
+func (r *SaleRequest) card() (card, error) {
+	if r.AskPIN && !r.PIN.IsZero() {
+		return card{}, fmt.Errorf("%w: a PIN is given and asked for", ErrSale)
+	}
+	data := r.Track
+	if data.IsZero() {
+		data = r.PAN.Digits()
+	}
+	if data.IsZero() {
+		return card{}, fmt.Errorf("%w: no card", ErrSale)
+	}
+	pan, err := pin.FindPAN(data.Expose())
+	if err != nil {
+		return card{}, fmt.Errorf("%w: no card number in the card data", ErrSale)
+	}
+	if !r.PAN.IsZero() && !pan.Equal(r.PAN) {
+		pan.Wipe()
+		return card{}, fmt.Errorf("%w: the card data is of another card", ErrSale)
+	}
+	const block = 16
+	plain := secret.New((data.Len() + block - 1) / block * block)
+	copy(plain.Expose(), data.Expose())
+	return card{plain: plain, pan: pan}, nil
+}
+
+// pinSlot returns the slot for PINs: one of its own if there is one, else the MAC slot.
+func (t *Terminal) pinSlot(needed bool) (Slot, error) {
+	if !needed {
+		return Slot{}, nil
+	}
+	for _, s := range t.holder.slots {
+		if s.HasPIN() && s.Number != t.macSlot.Number {
+			return s, nil
+		}
+	}
+	if t.macSlot.HasPIN() {
+		return t.macSlot, nil
+	}
+	return Slot{}, fmt.Errorf("%w: none takes PINs", ErrSlot)
+}
+
+// encryptCard uses the transaction that the MAC slot has under way.
+func (t *Terminal) encryptCard(c card, ksn dukpt.KSN) (message.Field, error) {
+	s := t.macSlot
+	ct, err := t.engine.EncryptData(s.Number, nil, s.Data, c.plain.Expose())
+	if err != nil {
+		return message.Field{}, err
+	}
+	return message.Field{Slot: s.Number, KSN: ksn, Usage: message.UsageData, Mode: s.Data.Mode, Ciphertext: ct}, nil
+}
+
+// encryptPIN takes a key of the PIN slot for this one block, or the one under way when the MAC slot takes PINs too.
+func (t *Terminal) encryptPIN(s Slot, p pin.PIN, pan pin.PAN, ksn dukpt.KSN) (message.Field, error) {
+	if s.Number != t.macSlot.Number {
+		var err error
+		if ksn, err = t.engine.Begin(s.Number); err != nil {
+			return message.Field{}, err
+		}
+		defer t.engine.End(s.Number)
+	}
+	block, err := t.engine.EncryptPIN(s.Number, nil, s.PINFormat, p, pan)
+	if err != nil {
+		return message.Field{}, err
+	}
+	return message.Field{
+		Slot: s.Number, KSN: ksn, Usage: message.UsagePIN, PINFormat: s.PINFormat, Ciphertext: block,
+	}, nil
+}

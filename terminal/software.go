@@ -1,0 +1,289 @@
+package terminal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// DefaultReserve is how many keys are made ready at once when nothing else is said: so many counters a power cut skips
+// at most, and for so many transactions one save is enough.
+const DefaultReserve = 8
+
+// SoftwareEngine is the Engine that computes in the memory of the process and saves one file for each slot, atomically
+// replaced. Import makes the files. It is not safe for concurrent use.
+type SoftwareEngine struct {
+	store    store
+	reserve  int
+	slots    []*softSlot
+	zeroized bool
+}
+
+type softSlot struct {
+	Slot
+	keys   *dukpt.Terminal
+	tx     *dukpt.Transaction
+	live   bool
+	jumped uint64
+}
+
+// OpenSoftwareEngine loads the registers of the slots from the medium. reserve keys are made ready at once, 1 to
+// dukpt.MaxReserve; 0 means DefaultReserve. Damaged files are an error that wraps ErrState, and nothing is changed.
+func OpenSoftwareEngine(f FS, sealer Sealer, slots []Slot, reserve int) (*SoftwareEngine, error) {
+	if reserve == 0 {
+		reserve = DefaultReserve
+	}
+	if reserve < 1 || reserve > dukpt.MaxReserve {
+		return nil, fmt.Errorf("terminal: cannot reserve %d keys, want 1 to %d", reserve, dukpt.MaxReserve)
+	}
+	e := &SoftwareEngine{store: store{f, sealer}, reserve: reserve}
+	for _, slot := range slots {
+		s, err := openSlot(e.store, slot)
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+		e.slots = append(e.slots, s)
+	}
+	slices.SortFunc(e.slots, func(a, b *softSlot) int { return int(a.Number) - int(b.Number) })
+	return e, nil
+}
+
+func openSlot(s store, slot Slot) (*softSlot, error) {
+	header, registers, err := s.loadSlot(slot)
+	if err != nil {
+		return nil, err
+	}
+	defer registers.Wipe()
+	keys, err := dukpt.OpenTerminal(registers)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, slotName(slot.Number), err)
+	}
+	if keys.KeyID() != slot.KeyID {
+		keys.Wipe()
+		return nil, fmt.Errorf("%w: %s holds another key", ErrState, slotName(slot.Number))
+	}
+	return &softSlot{Slot: slot, keys: keys, tx: dukpt.NewTransaction(), jumped: header.Jumped}, nil
+}
+
+// Format prints what it is, whatever the verb.
+func (e *SoftwareEngine) Format(w fmt.State, _ rune) {
+	_, _ = io.WriteString(w, "terminal.SoftwareEngine")
+}
+
+// Close forgets the keys; the medium keeps them.
+func (e *SoftwareEngine) Close() {
+	for _, s := range e.slots {
+		s.end()
+		s.keys.Wipe()
+	}
+	e.slots = nil
+}
+
+func (s *softSlot) end() {
+	if s.live {
+		s.tx.End()
+		s.live = false
+	}
+}
+
+func (e *SoftwareEngine) slot(number uint8) (*softSlot, error) {
+	if e.zeroized {
+		return nil, ErrZeroized
+	}
+	for _, s := range e.slots {
+		if s.Number == number {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %d", ErrSlot, number)
+}
+
+// underWay returns the slot if it has a transaction.
+func (e *SoftwareEngine) underWay(number uint8) (*softSlot, error) {
+	s, err := e.slot(number)
+	if err != nil {
+		return nil, err
+	}
+	if !s.live {
+		return nil, fmt.Errorf("%w: slot %d has no transaction", ErrNoTransaction, number)
+	}
+	return s, nil
+}
+
+// idle returns the slot if it has none.
+func (e *SoftwareEngine) idle(number uint8) (*softSlot, error) {
+	s, err := e.slot(number)
+	if err != nil {
+		return nil, err
+	}
+	if s.live {
+		return nil, fmt.Errorf("%w: slot %d has a transaction", ErrNoTransaction, number)
+	}
+	return s, nil
+}
+
+// save writes the registers that follow every reserved key.
+func (e *SoftwareEngine) save(s *softSlot, jumped uint64) func(secret.Bytes) error {
+	return func(state secret.Bytes) error {
+		return e.store.saveSlot(s.Number, slotHeader{Version: recordVersion, KeyID: s.KeyID, Jumped: jumped}, state)
+	}
+}
+
+// Begin implements Engine. When the reserved keys are used up it reserves and saves the next ones first.
+func (e *SoftwareEngine) Begin(slot uint8) (dukpt.KSN, error) {
+	s, err := e.idle(slot)
+	if err != nil {
+		return dukpt.KSN{}, err
+	}
+	if s.keys.Available() == 0 {
+		if err := s.keys.Reserve(e.reserve, e.save(s, s.jumped)); err != nil {
+			return dukpt.KSN{}, fmt.Errorf("terminal: slot %d: %w", slot, err)
+		}
+	}
+	if err := s.keys.Next(s.tx); err != nil {
+		return dukpt.KSN{}, fmt.Errorf("terminal: slot %d: %w", slot, err)
+	}
+	s.live = true
+	return s.tx.KSN(), nil
+}
+
+// EncryptPIN implements Engine. There is no keypad: a zero p fails with ErrNoKeypad.
+func (e *SoftwareEngine) EncryptPIN(slot uint8, dst []byte, f pin.Format, p pin.PIN, pan pin.PAN) ([]byte, error) {
+	s, err := e.underWay(slot)
+	if err != nil {
+		return dst, err
+	}
+	if p.IsZero() {
+		return dst, ErrNoKeypad
+	}
+	return s.tx.EncryptPIN(dst, f, p, pan)
+}
+
+// EncryptData implements Engine.
+func (e *SoftwareEngine) EncryptData(slot uint8, dst []byte, spec dukpt.DataSpec, plain []byte) ([]byte, error) {
+	s, err := e.underWay(slot)
+	if err != nil {
+		return dst, err
+	}
+	return s.tx.EncryptData(dst, spec, plain)
+}
+
+// MAC implements Engine.
+func (e *SoftwareEngine) MAC(slot uint8, dst []byte, spec dukpt.MACSpec, message []byte) ([]byte, error) {
+	s, err := e.underWay(slot)
+	if err != nil {
+		return dst, err
+	}
+	return s.tx.MAC(dst, spec, message)
+}
+
+// VerifyResponse implements Engine.
+func (e *SoftwareEngine) VerifyResponse(slot uint8, spec dukpt.MACSpec, message, mac []byte) error {
+	s, err := e.underWay(slot)
+	if err != nil {
+		return err
+	}
+	return s.tx.VerifyResponse(spec, message, mac)
+}
+
+// End implements Engine.
+func (e *SoftwareEngine) End(slot uint8) {
+	if s, err := e.slot(slot); err == nil {
+		s.end()
+	}
+}
+
+// SkipTo implements Engine. The budget is kept beside the registers and saved with them.
+func (e *SoftwareEngine) SkipTo(slot uint8, ksn dukpt.KSN) error {
+	s, err := e.idle(slot)
+	if err != nil {
+		return err
+	}
+	if ksn.KeyID() != s.KeyID {
+		return fmt.Errorf("%w: %v is not of slot %d", dukpt.ErrKSN, ksn, slot)
+	}
+	next, ok := s.keys.NextKSN()
+	if !ok {
+		return dukpt.ErrExhausted
+	}
+	if ksn.Ordinal() <= next.Ordinal() {
+		return nil
+	}
+	gap := ksn.Ordinal() - next.Ordinal()
+	if gap > s.MaxJump {
+		return fmt.Errorf("%w: %d ordinals, at most %d", ErrJump, gap, s.MaxJump)
+	}
+	jumped := s.jumped + uint64(gap)
+	if jumped > s.budget() {
+		return fmt.Errorf("%w: %d ordinals, at most %d", ErrJumpBudget, jumped, s.budget())
+	}
+	if err := s.keys.SkipTo(ksn, e.save(s, jumped)); err != nil {
+		return fmt.Errorf("terminal: slot %d: %w", slot, err)
+	}
+	s.jumped = jumped
+	return nil
+}
+
+// Status implements Engine.
+func (e *SoftwareEngine) Status() []SlotStatus {
+	out := make([]SlotStatus, 0, len(e.slots))
+	for _, s := range e.slots {
+		st := SlotStatus{Slot: s.Number, KeyID: s.KeyID, Jumped: s.jumped, JumpLimit: s.budget()}
+		if next, ok := s.keys.NextKSN(); ok {
+			st.Next, st.Remaining = next, next.Remaining()+1
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// Zeroize implements Engine: keys in memory first, then each slot's file is overwritten with zeros, synced and removed. A
+// medium that levels wear may keep old copies, which only the sealer's key protects.
+func (e *SoftwareEngine) Zeroize() error {
+	e.zeroized = true
+	e.Close()
+	names, err := e.store.names(slotPrefix)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := overwrite(e.store.fs, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overwrite writes zeros over a file in place and removes it.
+func overwrite(f FS, name string) error {
+	file, err := f.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("terminal: zeroize %s: %w", name, err)
+	}
+	size, err := file.Size()
+	if err == nil {
+		_, err = file.WriteAt(make([]byte, size), 0)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if e := file.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("terminal: zeroize %s: %w", name, err)
+	}
+	return removeFile(f, name)
+}
+
+var _ Engine = (*SoftwareEngine)(nil)

@@ -1,0 +1,364 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Options say what a terminal stands on. FS and Sealer are required.
+type Options struct {
+	FS      FS
+	Sealer  Sealer
+	Engine  Engine           // nil: a SoftwareEngine over FS and Sealer, which Close closes
+	Link    Exchanger        // nil: a Link to the endpoints of the bundle, which Close closes
+	Network LinkOptions      // how that Link behaves; its Endpoints, if empty, Credential and Roots are those of the bundle
+	Reserve int              // keys that the software engine makes ready at once, 1 to 32; 0: DefaultReserve
+	Clock   func() time.Time // the time in messages, on which nothing depends; nil: time.Now
+}
+
+// Terminal is a payment terminal: keys, link and what has not been settled yet. Its methods may be called from several
+// goroutines and run one after the other; a Sale that waits for the host keeps the others waiting.
+type Terminal struct {
+	mu       sync.Mutex
+	o        Options
+	store    store
+	holder   *holder
+	counters *counters
+	sequence uint64 // the next one
+	engine   Engine
+	link     Exchanger
+	own      []func() // what Close closes
+	unlock   func() error
+	entries  []*entry // unsettled, by sequence
+	macSlot  Slot
+	jump     error // why the last floor was not followed
+	closed   bool
+}
+
+// Open starts the terminal of a folder. Everything saved is read and checked before anything is changed; then the boot
+// counter is counted up, durably. Errors wrap ErrNoTerminal, ErrState, ErrLocked or ErrInsecure where they apply. The
+// caller closes the terminal.
+func Open(o Options) (*Terminal, error) {
+	t, err := load(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.start(); err != nil {
+		_ = t.Close() // the first error is the one to report
+		return nil, err
+	}
+	return t, nil
+}
+
+// Inspect describes the terminal of a folder and changes nothing. It fails as Open does.
+func Inspect(o Options) (Status, error) {
+	t, err := load(o)
+	if err != nil {
+		return Status{}, err
+	}
+	s := t.Status()
+	return s, t.Close()
+}
+
+// load takes the folder and reads all of it.
+func load(o Options) (*Terminal, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	unlock, err := o.FS.Lock()
+	if err != nil {
+		return nil, err
+	}
+	t := &Terminal{o: o, store: store{o.FS, o.Sealer}, unlock: unlock}
+	if err := t.read(); err != nil {
+		_ = t.Close() // the first error is the one to report
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Terminal) read() error {
+	holder, err := t.store.loadHolder()
+	if errors.Is(err, fs.ErrNotExist) {
+		return t.missing(err)
+	}
+	if err != nil {
+		return err
+	}
+	t.holder = holder
+	if holder.environment == keyset.Production && t.o.Sealer.Name() == InsecureFile {
+		return ErrInsecure
+	}
+	t.counters, err = t.store.loadCounters()
+	if err != nil {
+		return err
+	}
+	t.sequence = t.counters.Sequence
+	t.entries, err = t.store.loadEntries()
+	if err != nil {
+		return err
+	}
+	for _, s := range holder.slots {
+		if s.HasData() {
+			t.macSlot = s
+			break
+		}
+	}
+	return t.assemble()
+}
+
+// missing tells an empty folder from one that has lost its identity.
+func (t *Terminal) missing(err error) error {
+	names, e := t.store.fs.List()
+	if e != nil {
+		return fmt.Errorf("terminal: %w", e)
+	}
+	for _, name := range names {
+		if name == importingName {
+			return fmt.Errorf("%w: an import was interrupted; repeat it", ErrNoTerminal)
+		}
+		if name == countersName || len(name) > len(slotPrefix) && name[:len(slotPrefix)] == slotPrefix {
+			return err
+		}
+	}
+	return ErrNoTerminal
+}
+
+// assemble puts engine and link in place.
+func (t *Terminal) assemble() error {
+	t.engine, t.link = t.o.Engine, t.o.Link
+	if t.engine == nil {
+		e, err := OpenSoftwareEngine(t.o.FS, t.o.Sealer, t.holder.slots, t.o.Reserve)
+		if err != nil {
+			return err
+		}
+		t.engine = e
+		t.own = append(t.own, e.Close)
+	}
+	if t.link == nil {
+		l, err := t.holder.link(t.o.Network)
+		if err != nil {
+			return err
+		}
+		t.link = l
+		t.own = append(t.own, l.Close)
+	}
+	return nil
+}
+
+// link makes the link that the bundle prescribes.
+func (h *holder) link(o LinkOptions) (*Link, error) {
+	cert, err := certificate(h.chain, h.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
+	}
+	if o.Credential, err = tlsconf.NewCredential(cert); err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
+	}
+	if o.Roots, err = pool(h.roots); err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
+	}
+	if len(o.Endpoints) == 0 {
+		o.Endpoints = h.endpoints
+	}
+	return NewLink(o)
+}
+
+// start makes the first changes: what was interrupted is cleared away, the start is counted, sequence numbers are taken.
+func (t *Terminal) start() error {
+	if err := removeTemporary(t.o.FS); err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	if err := finishImport(t.o.FS); err != nil {
+		return err
+	}
+	return t.count(func(c *counters) {
+		c.Boot++
+		c.Sequence += sequenceBatch
+	})
+}
+
+// count changes the counters durably, or not at all.
+func (t *Terminal) count(change func(*counters)) error {
+	next := *t.counters
+	next.Confirmed = append([]string{}, t.counters.Confirmed...)
+	change(&next)
+	if err := t.store.saveCounters(&next); err != nil {
+		return err
+	}
+	t.counters = &next
+	return nil
+}
+
+// nextSequence returns a sequence number that was never returned before.
+func (t *Terminal) nextSequence() (uint64, error) {
+	if t.sequence == t.counters.Sequence {
+		if err := t.count(func(c *counters) { c.Sequence += sequenceBatch }); err != nil {
+			return 0, err
+		}
+	}
+	t.sequence++
+	return t.sequence - 1, nil
+}
+
+// Close forgets the keys and gives the folder free. Calls afterwards fail with ErrClosed. It may be repeated.
+func (t *Terminal) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.close()
+}
+
+func (t *Terminal) close() error {
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	for _, c := range t.own {
+		c()
+	}
+	if t.holder != nil {
+		t.holder.tlsKey.Wipe()
+	}
+	if err := t.unlock(); err != nil {
+		return fmt.Errorf("terminal: unlock: %w", err)
+	}
+	return nil
+}
+
+// Zeroize destroys keys, TLS identity and unsettled messages on the medium, and closes the terminal. The counters stay,
+// so that the folder takes no second import. It may be repeated until it returns nil.
+func (t *Terminal) Zeroize() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.engine.Zeroize(); err != nil {
+		return err
+	}
+	names, err := t.store.names(messagePrefix)
+	if err != nil {
+		return err
+	}
+	for _, name := range append(names, identityName) {
+		if err := overwrite(t.o.FS, name); err != nil {
+			return err
+		}
+	}
+	return t.close()
+}
+
+// Format prints whose terminal it is, whatever the verb.
+func (t *Terminal) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, t.text()) }
+
+// LogValue logs whose terminal it is.
+func (t *Terminal) LogValue() slog.Value { return slog.StringValue(t.text()) }
+
+func (t *Terminal) text() string {
+	if t == nil || t.holder == nil {
+		return "terminal.Terminal(none)"
+	}
+	return fmt.Sprintf("terminal.Terminal(%s/%s)", t.holder.tenant, t.holder.terminal)
+}
+
+func (t *Terminal) ready() error {
+	if t.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// compose completes a payload that is to be MACed under the transaction of the MAC slot, and returns the whole message.
+func (t *Terminal) compose(p *message.Payload, ksn dukpt.KSN) ([]byte, error) {
+	seq, err := t.nextSequence()
+	if err != nil {
+		return nil, err
+	}
+	p.Version, p.Environment = message.FormatVersion, t.holder.environment
+	p.Tenant, p.Terminal = t.holder.tenant, t.holder.terminal
+	p.BootCounter, p.Sequence = t.counters.Boot, seq
+	p.Time = max(0, t.o.Clock().Unix())
+	p.MAC = t.macSlot.macRef(ksn)
+	payload, err := message.Encode(p)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := t.engine.MAC(t.macSlot.Number, nil, t.macSlot.MAC, payload)
+	if err != nil {
+		return nil, err
+	}
+	raw := message.Assemble(payload, mac)
+	if p.Type != message.Resend && len(raw) > message.MaxInner {
+		return nil, fmt.Errorf("%w: %d bytes, want at most %d", message.ErrMessage, len(raw), message.MaxInner)
+	}
+	return raw, nil
+}
+
+func (s Slot) macRef(ksn dukpt.KSN) message.MACRef {
+	return message.MACRef{
+		Slot: s.Number, KSN: ksn, Algorithm: s.MAC.Algorithm, Padding: s.MAC.Padding, Length: s.MAC.Length,
+	}
+}
+
+// deliver sends a message until a genuine ack for it arrives, verified under the transaction of the MAC slot.
+func (t *Terminal) deliver(ctx context.Context, raw []byte) (*message.AckPayload, error) {
+	digest := message.DigestOf(raw)
+	var ack *message.AckPayload
+	err := t.link.Exchange(ctx, raw, func(answer []byte) error {
+		var err error
+		ack, err = t.verify(answer, digest)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ack == nil {
+		return nil, fmt.Errorf("%w: none came", ErrAck)
+	}
+	return ack, nil
+}
+
+// verify believes an answer only when its MAC verifies under the response key of the request and it names the request.
+func (t *Terminal) verify(answer []byte, request message.Digest) (*message.AckPayload, error) {
+	m, err := message.ParseAck(answer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrAck, err)
+	}
+	if err := t.engine.VerifyResponse(t.macSlot.Number, t.macSlot.MAC, m.PayloadBytes, m.MAC); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrAck, err)
+	}
+	if !m.Payload.Answers(request) {
+		return nil, fmt.Errorf("%w: it answers another message", ErrAck)
+	}
+	return m.Payload, nil
+}
+
+// follow moves every slot beyond the floor that the host reports: what lies below would be refused. A floor that is not
+// to be followed is remembered for Status and returned; the ack stays good.
+func (t *Terminal) follow(ack *message.AckPayload) error {
+	t.jump = nil
+	for _, s := range t.holder.slots {
+		floor, ok := ack.Floor(s.Number, s.KeyID)
+		if !ok || floor == 0 {
+			continue
+		}
+		ksn, err := s.KeyID.AtOrdinal(floor + 1)
+		if err != nil {
+			err = dukpt.ErrExhausted
+		} else {
+			err = t.engine.SkipTo(s.Number, ksn)
+		}
+		if err != nil && t.jump == nil {
+			t.jump = fmt.Errorf("slot %d: %w", s.Number, err)
+		}
+	}
+	return t.jump
+}
