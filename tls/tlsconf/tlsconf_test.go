@@ -525,6 +525,17 @@ func TestNothingOlderAndNobodyUnnamed(t *testing.T) {
 	}
 }
 
+// TestServerAsksEveryone holds the first of two locks: a peer without a certificate gets no further than crypto/tls, and
+// only then would VerifyConnection refuse it.
+func TestServerAsksEveryone(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, time.Now)
+	cfg := s.server(t, nil)
+	if cfg.ClientAuth != tls.RequireAndVerifyClientCert || !cfg.ClientCAs.Equal(s.trust.Terminals) {
+		t.Errorf("client authentication %v with other roots than those of terminals", cfg.ClientAuth)
+	}
+}
+
 func TestServerOptionsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, time.Now)

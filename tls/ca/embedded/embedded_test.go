@@ -338,6 +338,35 @@ func TestLedgerSurvives(t *testing.T) {
 	}
 }
 
+// TestLedgerDamagedInUse damages the ledger under an open issuer: nothing more is issued.
+func TestLedgerDamagedInUse(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(whole []byte) []byte{
+		"cut":          func(whole []byte) []byte { return whole[:len(whole)/2] },
+		"a bad line":   func(whole []byte) []byte { return append(whole, "x\n"...) },
+		"a line again": func(whole []byte) []byte { return append(whole, whole...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			issuer, dir, _ := create(t, embedded.Terminals)
+			if _, err := issuer.Issue(t.Context(), catest.NewRequest(identity.Terminal, "T-1")); err != nil {
+				t.Fatal(err)
+			}
+			whole, err := os.ReadFile(filepath.Join(dir, embedded.LedgerFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(embedded.LedgerFile, string(damage(whole)))(t, dir)
+			if _, err := issuer.Issue(t.Context(), catest.NewRequest(identity.Terminal, "T-2")); !errors.Is(err, embedded.ErrLedger) {
+				t.Errorf("issue: %v, want ErrLedger", err)
+			}
+			if err := issuer.Health(t.Context()); !errors.Is(err, embedded.ErrLedger) {
+				t.Errorf("health: %v, want ErrLedger", err)
+			}
+		})
+	}
+}
+
 // TestTwoProcesses opens one folder twice: each sees what the other issued and revoked.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()

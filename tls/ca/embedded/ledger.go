@@ -106,6 +106,13 @@ func (l *ledger) append(e entry) error {
 // catchUp reads the lines added since the last time. A last line without its end was never acknowledged to anyone and is
 // cut off; a line that does not parse is damage.
 func (l *ledger) catchUp() error {
+	info, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	if info.Size() < l.read {
+		return fmt.Errorf("%w: %d bytes where %d were read before", ErrLedger, info.Size(), l.read)
+	}
 	added, err := io.ReadAll(io.NewSectionReader(l.file, l.read, 1<<62))
 	if err != nil {
 		return fmt.Errorf("embedded: ledger: %w", err)
