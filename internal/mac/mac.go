@@ -1,11 +1,12 @@
 // Package mac computes the message authentication codes of retail payments: CMAC (NIST SP 800-38B), and algorithms 1 and 3
-// of ISO/IEC 9797-1 with paddings 1 and 2.
+// of ISO/IEC 9797-1 with paddings 1 to 3.
 //
 // Results are full length; callers cut them. Comparing is the caller's, in constant time.
 package mac
 
 import (
 	"crypto/cipher"
+	"encoding/binary"
 	"errors"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
@@ -20,9 +21,10 @@ type Padding uint8
 const (
 	Padding1 Padding = iota + 1 // zeros up to the block; at least one block
 	Padding2                    // 80, then zeros up to the block
+	Padding3                    // a block with the length in bits in front, then zeros up to the block
 )
 
-// ErrPadding says that the padding method is none of the two.
+// ErrPadding says that the padding method is none of the three.
 var ErrPadding = errors.New("mac: unknown padding method")
 
 // Retail appends the 8-byte MAC of msg by ISO/IEC 9797-1 algorithm 3 under a 16-byte DES key: CBC under the left half,
@@ -62,24 +64,32 @@ func CBC(dst []byte, b cipher.Block, msg []byte, p Padding) ([]byte, error) {
 // chain leaves the last block of CBC with a zero vector over the padded message in sum.
 func chain(b cipher.Block, sum, msg []byte, p Padding) error {
 	size := b.BlockSize()
+	if p == Padding3 {
+		length := make([]byte, size)
+		binary.BigEndian.PutUint64(length[size-8:], 8*uint64(len(msg)))
+		mix(b, sum, length)
+	}
 	for len(msg) >= size {
 		mix(b, sum, msg[:size])
 		msg = msg[size:]
-		if len(msg) == 0 && p == Padding1 {
-			return nil
+		if len(msg) == 0 && p != Padding2 {
+			return checkPadding(p)
 		}
 	}
 	last := make([]byte, size)
 	defer secret.Wipe(last)
 	copy(last, msg)
-	switch p {
-	case Padding1:
-	case Padding2:
+	if p == Padding2 {
 		last[len(msg)] = 0x80
-	default:
-		return ErrPadding
 	}
 	mix(b, sum, last)
+	return checkPadding(p)
+}
+
+func checkPadding(p Padding) error {
+	if p < Padding1 || p > Padding3 {
+		return ErrPadding
+	}
 	return nil
 }
 

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+func newDUKPT(c *console) *cobra.Command {
+	return noun("dukpt", "Explain key serial numbers, open test swipes", newExplain(c), newDUKPTDecrypt(c))
+}
+
+type explained struct {
+	KSN          string `json:"ksn"`
+	Scheme       string `json:"scheme"`
+	KeyID        string `json:"keyId"`
+	BaseKeyID    string `json:"baseKeyId,omitempty"`
+	DerivationID string `json:"derivationId,omitempty"`
+	Counter      uint32 `json:"counter"`
+	OneBits      int    `json:"oneBits"`
+	Ordinal      uint32 `json:"ordinal"`
+	KeysLeft     uint32 `json:"keysLeft"`
+	Next         string `json:"next,omitempty"`
+}
+
+func newExplain(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain KSN",
+		Short: "Say what a key serial number says: scheme, key id, counter, keys left",
+		Long: `Explain takes a key serial number as hexadecimal digits: 20 for TDES (ANSI X9.24-1), 24 for AES
+(ANSI X9.24-3), or 16 for the short TDES form that is left-padded with FFFF.
+
+The ordinal counts valid counters: TDES uses those with at most 10 one bits, AES those with at
+most 16. A counter that no terminal can reach is refused.`,
+		Example: "  latchkey dukpt explain FFFF9876543210E00008",
+		Args:    arguments("KSN"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ksn, err := parseKSN(args[0])
+			if err != nil {
+				return err
+			}
+			e := explain(ksn)
+			fields := []field{{"KSN", e.KSN}, {"scheme", e.Scheme}, {"key id", e.KeyID}}
+			if e.BaseKeyID != "" {
+				fields = append(fields, field{"base key id", e.BaseKeyID}, field{"derivation id", e.DerivationID})
+			}
+			fields = append(fields,
+				field{"counter", fmt.Sprintf("%d (%X)", e.Counter, e.Counter)},
+				field{"derivation steps", e.OneBits},
+				field{"ordinal", fmt.Sprintf("%d of %d", e.Ordinal, ksn.Scheme().MaxOrdinal())},
+				field{"keys left", e.KeysLeft})
+			if e.Next != "" {
+				fields = append(fields, field{"next KSN", e.Next})
+			} else {
+				fields = append(fields, field{"next KSN", "none: this is the last key of this key id"})
+			}
+			return c.show(e, fields...)
+		},
+	}
+}
+
+func parseKSN(s string) (dukpt.KSN, error) {
+	if len(s) == 16 {
+		b, err := hex.DecodeString(s)
+		if err == nil {
+			ksn, err := dukpt.ParseShortKSN(b)
+			return ksn, exit.With(exit.Usage, err, ksnHint)
+		}
+	}
+	ksn, err := dukpt.ParseKSNHex(s)
+	return ksn, exit.With(exit.Usage, err, ksnHint)
+}
+
+const ksnHint = "a KSN has 20 hexadecimal digits (TDES), 24 (AES) or 16 (short TDES), and a counter that a terminal can reach"
+
+func explain(ksn dukpt.KSN) explained {
+	e := explained{
+		KSN: ksn.String(), Scheme: ksn.Scheme().String(), KeyID: ksn.KeyID().String(), Counter: ksn.Counter(),
+		OneBits: ones(ksn.Counter()), Ordinal: ksn.Ordinal(), KeysLeft: ksn.Remaining(),
+	}
+	if ksn.Scheme() == dukpt.AES {
+		e.BaseKeyID, e.DerivationID = e.KeyID[:8], e.KeyID[8:]
+	}
+	if next, ok := ksn.Next(); ok {
+		e.Next = next.String()
+	}
+	return e
+}
+
+func ones(n uint32) (count int) {
+	for ; n != 0; n &= n - 1 {
+		count++
+	}
+	return count
+}
+
+// profile is how one maker's reader uses a DUKPT key for card data.
+type profile struct {
+	name, about string
+	spec        dukpt.DataSpec
+}
+
+var profiles = []profile{
+	{"magtek", "PIN variant (MagTek)", dukpt.DataSpec{Direction: dukpt.Request, Profile: dukpt.DataPINVariant}},
+	{"idtech", "data variant with the one-way step (ID TECH)", dukpt.DataSpec{Direction: dukpt.Request, Profile: dukpt.DataOneWay}},
+	{"verifone", "data variant with the one-way step (Verifone)", dukpt.DataSpec{Direction: dukpt.Request, Profile: dukpt.DataOneWay}},
+	{"mask", "data variant without the one-way step", dukpt.DataSpec{Direction: dukpt.Request, Profile: dukpt.DataMask}},
+	{"bare", "transaction key without any variant", dukpt.DataSpec{Direction: dukpt.Request, Profile: dukpt.DataBareKey}},
+	{"aes", "AES-128 data key of the terminal (usage 3000)", dukpt.DataSpec{Direction: dukpt.Request, Key: dukpt.KeyAES128}},
+	{"aes-both", "AES-128 data key for both ways (usage 3002)", dukpt.DataSpec{Direction: dukpt.Both, Key: dukpt.KeyAES128}},
+}
+
+func profileNames() string {
+	names := make([]string, 0, len(profiles)+1)
+	for _, p := range profiles {
+		names = append(names, p.name)
+	}
+	return strings.Join(append(names, "auto"), "|")
+}
+
+type opened struct {
+	KSN       string `json:"ksn"`
+	Profile   string `json:"profile"`
+	BaseKCV   string `json:"baseKeyKcv"`
+	MaskedPAN string `json:"maskedPan"`
+	Bytes     int    `json:"bytes"`
+	Clear     string `json:"clear,omitempty"`
+}
+
+func newDUKPTDecrypt(c *console) *cobra.Command {
+	var bdkFile, ksnText, name, cipherText, iv string
+	var reveal bool
+	cmd := &cobra.Command{
+		Use:   "decrypt",
+		Short: "Open one swipe of a reader under a test base key",
+		Long: `Decrypt opens card data that a reader encrypted in CBC mode under a DUKPT key, to find out whether
+a base key, a KSN and a maker's profile belong together. It shows the card number masked; the
+clear text only with --reveal.
+
+Profiles:
+` + profileHelp() + `  auto       tries all of them and says which one fits
+
+This is a bench tool: it holds the base key in memory and claims nothing. Production data goes
+through latchkey-decryptd.`,
+		Example: "  latchkey dukpt decrypt --bdk-file bdk.hex --ksn FFFF9876543210E00008 --profile magtek --data C25C1D11…",
+		Args:    arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			ksn, err := parseKSN(ksnText)
+			if err != nil {
+				return err
+			}
+			ct, err := hex.DecodeString(cipherText)
+			if err != nil || len(ct) == 0 {
+				return exit.Errorf(exit.Usage, "--data is not an even number of hexadecimal digits")
+			}
+			var vector []byte
+			if iv != "" {
+				if vector, err = hex.DecodeString(iv); err != nil {
+					return exit.Errorf(exit.Usage, "--iv is not hexadecimal")
+				}
+			}
+			bdk, err := readHexKey(c, bdkFile, ksn.Scheme())
+			if err != nil {
+				return err
+			}
+			defer bdk.Wipe()
+			p, clear, err := openSwipe(bdk, ksn, name, vector, ct)
+			if err != nil {
+				return err
+			}
+			defer clear.Wipe()
+			return showSwipe(c, ksn, p, bdk.KCV(), clear, reveal)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&bdkFile, "bdk-file", "", "file with the base derivation key in hexadecimal digits (- for standard input)")
+	f.StringVar(&ksnText, "ksn", "", "key serial number sent with the data")
+	f.StringVar(&name, "profile", "auto", "how the reader uses the key: "+profileNames())
+	f.StringVar(&cipherText, "data", "", "the encrypted data in hexadecimal digits")
+	f.StringVar(&iv, "iv", "", "initialization vector in hexadecimal digits (default all zeros)")
+	f.BoolVar(&reveal, "reveal", false, "show the clear text: card data of a real customer must not be shown")
+	for _, required := range []string{"ksn", "data"} {
+		if err := cmd.MarkFlagRequired(required); err != nil {
+			panic("latchkey: " + err.Error())
+		}
+	}
+	return cmd
+}
+
+func profileHelp() string {
+	var b strings.Builder
+	for _, p := range profiles {
+		fmt.Fprintf(&b, "  %-10s %s\n", p.name, p.about)
+	}
+	return b.String()
+}
+
+func readHexKey(c *console, path string, scheme dukpt.Scheme) (keys.Key, error) {
+	text, err := c.secret(path, "--bdk-file", "base derivation key")
+	if err != nil {
+		return keys.Key{}, err
+	}
+	defer text.Wipe()
+	raw := secret.New(hex.DecodedLen(text.Len()))
+	defer raw.Wipe()
+	if _, err := hex.Decode(raw.Expose(), text.Expose()); err != nil {
+		return keys.Key{}, exit.Errorf(exit.Usage, "the base derivation key is not an even number of hexadecimal digits")
+	}
+	algorithm := keys.TDES2
+	if scheme == dukpt.AES {
+		switch raw.Len() {
+		case 24:
+			algorithm = keys.AES192
+		case 32:
+			algorithm = keys.AES256
+		default:
+			algorithm = keys.AES128
+		}
+	}
+	key, err := keys.NewKey(keys.Attributes{
+		Algorithm: algorithm, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
+	}, raw.Expose())
+	return key, exit.With(exit.Usage, err, "a TDES base key has 32 hexadecimal digits, an AES one 32, 48 or 64")
+}
+
+func openSwipe(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile, secret.Bytes, error) {
+	var tried []profile
+	for _, p := range profiles {
+		if (name == p.name || name == "auto") && (p.spec.Key != 0) == (ksn.Scheme() == dukpt.AES) {
+			tried = append(tried, p)
+		}
+	}
+	if len(tried) == 0 {
+		return profile{}, secret.Bytes{}, exit.With(exit.Usage,
+			fmt.Errorf("profile %q does not exist for a %s KSN", name, ksn.Scheme()), "one of: "+profileNames())
+	}
+	for _, p := range tried {
+		clear, err := decryptWith(bdk, ksn, p, iv, ct)
+		if err != nil {
+			return profile{}, secret.Bytes{}, err
+		}
+		if _, err := pin.FindPAN(clear.Expose()); err == nil || name != "auto" {
+			return p, clear, nil
+		}
+		clear.Wipe()
+	}
+	return profile{}, secret.Bytes{}, exit.With(exit.Verification, errors.New("no profile gives card data"),
+		"check the base key (its check value), the KSN and that the data is complete")
+}
+
+func decryptWith(bdk keys.Key, ksn dukpt.KSN, p profile, iv, ct []byte) (secret.Bytes, error) {
+	base, err := dukpt.NewBaseKey(bdk)
+	if err != nil {
+		return secret.Bytes{}, exit.With(exit.Usage, err, "")
+	}
+	defer base.Wipe()
+	tx, err := base.Begin(ksn)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer tx.End()
+	spec := p.spec
+	spec.Mode, spec.IV = dukpt.CBC, iv
+	out, err := tx.DecryptData(nil, spec, ct)
+	if err != nil {
+		return secret.Bytes{}, exit.With(exit.Usage, err, "the data has the length of whole blocks: 8 bytes each for TDES, 16 for AES")
+	}
+	defer secret.Wipe(out)
+	return secret.From(out), nil
+}
+
+func showSwipe(c *console, ksn dukpt.KSN, p profile, kcv keys.KCV, clear secret.Bytes, reveal bool) error {
+	o := opened{KSN: ksn.String(), Profile: p.name, BaseKCV: kcv.String(), Bytes: clear.Len(), MaskedPAN: "none found"}
+	if pan, err := pin.FindPAN(clear.Expose()); err == nil {
+		o.MaskedPAN = pan.Masked()
+		pan.Wipe()
+	}
+	fields := []field{
+		{"KSN", o.KSN}, {"profile", p.name + ": " + p.about}, {"base key KCV", o.BaseKCV},
+		{"card number", o.MaskedPAN}, {"bytes", o.Bytes},
+	}
+	if reveal {
+		o.Clear = printable(clear.Expose())
+		fields = append(fields, field{"clear text", o.Clear})
+	}
+	return c.show(o, fields...)
+}
+
+// printable gives text as it is, and anything else as hexadecimal digits. Zero padding at the end is not shown.
+func printable(b []byte) string {
+	text := strings.TrimRight(string(b), "\x00")
+	for _, r := range text {
+		if r < ' ' || r > '~' {
+			return strings.ToUpper(hex.EncodeToString(b))
+		}
+	}
+	return text
+}

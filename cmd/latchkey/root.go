@@ -1,0 +1,65 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+)
+
+func newRoot(c *console) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "latchkey",
+		Short: "Key management and secure transport for payment terminals",
+		Long: `latchkey manages what secures a payment terminal's words to its acquirer: DUKPT keys,
+certificates, key sets, terminals, and the log of every use.
+
+Start with:
+  latchkey demo                 the whole story on this machine, in about a minute
+  latchkey init ./pos           a deployment of your own, in a folder
+  latchkey dukpt explain KSN    what a key serial number says
+
+Secrets come from files, standard input or a prompt, never from flags. Data goes to standard
+output, messages to standard error; -o json is stable and meant for programs.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreachable,
+6 verification failed.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return checkFormat(c.format)
+		},
+	}
+	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table or json")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
+	})
+	root.AddCommand(newDUKPT(c))
+	return root
+}
+
+// noun groups verbs; called alone it shows them and says that a verb is missing.
+func noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use + " VERB",
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_ = cmd.Usage() // the usage text is help, not the answer
+			if len(args) > 0 {
+				return exit.Errorf(exit.Usage, "%s has no verb %q", use, args[0])
+			}
+			return exit.Errorf(exit.Usage, "%s needs a verb", use)
+		},
+	}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// arguments demands exactly the named arguments.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return exit.With(exit.Usage, cobra.ExactArgs(len(names))(cmd, args), "usage: "+cmd.UseLine())
+		}
+		return nil
+	}
+}
