@@ -156,6 +156,33 @@ func TestEveryBitCounts(t *testing.T) {
 	}
 }
 
+// TestOneEncoding writes the same content in other ways that CBOR knows: none of them opens.
+func TestOneEncoding(t *testing.T) {
+	t.Parallel()
+	good, err := hex.DecodeString(vector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := []byte{0x61, 'v', 0x01}
+	for name, b := range map[string][]byte{
+		"a long integer":    bytes.Replace(good, version, []byte{0x61, 'v', 0x18, 0x01}, 1),
+		"a long string":     bytes.Replace(good, version, []byte{0x78, 0x01, 'v', 0x01}, 1),
+		"another order":     append([]byte{0xa5}, append(bytes.Clone(good[1+len(version):]), version...)...),
+		"an open-ended map": append(append([]byte{0xbf}, good[1:]...), 0xff),
+		"a tag":             bytes.Replace(good, version, []byte{0x61, 'v', 0xc1, 0x01}, 1),
+		"another case":      bytes.Replace(good, version, []byte{0x61, 'V', 0x01}, 1),
+		"a member twice":    append(append([]byte{0xa6}, version...), good[1:]...),
+		"an unknown member": append(append([]byte{0xa6, 0x61, 'x', 0x01}, version...), good[1+len(version):]...),
+	} {
+		if bytes.Equal(b, good) {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if _, err := Open(passphrase(t, "correct horse battery"), label, b); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v, want ErrFormat", name, err)
+		}
+	}
+}
+
 func TestCostIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -198,6 +198,7 @@ func TestCreateInAnEmptyFolder(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	_, other, _ := create(t, embedded.Services)
+	_, same, _ := create(t, embedded.Terminals)
 	for _, tc := range []struct {
 		name   string
 		phrase string
@@ -212,6 +213,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"the root of another", "", replace(embedded.RootFile, other), nil},
 		{"the issuing certificate of another", "", replace(embedded.IssuingFile, other), nil},
 		{"the root key in the place of the other", "", rename(embedded.RootKeyFile, embedded.IssuingKeyFile), seal.ErrPassphrase},
+		{"the certificates of another of its kind", "", func(t *testing.T, dir string) {
+			replace(embedded.RootFile, same)(t, dir)
+			replace(embedded.IssuingFile, same)(t, dir)
+		}, nil},
 		{"text for a certificate", "", write(embedded.RootFile, "hello"), nil},
 		{"two certificates", "", double(embedded.IssuingFile), nil},
 		{"a damaged ledger", "", write(embedded.LedgerFile, "{}\n"), embedded.ErrLedger},
