@@ -65,6 +65,7 @@ func NewBundleSlot(number uint8, set *keyset.KeySet, ik *dukpt.InitialKey) (Bund
 	if err != nil {
 		return BundleSlot{}, err
 	}
+	defer p.Wipe()
 	k := ik.Key()
 	defer k.Wipe()
 	block, err := p.Wrap(k)
@@ -90,6 +91,7 @@ func (s BundleSlot) InitialKey() (*dukpt.InitialKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: slot %d: %v", ErrBundle, s.Number, err)
 	}
+	defer p.Wipe()
 	content, err := p.Unwrap(s.Block)
 	if err != nil {
 		return nil, fmt.Errorf("%w: slot %d: %v", ErrBundle, s.Number, err)
@@ -350,4 +352,13 @@ func OpenBundle(passphrase secret.Bytes, sealed []byte) (*Bundle, error) {
 	}
 	defer plain.Wipe()
 	return decodeBundle(plain.Expose())
+}
+
+// Link makes the link that the bundle prescribes: its certificate, its roots, and its endpoints where o names none. The
+// bundle may be wiped afterwards.
+func (b *Bundle) Link(o LinkOptions) (*Link, error) {
+	if err := b.Validate(); err != nil {
+		return nil, err
+	}
+	return holderOf(b).link(o)
 }

@@ -1,0 +1,292 @@
+package terminaltest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// ErrMessage is what Host says to anything that does not verify.
+var ErrMessage = errors.New("terminaltest: message does not verify")
+
+// ErrReused is what Host says when a key serves a second content.
+var ErrReused = errors.New("terminaltest: a key serves twice")
+
+// Host answers the lab's terminal. It checks every MAC and opens every field with the host's half of the keys. It is safe
+// for concurrent use.
+type Host struct {
+	mu     sync.Mutex
+	lab    *Lab
+	zone   keys.Key
+	seen   map[use]message.Digest
+	ledger map[message.Digest]*Entry
+	order  []message.Digest
+
+	// Decide, if not nil, gives the result of a message instead of Approved. It is called with the host locked.
+	Decide func(*message.Payload) message.Result
+	// Floors are reported in every ack.
+	Floors []message.SlotFloor
+	reused int
+	signs  int
+}
+
+// Entry is one message as the host booked it: live retries and resends do not make a second one.
+type Entry struct {
+	Type     message.Type
+	Sequence uint64
+	Masked   string // PAN of the card data
+	WithPIN  bool
+	Amount   message.Amount
+	Result   message.Result
+	Original *message.Original
+	Tries    int
+}
+
+// use is one key of one purpose.
+type use struct {
+	ksn     dukpt.KSN
+	purpose keyset.Usage
+}
+
+func newHost(tb testing.TB, l *Lab) *Host {
+	tb.Helper()
+	a := keys.Attributes{
+		Algorithm: keys.TDES2, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
+	}
+	if l.Scheme == dukpt.AES {
+		a.Algorithm = keys.AES128
+	}
+	zone, err := keys.GenerateKey(a)
+	check(tb, err)
+	return &Host{lab: l, zone: zone, seen: make(map[use]message.Digest), ledger: make(map[message.Digest]*Entry)}
+}
+
+// Entries returns the ledger in the order of arrival.
+func (h *Host) Entries() []Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []Entry
+	for _, d := range h.order {
+		out = append(out, *h.ledger[d])
+	}
+	return out
+}
+
+// Reused returns how often a key came with a second content.
+func (h *Host) Reused() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reused
+}
+
+// SignIns returns how many sign-ins were answered.
+func (h *Host) SignIns() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.signs
+}
+
+// Keys returns how many distinct keys have been seen.
+func (h *Host) Keys() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.seen)
+}
+
+// Receive takes a message and returns the ack.
+func (h *Host) Receive(raw []byte) ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, err := message.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := h.verify(m)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.End()
+	digests := []message.Digest{m.Digest()}
+	result := message.SignedIn
+	switch m.Payload.Type {
+	case message.SignIn:
+		err = h.signIn(m.Payload)
+	case message.Resend:
+		var inner *message.Message
+		if inner, err = message.Parse(m.Payload.Inner); err != nil {
+			return nil, err
+		}
+		innerTx, e := h.verify(inner)
+		if e != nil {
+			return nil, e
+		}
+		innerTx.End()
+		digests = append(digests, inner.Digest())
+		result, err = h.book(inner)
+	default:
+		result, err = h.book(m)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.ack(tx, m.Payload, result, digests)
+}
+
+func (h *Host) spec(slot uint8) dukpt.MACSpec { return h.lab.Sets[slot].MACSpec() }
+
+// verify checks the MAC first and then that the key has served nothing else.
+func (h *Host) verify(m *message.Message) (*dukpt.HostTransaction, error) {
+	ref := m.Payload.MAC
+	tx, err := h.begin(ref.Slot, ref.KSN)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.VerifyMAC(h.spec(ref.Slot), m.PayloadBytes, m.MAC); err != nil {
+		tx.End()
+		return nil, fmt.Errorf("%w: %v", ErrMessage, err)
+	}
+	if err := h.claim(use{ref.KSN, keyset.UsageMAC}, m.Digest()); err != nil {
+		tx.End()
+		return nil, err
+	}
+	return tx, nil
+}
+
+func (h *Host) begin(slot uint8, ksn dukpt.KSN) (*dukpt.HostTransaction, error) {
+	base := h.lab.Base[slot]
+	if base == nil || ksn.KeyID() != h.lab.ids[slot] {
+		return nil, fmt.Errorf("%w: slot %d has no key %v", ErrMessage, slot, ksn.KeyID())
+	}
+	return base.Begin(ksn)
+}
+
+func (h *Host) claim(u use, content message.Digest) error {
+	if old, ok := h.seen[u]; ok && old != content {
+		h.reused++
+		return fmt.Errorf("%w: %v", ErrReused, u.ksn)
+	}
+	h.seen[u] = content
+	return nil
+}
+
+func (h *Host) signIn(p *message.Payload) error {
+	for _, m := range p.SlotMACs {
+		tx, err := h.begin(m.Slot, m.KSN)
+		if err != nil {
+			return err
+		}
+		err = tx.VerifyMAC(h.spec(m.Slot), message.SignInContent(p, m), m.MAC)
+		tx.End()
+		if err != nil {
+			return fmt.Errorf("%w: slot %d: %v", ErrMessage, m.Slot, err)
+		}
+		if err := h.claim(use{m.KSN, keyset.UsageMAC}, message.DigestOf(m.MAC)); err != nil {
+			return err
+		}
+	}
+	h.signs++
+	return nil
+}
+
+// book opens the fields of a message and gives it a result, once.
+func (h *Host) book(m *message.Message) (message.Result, error) {
+	d := m.Digest()
+	if e := h.ledger[d]; e != nil {
+		e.Tries++
+		return e.Result, nil
+	}
+	p := m.Payload
+	e := &Entry{Type: p.Type, Sequence: p.Sequence, Result: message.Approved, Original: p.Original, Tries: 1}
+	if p.Amount != nil {
+		e.Amount = *p.Amount
+	}
+	if err := h.open(e, p.Fields); err != nil {
+		return 0, err
+	}
+	if h.reversed(d) {
+		return message.Reversed, nil
+	}
+	if h.Decide != nil {
+		e.Result = h.Decide(p)
+	}
+	if e.Result == message.Held {
+		return message.Held, nil
+	}
+	h.ledger[d] = e
+	h.order = append(h.order, d)
+	return e.Result, nil
+}
+
+func (h *Host) reversed(d message.Digest) bool {
+	return slices.ContainsFunc(h.order, func(o message.Digest) bool {
+		e := h.ledger[o]
+		return e.Type == message.Reversal && e.Original.Digest == d
+	})
+}
+
+func (h *Host) open(e *Entry, fields []message.Field) error {
+	var pan pin.PAN
+	defer func() { pan.Wipe() }()
+	for _, f := range fields {
+		tx, err := h.begin(f.Slot, f.KSN)
+		if err != nil {
+			return err
+		}
+		if f.Usage == message.UsageData {
+			pan, err = h.openData(tx, f)
+			e.Masked = pan.Masked()
+		} else {
+			e.WithPIN = true
+			err = h.openPIN(tx, f, pan)
+		}
+		tx.End()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) openData(tx *dukpt.HostTransaction, f message.Field) (pin.PAN, error) {
+	if err := h.claim(use{f.KSN, keyset.UsageData}, message.DigestOf(f.Ciphertext)); err != nil {
+		return pin.PAN{}, err
+	}
+	track, err := tx.DecryptData(nil, h.lab.Sets[f.Slot].DataSpec(dukpt.Request, f.Mode, f.IV), f.Ciphertext)
+	if err != nil {
+		return pin.PAN{}, err
+	}
+	return pin.FindPAN(track)
+}
+
+func (h *Host) openPIN(tx *dukpt.HostTransaction, f message.Field, pan pin.PAN) error {
+	if err := h.claim(use{f.KSN, keyset.UsagePIN}, message.DigestOf(f.Ciphertext)); err != nil {
+		return err
+	}
+	_, err := tx.TranslatePIN(nil, dukpt.PINBlock{Format: f.PINFormat, PAN: pan, Block: f.Ciphertext},
+		dukpt.PINTarget{Format: f.PINFormat, PAN: pan, Key: h.zone})
+	return err
+}
+
+func (h *Host) ack(tx *dukpt.HostTransaction, p *message.Payload, r message.Result, digests []message.Digest) ([]byte, error) {
+	payload, err := message.EncodeAck(&message.AckPayload{
+		Version: message.FormatVersion, Result: r, Digests: digests, Floors: h.Floors,
+		HostTime: time.Now().Unix(), Body: []byte("thank you"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	mac, err := tx.MACResponse(nil, h.spec(p.MAC.Slot), payload)
+	if err != nil {
+		return nil, err
+	}
+	return message.AssembleAck(payload, mac), nil
+}
