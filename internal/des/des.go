@@ -18,7 +18,9 @@ const BlockSize = des.BlockSize
 
 // Cipher is DES under an 8-byte key, TDES under a 16-byte key (2TDEA: the first part is used again) or a 24-byte one
 // (3TDEA). It implements cipher.Block and is safe for concurrent use until it is wiped.
-type Cipher struct{ block cipher.Block }
+//
+// The key schedule stands behind two pointers: fmt follows one, under %s even out of an unexported field.
+type Cipher struct{ block **cipher.Block }
 
 // New returns the cipher under key. The key is not kept; parity bits are ignored. Keys of other lengths, and TDES where
 // Go's FIPS mode is enforced, are an error.
@@ -42,14 +44,15 @@ func New(key []byte) (*Cipher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("des: %w", err)
 	}
-	return &Cipher{block: block}, nil
+	inner := &block
+	return &Cipher{block: &inner}, nil
 }
 
 // BlockSize returns 8.
 func (c *Cipher) BlockSize() int { return BlockSize }
 
 // Encrypt encrypts one block of src into dst; they may be the same. A wiped cipher panics.
-func (c *Cipher) Encrypt(dst, src []byte) { c.block.Encrypt(dst, src) }
+func (c *Cipher) Encrypt(dst, src []byte) { (**c.block).Encrypt(dst, src) }
 
 // Decrypt decrypts one block of src into dst; they may be the same. A wiped cipher panics.
-func (c *Cipher) Decrypt(dst, src []byte) { c.block.Decrypt(dst, src) }
+func (c *Cipher) Decrypt(dst, src []byte) { (**c.block).Decrypt(dst, src) }

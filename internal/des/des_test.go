@@ -2,63 +2,190 @@ package des_test
 
 import (
 	"bytes"
-	stddes "crypto/des"
-	"crypto/rand"
+	"crypto/cipher"
+	stdes "crypto/des"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
 )
 
-// TestDifferential compares with the standard library's cipher on random keys and blocks.
-func TestDifferential(t *testing.T) {
-	t.Parallel()
-	for _, size := range []int{8, 16, 24} {
-		for range 200 {
-			key := make([]byte, size)
-			_, _ = rand.Read(key)
-			c, err := des.New(key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			long := append(append(bytes.Clone(key), key...), key...)[:24]
-			want, err := stddes.NewTripleDESCipher(long)
-			if err != nil {
-				t.Fatal(err)
-			}
-			block := make([]byte, 8)
-			_, _ = rand.Read(block)
-			var got, expected, back [8]byte
-			c.Encrypt(got[:], block)
-			want.Encrypt(expected[:], block)
-			c.Decrypt(back[:], got[:])
-			if got != expected || !bytes.Equal(back[:], block) {
-				t.Fatalf("key of %d bytes: got %x, want %x; back %x", size, got, expected, back)
-			}
-		}
-	}
-}
+var _ cipher.Block = (*des.Cipher)(nil)
 
-func TestRefusesOtherLengths(t *testing.T) {
-	t.Parallel()
-	for n := range 40 {
-		if _, err := des.New(make([]byte, n)); (err == nil) != (n == 8 || n == 16 || n == 24) {
-			t.Errorf("key of %d bytes: %v", n, err)
-		}
-	}
-}
-
-func TestWipe(t *testing.T) {
-	t.Parallel()
-	c, err := des.New([]byte("0123456789abcdef"))
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Wipe()
-	c.Wipe()
-	defer func() {
-		if recover() == nil {
-			t.Error("a wiped cipher encrypts")
+	return b
+}
+
+// TestKnownAnswers are published: NIST SP 800-17 (variable plaintext, single DES), ANSI X9.24-1 annex A (2TDEA check value
+// of the sample base key) and NIST SP 800-67 appendix B (3TDEA).
+func TestKnownAnswers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, key, clear, encrypted string }{
+		{"SP 800-17 table A.1", "0101010101010101", "8000000000000000", "95F8A5E5DD31D900"},
+		{"SP 800-17 table A.2", "8001010101010101", "0000000000000000", "95A8D72813DAA94D"},
+		{"X9.24 base key", "0123456789ABCDEFFEDCBA9876543210", "0000000000000000", "08D7B4FB629D0885"},
+		{"SP 800-67 B.1 block 1", "0123456789ABCDEF23456789ABCDEF01456789ABCDEF0123", "5468652071756663", "A826FD8CE53B855F"},
+		{"SP 800-67 B.1 block 2", "0123456789ABCDEF23456789ABCDEF01456789ABCDEF0123", "6B2062726F776E20", "CCE21C8112256FE6"},
+		{"SP 800-67 B.1 block 3", "0123456789ABCDEF23456789ABCDEF01456789ABCDEF0123", "666F78206A756D70", "68D5C05DD9B6B900"},
+	} {
+		block, err := des.New(unhex(t, c.key))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
 		}
-	}()
-	c.Encrypt(make([]byte, 8), make([]byte, 8))
+		got := make([]byte, des.BlockSize)
+		block.Encrypt(got, unhex(t, c.clear))
+		if fmt.Sprintf("%X", got) != c.encrypted {
+			t.Errorf("%s: got %X, want %s", c.name, got, c.encrypted)
+		}
+		block.Decrypt(got, got)
+		if fmt.Sprintf("%X", got) != c.clear {
+			t.Errorf("%s: decrypts to %X, want %s", c.name, got, c.clear)
+		}
+	}
+}
+
+// oracle is crypto/des, with 2TDEA put together from single DES.
+func oracle(t *testing.T, key, src []byte) []byte {
+	t.Helper()
+	part := func(i int) cipher.Block {
+		i %= len(key) / 8
+		b, err := stdes.NewCipher(key[8*i : 8*i+8])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	out := make([]byte, 8)
+	part(0).Encrypt(out, src)
+	if len(key) > 8 {
+		part(1).Decrypt(out, out)
+		part(2).Encrypt(out, out)
+	}
+	return out
+}
+
+func TestAgainstSingleDES(t *testing.T) {
+	t.Parallel()
+	random := rand.NewChaCha8([32]byte{1})
+	for range 300 {
+		for _, size := range []int{8, 16, 24} {
+			key, src := make([]byte, size), make([]byte, 8)
+			_, _ = random.Read(key)
+			_, _ = random.Read(src)
+			kept := bytes.Clone(key)
+			block, err := des.New(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, 8)
+			block.Encrypt(got, src)
+			if want := oracle(t, key, src); !bytes.Equal(got, want) {
+				t.Fatalf("key %X, block %X: got %X, want %X", key, src, got, want)
+			}
+			block.Decrypt(got, got)
+			if !bytes.Equal(got, src) {
+				t.Fatalf("key %X: %X decrypts to %X", key, src, got)
+			}
+			for i := range key {
+				key[i] ^= 1
+			}
+			other, err := des.New(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other.Encrypt(got, src)
+			if want := oracle(t, kept, src); !bytes.Equal(got, want) {
+				t.Fatalf("parity bits of %X count", kept)
+			}
+		}
+	}
+}
+
+func TestKeyIsNotKept(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{8, 16, 24} {
+		key := bytes.Repeat([]byte{0x13, 0x9b, 0x25}, 8)[:size]
+		want := oracle(t, key, make([]byte, 8))
+		block, err := des.New(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(key)
+		got := make([]byte, 8)
+		block.Encrypt(got, got)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: the cipher changed with the caller's key", size)
+		}
+		if block.BlockSize() != 8 {
+			t.Errorf("block size %d", block.BlockSize())
+		}
+	}
+}
+
+func TestKeyLengths(t *testing.T) {
+	t.Parallel()
+	for size := range 40 {
+		c, err := des.New(make([]byte, size))
+		if valid := size == 8 || size == 16 || size == 24; valid != (err == nil) || valid != (c != nil) {
+			t.Errorf("%d bytes: %v, %v", size, c != nil, err)
+		}
+	}
+}
+
+func TestWipedCipherPanics(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{8, 16, 24} {
+		block, err := des.New(bytes.Repeat([]byte{0x13, 0x9b, 0x25}, 8)[:size])
+		if err != nil {
+			t.Fatal(err)
+		}
+		block.Wipe()
+		block.Wipe()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%d bytes: a wiped cipher encrypts", size)
+				}
+			}()
+			block.Encrypt(make([]byte, 8), make([]byte, 8))
+		}()
+	}
+	(*des.Cipher)(nil).Wipe()
+}
+
+// TestPrintsNothing looks for the key schedule: a cipher must print none of it.
+func TestPrintsNothing(t *testing.T) {
+	t.Parallel()
+	block, err := des.New(bytes.Repeat([]byte{0x13, 0x9b, 0x25}, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{block, *block, []*des.Cipher{block}, struct{ c *des.Cipher }{block}, struct{ c des.Cipher }{*block}, struct{ b cipher.Block }{block}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "%t", "%p"} {
+			if out := fmt.Sprintf(verb, v); len(out) > 200 || strings.Count(out, " ") > 8 {
+				t.Errorf("%s of %T prints %d characters: %.80s", verb, v, len(out), out)
+			}
+		}
+	}
+}
+
+func ExampleNew() {
+	block, err := des.New([]byte("0123456789abcdef"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer block.Wipe()
+	out := make([]byte, des.BlockSize)
+	block.Encrypt(out, out)
+	fmt.Printf("%X\n", out)
+	// Output: 761FD098576A0E80
 }

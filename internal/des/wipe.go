@@ -14,7 +14,7 @@ func (c *Cipher) Wipe() {
 	if c == nil || c.block == nil {
 		return
 	}
-	v := reflect.ValueOf(c.block)
+	v := reflect.ValueOf(**c.block)
 	if v.Kind() == reflect.Pointer {
 		secret.Wipe(unsafe.Slice((*byte)(v.UnsafePointer()), v.Type().Elem().Size()))
 	}
