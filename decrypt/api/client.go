@@ -37,8 +37,8 @@ func (c *Client) Transaction(ctx context.Context, req TransactionRequest) (*Tran
 	if err := c.call(ctx, http.MethodPost, PathTransactions, req, &out); err != nil {
 		return nil, err
 	}
-	if !isDigest(out.RequestDigest) || (out.CounterStatus != Fresh && out.CounterStatus != Resend) {
-		return nil, fmt.Errorf("%w: RequestDigest or CounterStatus is missing", ErrMalformed)
+	if err := out.validate(); err != nil {
+		return nil, err
 	}
 	return &out, nil
 }
@@ -69,6 +69,18 @@ func (c *Client) Counters(ctx context.Context, terminal string) (*CountersRespon
 		return nil, fmt.Errorf("%w: the answer is about another terminal", ErrMalformed)
 	}
 	return &out, nil
+}
+
+// validate refuses a response without the members that a host decides by.
+func (r *TransactionResponse) validate() error {
+	decided := r.Code != "" && len(r.Ack) > 0
+	switch {
+	case !isDigest(r.RequestDigest) || (r.OriginalDigest != "" && !isDigest(r.OriginalDigest)):
+		return fmt.Errorf("%w: RequestDigest or OriginalDigest is no digest", ErrMalformed)
+	case r.CounterStatus != Fresh && r.CounterStatus != Resend && (r.CounterStatus != None || !decided):
+		return fmt.Errorf("%w: CounterStatus is neither FRESH nor RESEND, nor NONE beside Code and Ack", ErrMalformed)
+	}
+	return nil
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

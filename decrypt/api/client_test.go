@@ -154,6 +154,28 @@ func TestClientContext(t *testing.T) {
 	}
 }
 
+func TestClientChecksTheAnswer(t *testing.T) {
+	t.Parallel()
+	const start = `{"Type":"sale","Tenant":"ACME","Terminal":"T-1","BootCounter":1,"Sequence":1,"CounterAuthenticated":true,`
+	for body, good := range map[string]bool{
+		`"RequestDigest":"` + digest + `","CounterStatus":"FRESH"}`:                                       true,
+		`"RequestDigest":"` + digest + `","OriginalDigest":"` + digest + `","CounterStatus":"RESEND"}`:    true,
+		`"RequestDigest":"` + digest + `","CounterStatus":"NONE","Code":"Held","Held":true,"Ack":"AQID"}`: true,
+		`"RequestDigest":"` + digest + `","CounterStatus":"NONE"}`:                                        false,
+		`"RequestDigest":"` + digest + `","CounterStatus":"NONE","Code":"Held"}`:                          false,
+		`"RequestDigest":"` + digest + `","CounterStatus":"fresh"}`:                                       false,
+		`"RequestDigest":"` + digest + `"}`:                                                               false,
+		`"CounterStatus":"FRESH"}`:                                                                        false,
+		`"RequestDigest":"` + digest + `","OriginalDigest":"x","CounterStatus":"RESEND"}`:                 false,
+	} {
+		c := serve(t, answer(200, "application/json", start+body))
+		_, err := c.Transaction(t.Context(), TransactionRequest{Message: []byte("m")})
+		if (err == nil) != good || (!good && !errors.Is(err, ErrMalformed)) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestClientCounters(t *testing.T) {
 	t.Parallel()
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {

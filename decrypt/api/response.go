@@ -7,13 +7,15 @@ type CounterStatus string
 const (
 	Fresh  CounterStatus = "FRESH"  // never claimed before
 	Resend CounterStatus = "RESEND" // this very message was claimed before; the answer is the same
+	None   CounterStatus = "NONE"   // nothing was claimed, because the service decided by itself: see Code
 )
 
-// TransactionResponse is what a message held. When Ack is set the service decided by itself: send Ack to the terminal and
+// TransactionResponse is what a message held; of a message inside a resend, what that one held. When Ack is set the service decided by itself: send Ack to the terminal and
 // record no answer.
 type TransactionResponse struct {
-	RequestDigest        string        `json:"RequestDigest"` // SHA-256 of the message, lower-case hexadecimal
-	Type                 string        `json:"Type"`          // "sale", "reversal", "void", "advice", "sign-in", "resend"
+	RequestDigest        string        `json:"RequestDigest"`           // SHA-256 of the message as received, lower-case hexadecimal
+	OriginalDigest       string        `json:"OriginalDigest,omitzero"` // of the message inside, when it came in a resend
+	Type                 string        `json:"Type"`                    // "sale", "reversal", "void", "advice", "sign-in", "resend"
 	Tenant               string        `json:"Tenant"`
 	Terminal             string        `json:"Terminal"`
 	BootCounter          uint64        `json:"BootCounter"`
