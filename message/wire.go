@@ -1,6 +1,7 @@
 package message
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -150,7 +151,11 @@ func (w *wirePayload) parse() (*Payload, error) {
 type reader struct{ err error }
 
 func (r *reader) fail(err error) {
-	if r.err == nil && err != nil {
+	switch {
+	case r.err != nil || err == nil:
+	case errors.Is(err, ErrMessage):
+		r.err = err
+	default:
 		r.err = broken("%v", err)
 	}
 }
