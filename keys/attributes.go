@@ -3,6 +3,7 @@ package keys
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Usage is what a key is for: the two characters of an ANSI X9.143 key block header.
@@ -21,10 +22,25 @@ const (
 	UsagePIN        Usage = "P0" // PIN encryption
 )
 
-var usages = map[Usage][]byte{ // algorithm letters that fit
-	UsageBDK: {'T', 'A'}, UsageInitialKey: {'T', 'A'}, UsageData: {'T', 'A'}, UsageKEK: {'T', 'A'}, UsageKBPK: {'T', 'A'},
-	UsageMACRetail: {'T'}, UsageMACCMAC: {'T', 'A'}, UsageHMAC: {'H'}, UsagePIN: {'T', 'A'},
+// usages says which algorithm letters and which modes fit (ANSI X9.143-2021, tables of 8.3 to 8.5). Mode N stands
+// everywhere: older hosts write it.
+var usages = map[Usage]struct{ letters, modes string }{
+	UsageBDK:        {"TA", modesDerive},
+	UsageInitialKey: {"TA", modesDerive},
+	UsageData:       {"TA", modesCipher},
+	UsageKEK:        {"TA", modesCipher},
+	UsageKBPK:       {"TA", modesCipher},
+	UsageMACRetail:  {"T", modesMAC},
+	UsageMACCMAC:    {"TA", modesMAC},
+	UsageHMAC:       {"H", modesMAC},
+	UsagePIN:        {"TA", modesCipher},
 }
+
+const (
+	modesCipher = "BDEN"
+	modesMAC    = "CGVN"
+	modesDerive = "XN"
+)
 
 // ParseUsage returns the usage with the given two characters; one that this project gives no meaning is refused.
 func ParseUsage(s string) (Usage, error) {
@@ -103,15 +119,15 @@ func (a Attributes) Validate() error {
 	if !a.Algorithm.IsValid() {
 		return fmt.Errorf("keys: unknown algorithm %d", uint8(a.Algorithm))
 	}
-	letters, ok := usages[a.Usage]
+	fits, ok := usages[a.Usage]
 	if !ok {
 		return fmt.Errorf("keys: unknown usage %q", string(a.Usage))
 	}
-	if !slices.Contains(letters, a.Algorithm.Letter()) {
+	if strings.IndexByte(fits.letters, a.Algorithm.Letter()) < 0 {
 		return fmt.Errorf("keys: usage %s does not go with %s", a.Usage, a.Algorithm)
 	}
-	if _, err := ParseMode(byte(a.Mode)); err != nil {
-		return err
+	if strings.IndexByte(fits.modes, byte(a.Mode)) < 0 {
+		return fmt.Errorf("keys: mode of use %q does not go with usage %s: want one of %s", byte(a.Mode), a.Usage, fits.modes)
 	}
 	_, err := ParseExportability(byte(a.Exportability))
 	return err

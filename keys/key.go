@@ -8,6 +8,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/bits"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
@@ -18,7 +20,10 @@ import (
 // ErrWeak says that a TDES key has equal parts and so the strength of single DES.
 var ErrWeak = errors.New("keys: TDES key with equal parts")
 
-// Key is a symmetric key with its attributes. The zero value is no key. Copies share the bytes: wiping one wipes all.
+var errEncode = errors.New("keys: a key is not encoded")
+
+// Key is a symmetric key with its attributes. The zero value is no key. Copies share the bytes: wiping one wipes
+// all. Reading it from several goroutines is safe, wiping it while another one reads is not.
 type Key struct {
 	attributes Attributes
 	material   secret.Bytes
@@ -39,7 +44,8 @@ func NewKey(a Attributes, material []byte) (Key, error) {
 	return Key{attributes: a, material: secret.From(material)}, nil
 }
 
-// degenerate reports whether two neighbouring DES keys are equal but for parity, so that TDES collapses to single DES.
+// degenerate reports whether two neighbouring DES keys are equal but for parity, so that TDES collapses to single DES. Equal
+// outer parts are the way in which some systems write a 2TDEA key in 24 bytes; it is not refused.
 func degenerate(material []byte) bool {
 	equal := 0
 	for i := 8; i < len(material); i += 8 {
@@ -133,13 +139,54 @@ func aesKCV(raw []byte) KCV {
 }
 
 // Fingerprint recognises the key: HMAC-SHA-256 of its algorithm and bytes under fpKey, cut to 16 bytes. It tells nothing
-// about the key to whoever lacks fpKey, and is the same under every name, usage and mode.
+// about the key to whoever lacks fpKey, and is the same under every name, usage, mode and spelling: parity bits of TDES do not
+// count, and 3TDEA with equal outer parts is the 2TDEA key of its first two. A zero key has the zero fingerprint. Calling it
+// without an fpKey is a broken call and panics.
 func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
+	if fpKey.IsZero() {
+		panic("keys: a fingerprint without a key")
+	}
+	if k.IsZero() {
+		return Fingerprint{}
+	}
+	material := k.material.Clone()
+	defer material.Wipe()
+	spelling := material.Expose()
+	if k.attributes.Algorithm.IsTDES() {
+		setOddParity(spelling)
+		if len(spelling) == 24 && equalParts(spelling[:8], spelling[16:]) == 1 {
+			spelling = spelling[:16]
+		}
+	}
 	h := hmac.New(sha256.New, fpKey.Expose())
 	h.Write([]byte("latchkey-fingerprint-v1\x00"))
 	h.Write([]byte{k.attributes.Algorithm.Letter()})
-	h.Write(k.material.Expose())
+	h.Write(spelling)
 	var f Fingerprint
 	copy(f.b[:], h.Sum(nil))
 	return f
 }
+
+// Format prints the attributes under every verb, never the bytes.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// String returns the attributes, never the bytes.
+func (k Key) String() string {
+	if k.IsZero() {
+		return "[no key]"
+	}
+	a := k.attributes
+	return fmt.Sprintf("[%v key %s %v %v]", a.Algorithm, string(a.Usage), a.Mode, a.Exportability)
+}
+
+// GoString returns the attributes, never the bytes.
+func (k Key) GoString() string { return k.String() }
+
+// LogValue gives loggers the attributes.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText refuses: keys leave in key blocks.
+func (k Key) MarshalText() ([]byte, error) { return nil, errEncode }
+
+// MarshalBinary refuses: keys leave in key blocks.
+func (k Key) MarshalBinary() ([]byte, error) { return nil, errEncode }

@@ -2,10 +2,17 @@ package keys_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	stddes "crypto/des"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"math/bits"
 	"strings"
 	"testing"
@@ -77,6 +84,9 @@ func TestAttributes(t *testing.T) {
 		"usage of TDES":     func(a *keys.Attributes) { a.Usage = keys.UsageMACRetail },
 		"usage of HMAC":     func(a *keys.Attributes) { a.Usage = keys.UsageHMAC },
 		"no mode":           func(a *keys.Attributes) { a.Mode = 0 },
+		"unknown mode":      func(a *keys.Attributes) { a.Mode = 'Z' },
+		"mode of MACs":      func(a *keys.Attributes) { a.Mode = keys.ModeGenVerify },
+		"mode to derive":    func(a *keys.Attributes) { a.Mode = keys.ModeDerive },
 		"no exportability":  func(a *keys.Attributes) { a.Exportability = 0 },
 	} {
 		bad := good
@@ -178,6 +188,191 @@ func TestWipe(t *testing.T) {
 	}
 }
 
+// TestFingerprintIgnoresParity: a TDES key with other parity bits is the same key.
+func TestFingerprintIgnoresParity(t *testing.T) {
+	t.Parallel()
+	under := secret.From([]byte("fingerprint key"))
+	for _, a := range all {
+		k, err := keys.GenerateKey(attributes(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := k.Fingerprint(under)
+		kept := bytes.Clone(k.Material().Expose())
+		for i := range kept {
+			flipped := bytes.Clone(kept)
+			flipped[i] ^= 1
+			other, err := keys.NewKey(attributes(a), flipped)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if same := other.Fingerprint(under) == want; same != a.IsTDES() {
+				t.Errorf("%s: low bit of byte %d flipped: same fingerprint %v", a, i, same)
+			}
+			flipped[i] ^= 3
+			if other, err = keys.NewKey(attributes(a), flipped); err != nil {
+				t.Fatal(err)
+			}
+			if other.Fingerprint(under) == want {
+				t.Errorf("%s: byte %d does not count", a, i)
+			}
+		}
+		if !bytes.Equal(k.Material().Expose(), kept) {
+			t.Errorf("%s: taking a fingerprint changed the key", a)
+		}
+	}
+	if !(keys.Key{}).Fingerprint(under).IsZero() {
+		t.Error("no key has a fingerprint")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a fingerprint without a key was given")
+		}
+	}()
+	(keys.Key{}).Fingerprint(secret.Bytes{})
+}
+
+// TestFingerprintOfLongSpelling: some systems write a 2TDEA key as three parts, the first one again.
+func TestFingerprintOfLongSpelling(t *testing.T) {
+	t.Parallel()
+	under := secret.From([]byte("fingerprint key"))
+	short, err := keys.GenerateKey(attributes(keys.TDES2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spelled := append(bytes.Clone(short.Material().Expose()), short.Material().Expose()[:8]...)
+	spelled[23] ^= 1
+	long, err := keys.NewKey(attributes(keys.TDES3), spelled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if short.Fingerprint(under) != long.Fingerprint(under) || short.KCV() != long.KCV() {
+		t.Error("a 2TDEA key in 24 bytes is another key")
+	}
+	spelled[23] ^= 2
+	if long, err = keys.NewKey(attributes(keys.TDES3), spelled); err != nil {
+		t.Fatal(err)
+	}
+	if short.Fingerprint(under) == long.Fingerprint(under) {
+		t.Error("a 3TDEA key is its first two parts")
+	}
+}
+
+// TestFingerprintsDiffer: the same bytes under another algorithm are another key.
+func TestFingerprintsDiffer(t *testing.T) {
+	t.Parallel()
+	under := secret.From([]byte("fingerprint key"))
+	material := []byte("0123456789abcdef")
+	seen := make(map[keys.Fingerprint]keys.Algorithm)
+	for _, a := range []keys.Algorithm{keys.TDES2, keys.AES128, keys.HMAC128} {
+		k, err := keys.NewKey(attributes(a), material)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := k.Fingerprint(under)
+		if b, ok := seen[f]; ok {
+			t.Errorf("%s and %s have one fingerprint", a, b)
+		}
+		seen[f] = a
+	}
+}
+
+// TestKCV holds the check values to their definitions, by the standard library alone.
+func TestKCV(t *testing.T) {
+	t.Parallel()
+	for _, a := range all {
+		k, err := keys.GenerateKey(attributes(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := k.Material().Expose()
+		var want []byte
+		switch {
+		case a.IsTDES():
+			b, err := stddes.NewTripleDESCipher(append(bytes.Clone(raw), raw[:8]...)[:24])
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = make([]byte, 8)
+			b.Encrypt(want, want)
+			want = want[:3]
+		case a.IsAES():
+			want = cmacOfZeros(t, raw)[:5]
+		default:
+			h := hmac.New(sha256.New, raw)
+			want = h.Sum(nil)[:3]
+		}
+		if got := k.KCV().String(); got != fmt.Sprintf("%X", want) {
+			t.Errorf("%s: check value %s, want %X", a, got, want)
+		}
+	}
+	if kcv := (keys.Key{}).KCV(); !kcv.IsZero() || kcv.String() != "" {
+		t.Errorf("no key has the check value %s", kcv)
+	}
+}
+
+// cmacOfZeros is the CMAC of one block of zeros: for a full block, E(K1) with K1 the doubled E(0).
+func cmacOfZeros(t *testing.T, key []byte) []byte {
+	t.Helper()
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := make([]byte, 16)
+	b.Encrypt(sum, sum)
+	n := new(big.Int).SetBytes(sum)
+	n.Lsh(n, 1)
+	if n.Bit(128) == 1 {
+		n.SetBit(n, 128, 0)
+		n.Xor(n, big.NewInt(0x87))
+	}
+	n.FillBytes(sum)
+	b.Encrypt(sum, sum)
+	return sum
+}
+
+func TestTextForms(t *testing.T) {
+	t.Parallel()
+	k, err := keys.NewKey(attributes(keys.AES128), []byte("0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type record struct {
+		Algorithm   keys.Algorithm
+		KCV         keys.KCV
+		Fingerprint keys.Fingerprint
+	}
+	want := record{keys.AES128, k.KCV(), k.Fingerprint(secret.From([]byte("fingerprint key")))}
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got record
+	if err := json.Unmarshal(text, &got); err != nil || got != want {
+		t.Errorf("%s reads back as %v, %v", text, got, err)
+	}
+	for _, bad := range []string{`{"Algorithm":"AES"}`, `{"KCV":"12"}`, `{"KCV":"12345G"}`, `{"Fingerprint":"12"}`} {
+		if err := json.Unmarshal([]byte(bad), new(record)); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+	if _, err := json.Marshal(record{}); err == nil {
+		t.Error("a record without algorithm was written")
+	}
+}
+
+func TestStrength(t *testing.T) {
+	t.Parallel()
+	for a, want := range map[keys.Algorithm]int{
+		keys.TDES2: 80, keys.TDES3: 112, keys.AES128: 128, keys.AES192: 192, keys.AES256: 256,
+		keys.HMAC128: 128, keys.HMAC192: 192, keys.HMAC256: 256, 0: 0, 99: 0,
+	} {
+		if got := a.StrengthBits(); got != want {
+			t.Errorf("%s: %d bits, want %d", a, got, want)
+		}
+	}
+}
+
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	raw := []byte("sixteen secrets!")
@@ -186,18 +381,41 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	type holder struct{ hidden keys.Key }
+	type deep struct {
+		inner *holder
+		list  []holder
+		byKey map[string]*keys.Key
+		Open  keys.Key
+	}
+	d := deep{&holder{k}, []holder{{k}}, map[string]*keys.Key{"k": &k}, k}
 	var out strings.Builder
-	for _, v := range []any{k, &k, holder{k}, &holder{k}, []keys.Key{k}} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d"} {
+	for _, v := range []any{k, &k, holder{k}, &holder{k}, []keys.Key{k}, [1]*keys.Key{&k}, map[string]keys.Key{"k": k}, d, &d, struct{ keys.Key }{k}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "% x", "%q", "%d", "%p", "%o", "%b", "%c", "%U", "%t", "%e"} {
 			fmt.Fprintf(&out, verb, v)
 		}
 		slog.New(slog.NewTextHandler(&out, nil)).Info("k", "k", v)
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("k", "k", v)
+		if b, err := json.Marshal(v); err == nil {
+			out.Write(b)
+		}
 	}
-	for _, leak := range []string{string(raw), string(raw[:8]), hex.EncodeToString(raw[:8]), strings.ToUpper(hex.EncodeToString(raw[8:])), strings.Trim(fmt.Sprint(raw[:4]), "[]")} {
+	encoded := base64.StdEncoding.EncodeToString(raw)[:16]
+	for _, leak := range []string{string(raw), string(raw[:8]), hex.EncodeToString(raw[:8]), strings.ToUpper(hex.EncodeToString(raw[8:])), strings.Trim(fmt.Sprint(raw[:4]), "[]"), encoded} {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("printed %q", leak)
 		}
+	}
+	if got := fmt.Sprintf("%x", k); got != "[AES-128 key D0 N N]" {
+		t.Errorf("a key prints as %s", got)
+	}
+	if got := fmt.Sprint(keys.Key{}); got != "[no key]" {
+		t.Errorf("no key prints as %s", got)
+	}
+	if _, err := json.Marshal(k); err == nil {
+		t.Error("a key was encoded")
+	}
+	if b, err := k.MarshalBinary(); err == nil {
+		t.Errorf("a key was encoded as %x", b)
 	}
 }
 
@@ -217,4 +435,27 @@ func ExampleNewKey() {
 	defer bdk.Wipe()
 	fmt.Println(bdk.Attributes().Algorithm, bdk.KCV())
 	// Output: 2TDEA 08D7B4
+}
+
+func ExampleKey_Fingerprint() {
+	attributes := keys.Attributes{
+		Algorithm: keys.AES128, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
+	}
+	bdk, err := keys.GenerateKey(attributes)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer bdk.Wipe()
+	attributes.Usage, attributes.Mode = keys.UsageData, keys.ModeBoth
+	again, err := keys.NewKey(attributes, bdk.Material().Expose())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer again.Wipe()
+
+	under := secret.From([]byte("known to this host only"))
+	fmt.Println(bdk, again, bdk.Fingerprint(under) == again.Fingerprint(under))
+	// Output: [AES-128 key B0 X N] [AES-128 key D0 B N] true
 }
