@@ -19,8 +19,8 @@ type BaseKey struct {
 	key    secret.Bytes
 }
 
-// NewBaseKey takes a key of usage B0 and mode X (or N), double-length TDES or AES. It copies the key; the caller still wipes its own. It fails
-// with [ErrUnsupported] for another usage, mode or algorithm.
+// NewBaseKey takes a key of usage B0, double-length TDES or AES. It copies the key; the caller still wipes its own. It fails
+// with [ErrUnsupported] for another usage or algorithm.
 func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("%w: no base key given", ErrUnsupported)
@@ -94,13 +94,10 @@ func (b *BaseKey) root(dst []byte, id KeyID) error {
 	return nil
 }
 
-// checkPurpose refuses a key that was not made to derive this kind of key.
+// checkPurpose refuses a key that was made for something else. The usage fixes the mode: keys has no other for these.
 func checkPurpose(a keys.Attributes, want keys.Usage) error {
 	if a.Usage != want {
 		return fmt.Errorf("%w: a key of usage %v where %v belongs", ErrUnsupported, a.Usage, want)
-	}
-	if a.Mode != keys.ModeDerive && a.Mode != keys.ModeNone {
-		return fmt.Errorf("%w: a key of mode %v does not derive", ErrUnsupported, a.Mode)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ type InitialKey struct {
 	key    keys.Key
 }
 
-// NewInitialKey takes a key of usage B1 and mode X (or N) and its name. It copies the key; the caller still wipes its own. It fails with
+// NewInitialKey takes a key of usage B1 and its name. It copies the key; the caller still wipes its own. It fails with
 // [ErrKSN] when id belongs to another scheme than the key, and with [ErrUnsupported] for another usage or algorithm.
 func NewInitialKey(id KeyID, k keys.Key) (*InitialKey, error) {
 	if k.IsZero() {
