@@ -216,10 +216,10 @@ func (i *Issuer) CRL(ctx context.Context) ([]byte, error) {
 }
 
 // entries returns what stands on a revocation list made at now, oldest first.
-func (l *ledger) entries(now time.Time) []x509.RevocationListEntry {
+func (r *records) entries(now time.Time) []x509.RevocationListEntry {
 	var out []x509.RevocationListEntry
-	for serial, e := range l.revoked {
-		if now.After(l.issued[serial].NotAfter) {
+	for serial, e := range r.revoked {
+		if now.After(r.issued[serial].NotAfter) {
 			continue
 		}
 		b, _ := hex.DecodeString(serial) // apply has checked it

@@ -39,12 +39,21 @@ type entry struct {
 // ledger is the append-only record of an authority. Several processes may use one: each operation takes the lock of the
 // file and reads what others have added. It is safe for concurrent use.
 type ledger struct {
-	mu      sync.Mutex
-	file    *os.File
-	read    int64 // bytes of whole lines that are in the fields below
+	mu   sync.Mutex
+	file *os.File
+	read int64 // bytes of whole lines that are in the records
+	records
+}
+
+// records is what the lines of a ledger add up to.
+type records struct {
 	issued  map[string]entry
 	revoked map[string]entry
 	number  int64 // of the last revocation list
+}
+
+func newRecords() records {
+	return records{issued: make(map[string]entry), revoked: make(map[string]entry)}
 }
 
 func openLedger(path string) (*ledger, error) {
@@ -52,7 +61,7 @@ func openLedger(path string) (*ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	l := &ledger{file: f, issued: make(map[string]entry), revoked: make(map[string]entry)}
+	l := &ledger{file: f, records: newRecords()}
 	if err := l.do(func() error { return nil }); err != nil {
 		_ = f.Close() // the damage is the error to report
 		return nil, err
@@ -117,22 +126,12 @@ func (l *ledger) catchUp() error {
 	if err != nil {
 		return fmt.Errorf("embedded: ledger: %w", err)
 	}
-	for {
-		line, rest, whole := bytes.Cut(added, []byte("\n"))
-		if !whole {
-			break
-		}
-		var e entry
-		if err := json.Unmarshal(line, &e, json.RejectUnknownMembers(true)); err != nil {
-			return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
-		}
-		if err := l.apply(e); err != nil {
-			return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
-		}
-		l.read += int64(len(line)) + 1
-		added = rest
+	n, err := l.absorb(added)
+	l.read += n
+	if err != nil {
+		return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
 	}
-	if len(added) > 0 {
+	if n < int64(len(added)) {
 		if err := l.file.Truncate(l.read); err != nil {
 			return fmt.Errorf("embedded: ledger: %w", err)
 		}
@@ -140,7 +139,26 @@ func (l *ledger) catchUp() error {
 	return nil
 }
 
-func (l *ledger) apply(e entry) error {
+// absorb applies the whole lines of b and returns how many bytes they took.
+func (r *records) absorb(b []byte) (n int64, err error) {
+	for {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		if !whole {
+			return n, nil
+		}
+		var e entry
+		if err := json.Unmarshal(line, &e, json.RejectUnknownMembers(true)); err != nil {
+			return n, err
+		}
+		if err := r.apply(e); err != nil {
+			return n, err
+		}
+		n += int64(len(line)) + 1
+		b = rest
+	}
+}
+
+func (r *records) apply(e entry) error {
 	if e.Version != 1 {
 		return fmt.Errorf("version %d", e.Version)
 	}
@@ -149,20 +167,20 @@ func (l *ledger) apply(e entry) error {
 		if b, err := hex.DecodeString(e.Serial); err != nil || len(b) == 0 || hex.EncodeToString(b) != e.Serial {
 			return fmt.Errorf("serial number %q is not lower-case hexadecimal", e.Serial)
 		}
-		if _, ok := l.issued[e.Serial]; ok {
+		if _, ok := r.issued[e.Serial]; ok {
 			return fmt.Errorf("serial number %q issued twice", e.Serial)
 		}
-		l.issued[e.Serial] = e
+		r.issued[e.Serial] = e
 	case eventRevoked:
-		if _, ok := l.issued[e.Serial]; !ok {
+		if _, ok := r.issued[e.Serial]; !ok {
 			return fmt.Errorf("serial number %q revoked and never issued", e.Serial)
 		}
-		l.revoked[e.Serial] = e
+		r.revoked[e.Serial] = e
 	case eventCRL:
-		if e.Number <= l.number {
-			return fmt.Errorf("revocation list %d after %d", e.Number, l.number)
+		if e.Number <= r.number {
+			return fmt.Errorf("revocation list %d after %d", e.Number, r.number)
 		}
-		l.number = e.Number
+		r.number = e.Number
 	default:
 		return fmt.Errorf("unknown event %q", e.Event)
 	}
