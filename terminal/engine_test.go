@@ -1,0 +1,40 @@
+package terminal_test
+
+import (
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/terminal/enginetest"
+	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
+)
+
+func TestSoftwareEngine(t *testing.T) {
+	t.Parallel()
+	enginetest.Run(t, func(t *testing.T, slots []terminal.BundleSlot) enginetest.Device {
+		medium := terminaltest.NewFS()
+		sealer, err := terminal.CreateInsecureFile(medium)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain []terminal.Slot
+		for _, s := range slots {
+			if err := terminal.LoadInitialKey(medium, sealer, s); err != nil {
+				t.Fatal(err)
+			}
+			plain = append(plain, s.Slot)
+		}
+		return enginetest.Device{Open: func() (terminal.Engine, error) {
+			return terminal.OpenSoftwareEngine(medium, sealer, plain, 0)
+		}}
+	})
+}
+
+func TestReserveBounds(t *testing.T) {
+	t.Parallel()
+	medium := terminaltest.NewFS()
+	for _, n := range []int{-1, 33} {
+		if _, err := terminal.OpenSoftwareEngine(medium, nil, nil, n); err == nil {
+			t.Errorf("a reserve of %d is accepted", n)
+		}
+	}
+}

@@ -1,0 +1,22 @@
+package terminal
+
+import (
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+)
+
+// What the tests in package terminal_test see of the inside.
+var (
+	EncodeBundle = encodeBundle
+	DecodeBundle = decodeBundle
+)
+
+// SealBundleCheaply is SealBundle at the least cost.
+func SealBundleCheaply(passphrase secret.Bytes, b *Bundle) ([]byte, error) {
+	return sealBundle(seal.Params{Memory: 8, Time: 1, Parallelism: 1}, passphrase, b)
+}
+
+// LoadInitialKey puts the key of one slot onto the medium, as Import does.
+func LoadInitialKey(f FS, sealer Sealer, s BundleSlot) error {
+	return loadInitialKey(store{f, sealer}, s)
+}
