@@ -41,7 +41,7 @@ func exempt(p *Package) bool { return slices.Contains(TestSupport, p.Path) }
 // wires reports whether a package is one of those that put the others together.
 func wires(path string) bool {
 	return strings.HasPrefix(path, "cmd/") || strings.HasPrefix(path, "internal/node/") ||
-		strings.HasPrefix(path, "examples/") || path == "internal/deploy"
+		strings.HasPrefix(path, "examples/") || path == "internal/deploy" || path == "internal/sample"
 }
 
 func internalImports(p *Package) []string {

@@ -3,7 +3,7 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
-	"terminal/enginetest", "terminal/rogue", "tls/ca/catest",
+	"terminal/enginetest", "terminal/rogue", "terminal/terminaltest", "tls/ca/catest",
 }
 
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
@@ -14,6 +14,7 @@ var Imports = map[string][]string{
 	"internal/des":     {"internal/secret"},
 	"internal/mac":     {"internal/des", "internal/secret"},
 	"internal/seal":    {"internal/secret"},
+	"internal/prompt":  {"internal/exit", "internal/secret"},
 	"internal/audit":   {},
 	"internal/exit":    {},
 	"internal/serve":   {},

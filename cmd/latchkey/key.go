@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+func newKey(c *console) *cobra.Command {
+	f := &folder{c: c}
+	cmd := noun("key", "Keys of the host: generate, list", newKeyGenerate(c, f), newKeyList(c, f))
+	f.flags(cmd)
+	return cmd
+}
+
+// modes says what each usage that can be generated may be used for.
+var modes = map[keys.Usage]keys.Mode{
+	keys.UsageBDK:  keys.ModeDerive,
+	keys.UsagePIN:  keys.ModeEncrypt,
+	keys.UsageData: keys.ModeBoth,
+}
+
+type listedKey struct {
+	Name        string `json:"name"`
+	ID          string `json:"id"`
+	Usage       string `json:"usage"`
+	Algorithm   string `json:"algorithm"`
+	KCV         string `json:"kcv"`
+	Version     uint32 `json:"version"`
+	Environment string `json:"environment"`
+	KeyMode     string `json:"keyMode"`
+}
+
+func listKey(i engine.KeyInfo) listedKey {
+	return listedKey{
+		Name: i.Ref.String(), ID: i.ID.String(), Usage: string(i.Attributes.Usage), Algorithm: i.Attributes.Algorithm.String(),
+		KCV: i.KCV.String(), Version: uint32(i.Version), Environment: i.Labels.Environment.String(), KeyMode: i.Labels.KeyMode.String(),
+	}
+}
+
+func newKeyGenerate(c *console, f *folder) *cobra.Command {
+	var name, algorithm, usage string
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Draw a key at random and keep it as a key block",
+		Long: `Generate draws a key from the system's random source and stores it as an ANSI X9.143 key block under
+the local master key. Its environment is that of the deployment and never changes.
+
+Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
+        P0 zone PIN key, to translate PINs to
+        D0 data key`,
+		Example: "  latchkey key generate --name alias/bdk-1 --algorithm AES-128 --usage B0",
+		Args:    arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			ref, err := keyset.ParseKeyRef(name)
+			if err != nil {
+				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
+			}
+			a, err := keyAttributes(algorithm, usage)
+			if err != nil {
+				return err
+			}
+			return f.with(func(d *deploy.Deployment) error {
+				ring, err := d.Keyring()
+				if err != nil {
+					return err
+				}
+				info, err := ring.Generate(ref, a, d.Config().Environment)
+				if errors.Is(err, keyring.ErrExists) {
+					return exit.With(exit.Refused, err, "choose another name: keys are never replaced")
+				}
+				if err != nil {
+					return err
+				}
+				k := listKey(info)
+				return c.show(k, field{"name", k.Name}, field{"id", k.ID}, field{"usage", k.Usage}, field{"algorithm", k.Algorithm},
+					field{"KCV", k.KCV}, field{"environment", k.Environment}, field{"key mode", k.KeyMode})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name of the key: alias/…")
+	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
+	cmd.Flags().StringVar(&usage, "usage", "B0", "B0, P0 or D0")
+	if err := cmd.MarkFlagRequired("name"); err != nil {
+		panic("latchkey: " + err.Error())
+	}
+	return cmd
+}
+
+func keyAttributes(algorithm, usage string) (keys.Attributes, error) {
+	alg, err := keys.ParseAlgorithm(algorithm)
+	if err != nil {
+		return keys.Attributes{}, exit.With(exit.Usage, err, "one of 2TDEA, 3TDEA, AES-128, AES-192, AES-256")
+	}
+	mode, ok := modes[keys.Usage(usage)]
+	if !ok {
+		return keys.Attributes{}, exit.With(exit.Usage, fmt.Errorf("usage %q is not generated here", usage), "one of B0, P0, D0")
+	}
+	a := keys.Attributes{Algorithm: alg, Usage: keys.Usage(usage), Mode: mode, Exportability: keys.Exportable}
+	return a, exit.With(exit.Usage, a.Validate(), "")
+}
+
+func newKeyList(c *console, f *folder) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the keys of the host with their check values",
+		Args:  arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			return f.with(func(d *deploy.Deployment) error {
+				ring, err := d.Keyring()
+				if err != nil {
+					return err
+				}
+				list := []listedKey{}
+				var rows [][]string
+				for _, info := range ring.List() {
+					k := listKey(info)
+					list = append(list, k)
+					rows = append(rows, []string{k.Name, k.ID, k.Usage, k.Algorithm, k.KCV, fmt.Sprint(k.Version), k.Environment, k.KeyMode})
+				}
+				return c.list(list, []string{"NAME", "ID", "USAGE", "ALGORITHM", "KCV", "VERSION", "ENVIRONMENT", "KEY MODE"}, rows)
+			})
+		},
+	}
+}
