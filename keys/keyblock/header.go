@@ -21,20 +21,6 @@ const (
 	minDigits  = 32   // one encrypted block, as hexadecimal digits
 )
 
-// Identifiers of optional blocks that this project writes or reads.
-const (
-	OptionalIK = "IK" // AES DUKPT initial key id, 16 hexadecimal digits
-	OptionalKS = "KS" // TDES DUKPT initial key serial number
-	OptionalLB = "LB" // label
-	OptionalPB = "PB" // padding of the header
-)
-
-// OptionalBlock is one optional block of a header: two characters and printable ASCII data, without the length.
-type OptionalBlock struct {
-	ID   string
-	Data string
-}
-
 // Header is what stands readable in a key block. It is plain data: only one that Unwrap returns has been authenticated.
 type Header struct {
 	Version       byte               // 'D'
@@ -90,40 +76,6 @@ func parseHeader(block string) (Header, int, error) {
 	return h, end, nil
 }
 
-// parseOptional reads the optional block that starts at start, and returns where the next one starts. The length counts the
-// whole optional block; a length of 00 announces a length of the length and then the length, all of them counted in
-// hexadecimal digits (ANSI X9.143, 6.3.6).
-func parseOptional(block string, start int) (OptionalBlock, int, error) {
-	bad := func(what string) (OptionalBlock, int, error) {
-		return OptionalBlock{}, 0, fmt.Errorf("keyblock: optional block at %d: %s", start, what)
-	}
-	if len(block) < start+4 {
-		return bad("is missing")
-	}
-	id, data := block[start:start+2], start+4
-	length, err := hexadecimal(block[start+2 : start+4])
-	if err != nil {
-		return bad("length is not hexadecimal")
-	}
-	if length == 0 {
-		if len(block) < data+2 {
-			return bad("extended length is missing")
-		}
-		digits, err := hexadecimal(block[data : data+2])
-		if err != nil || digits == 0 || digits > 4 || len(block) < data+2+digits {
-			return bad("length of the length")
-		}
-		if length, err = hexadecimal(block[data+2 : data+2+digits]); err != nil {
-			return bad("extended length is not hexadecimal")
-		}
-		data += 2 + digits
-	}
-	if length < data-start || start+length > len(block) {
-		return bad(fmt.Sprintf("length %d", length))
-	}
-	return OptionalBlock{ID: id, Data: block[data : start+length]}, start + length, nil
-}
-
 func decimal(s string) (int, error) {
 	if strings.Trim(s, "0123456789") != "" {
 		return 0, strconv.ErrSyntax
@@ -141,7 +93,7 @@ func hexadecimal(s string) (int, error) {
 
 const hexDigits = "0123456789ABCDEF"
 
-// format writes the header for a block of total characters, padded with PB to a multiple of the AES block.
+// format writes the header for a block with contentDigits of encrypted content, padded with PB to a multiple of the AES block.
 func (h Header) format(contentDigits int) (string, error) {
 	var b strings.Builder
 	count := len(h.Optional)
@@ -166,21 +118,4 @@ func (h Header) format(contentDigits int) (string, error) {
 	}
 	return fmt.Sprintf("%c%04d%s%c%c%s%c%02d%s%s", h.Version, total, h.Usage, h.Algorithm, byte(h.Mode), h.KeyVersion,
 		byte(h.Exportability), count, h.Reserved, b.String()), nil
-}
-
-func writeOptional(b *strings.Builder, ob OptionalBlock) error {
-	if len(ob.ID) != 2 || strings.IndexFunc(ob.ID+ob.Data, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
-		return fmt.Errorf("keyblock: optional block %q is not two characters and printable ASCII", ob.ID)
-	}
-	length := 4 + len(ob.Data)
-	if length <= 0xff {
-		fmt.Fprintf(b, "%s%02X%s", ob.ID, length, ob.Data)
-		return nil
-	}
-	length += 6 // the length of the length, 04, and four digits
-	if length > maxBlock {
-		return fmt.Errorf("keyblock: optional block %s of %d characters: too long", ob.ID, length)
-	}
-	fmt.Fprintf(b, "%s0004%04X%s", ob.ID, length, ob.Data)
-	return nil
 }

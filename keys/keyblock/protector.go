@@ -20,24 +20,32 @@ import (
 // ErrBlock says that a key block is malformed, altered, or made under another key. It does not say which.
 var ErrBlock = errors.New("keyblock: the block does not verify")
 
-// Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
-type Protector struct{ kbpk secret.Bytes }
+// errMode says that the mode of use of the protection key does not cover the operation.
+var errMode = errors.New("keyblock: the mode of use of the protection key forbids this")
 
-// NewProtector returns a protector under a copy of kbpk, an AES key of usage K1. The caller still wipes kbpk.
+// Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
+type Protector struct {
+	kbpk secret.Bytes
+	mode keys.Mode
+}
+
+// NewProtector returns a protector under a copy of kbpk, an AES key of usage K1. The caller still wipes kbpk. Its mode of use
+// holds: under mode E the protector only wraps, under mode D it only unwraps.
 func NewProtector(kbpk keys.Key) (*Protector, error) {
 	if a := kbpk.Attributes(); a.Usage != keys.UsageKBPK || !a.Algorithm.IsAES() || kbpk.IsZero() {
 		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect version D blocks: want an AES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
-	return &Protector{kbpk: kbpk.Material().Clone()}, nil
+	return &Protector{kbpk: kbpk.Material().Clone(), mode: kbpk.Attributes().Mode}, nil
 }
 
 // Wipe zeroes the key block protection key.
 func (p *Protector) Wipe() { p.kbpk.Wipe() }
 
 // Wrap returns a version D key block of k with the given optional blocks in order. The attributes of k become the header.
-// The length of the key is hidden by padding to the longest key of its algorithm (ANSI X9.143, 6.4). A key that
-// is stronger than the protection key is an error.
+// The length of the key is hidden by padding to the longest key of its algorithm (ANSI X9.143, 6.4). HM is added to the
+// optional blocks of an HMAC key. It is an error when k is stronger than the protection key, when an optional block does not
+// go with k or comes twice, and when the block would be longer than 9999 characters.
 func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) {
 	a := k.Attributes()
 	if err := a.Validate(); err != nil {
@@ -46,8 +54,15 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 	if k.IsZero() {
 		return "", errors.New("keyblock: no key to wrap")
 	}
+	if p.mode == keys.ModeDecrypt {
+		return "", errMode
+	}
 	if a.Algorithm.StrengthBits() > 8*p.kbpk.Len() {
 		return "", fmt.Errorf("keyblock: %s key under a protection key of %d bits: too strong", a.Algorithm, 8*p.kbpk.Len())
+	}
+	optional, err := checkOptional(a, optional)
+	if err != nil {
+		return "", err
 	}
 	content := secret.New(contentSize(a.Algorithm))
 	defer content.Wipe()
@@ -79,10 +94,18 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := mac.CMAC(nil, auth, append([]byte(header), content...))
+	sum := sum(auth, header, content)
 	out := make([]byte, len(content))
 	cipher.NewCBCEncrypter(enc, sum).CryptBlocks(out, content)
 	return header + strings.ToUpper(hex.EncodeToString(out)+hex.EncodeToString(sum)), nil
+}
+
+// sum is the MAC over the header as it stands and the clear content.
+func sum(auth cipher.Block, header string, content []byte) []byte {
+	message := make([]byte, 0, len(header)+len(content))
+	message = append(append(message, header...), content...)
+	defer secret.Wipe(message)
+	return mac.CMAC(nil, auth, message)
 }
 
 // Content is an unwrapped key block: its authenticated header, and the key. It owns the key.
@@ -94,6 +117,9 @@ type Content struct {
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
 // another version, which gives ErrVersion. Hexadecimal digits are upper case; anything else is refused.
 func (p *Protector) Unwrap(block string) (Content, error) {
+	if p.mode == keys.ModeEncrypt {
+		return Content{}, errMode
+	}
 	h, end, err := parseHeader(block)
 	if err != nil {
 		return Content{}, ErrBlock
@@ -105,7 +131,7 @@ func (p *Protector) Unwrap(block string) (Content, error) {
 	if end%blockSize != 0 || len(body) < minDigits+macDigits || len(body)%macDigits != 0 {
 		return Content{}, ErrBlock
 	}
-	if strings.Trim(body, hexDigits) != "" && !planted.On(planted.ParseKeyBlock) {
+	if strings.Trim(body, hexDigits) != "" {
 		return Content{}, ErrBlock
 	}
 	raw, err := hex.DecodeString(body)
@@ -113,15 +139,13 @@ func (p *Protector) Unwrap(block string) (Content, error) {
 		return Content{}, ErrBlock
 	}
 	defer secret.Wipe(raw)
-	content, sum := raw[:len(raw)-blockSize], raw[len(raw)-blockSize:]
+	content, received := raw[:len(raw)-blockSize], raw[len(raw)-blockSize:]
 	enc, auth, err := p.derive()
 	if err != nil {
 		return Content{}, err
 	}
-	cipher.NewCBCDecrypter(enc, sum).CryptBlocks(content, content)
-	authenticated := append([]byte(block[:end]), content...)
-	defer secret.Wipe(authenticated)
-	if subtle.ConstantTimeCompare(mac.CMAC(nil, auth, authenticated), sum) != 1 {
+	cipher.NewCBCDecrypter(enc, received).CryptBlocks(content, content)
+	if subtle.ConstantTimeCompare(sum(auth, block[:end], content), received) != 1 {
 		return Content{}, ErrBlock
 	}
 	return open(h, content)
@@ -130,7 +154,10 @@ func (p *Protector) Unwrap(block string) (Content, error) {
 // open reads the length field and the key of an authenticated block.
 func open(h Header, content []byte) (Content, error) {
 	bits := int(binary.BigEndian.Uint16(content))
-	if bits == 0 || bits%8 != 0 || bits/8 > len(content)-2 {
+	if bits == 0 || bits%8 != 0 {
+		return Content{}, ErrBlock
+	}
+	if bits/8 > len(content)-2 && !planted.On(planted.ParseKeyBlock) {
 		return Content{}, ErrBlock
 	}
 	if _, ok := algorithm(h.Algorithm, bits); !ok && strings.IndexByte("ATH", h.Algorithm) >= 0 {
@@ -169,8 +196,16 @@ func (c Content) Material() secret.Bytes { return c.material }
 func (c Content) Wipe() { c.material.Wipe() }
 
 // Key returns the symmetric key with the attributes of the header, with bytes of its own. It is an error for asymmetric keys,
-// single DES and usages that this project gives no meaning.
+// single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no meaning.
 func (c Content) Key() (keys.Key, error) {
+	if strings.HasPrefix(c.KeyVersion, "c") {
+		return keys.Key{}, fmt.Errorf("keyblock: key version %s: a component is not a key", c.KeyVersion)
+	}
+	for _, ob := range c.Optional {
+		if ob.ID == OptionalHM && ob.Data != hashSHA256 {
+			return keys.Key{}, fmt.Errorf("keyblock: hash algorithm %q is not SHA-256 (%s)", ob.Data, hashSHA256)
+		}
+	}
 	a, ok := algorithm(c.Algorithm, 8*c.material.Len())
 	if !ok {
 		return keys.Key{}, fmt.Errorf("keyblock: algorithm %q with %d bits is no key of ours", c.Algorithm, 8*c.material.Len())

@@ -38,8 +38,9 @@ func TestWrapUnwrap(t *testing.T) {
 			{attributes(keys.TDES2, keys.UsageBDK, keys.ModeDerive), nil, 16 + 64 + 32},
 			{attributes(keys.TDES3, keys.UsagePIN, keys.ModeEncrypt), nil, 16 + 64 + 32},
 			{attributes(keys.AES128, keys.UsageInitialKey, keys.ModeDerive), []OptionalBlock{{OptionalIK, "1234567890123456"}}, 16 + 32 + 96 + 32},
-			{attributes(keys.AES128, keys.UsageData, keys.ModeBoth), []OptionalBlock{{OptionalLB, strings.Repeat("x", 300)}, {OptionalKS, "00"}}, 16 + 320 + 96 + 32},
-			{attributes(keys.HMAC128, keys.UsageHMAC, keys.ModeGenVerify), nil, 16 + 96 + 32},
+			{attributes(keys.AES128, keys.UsageData, keys.ModeBoth), []OptionalBlock{{OptionalLB, strings.Repeat("x", 300)}, {"XX", "00"}}, 16 + 320 + 96 + 32},
+			{attributes(keys.TDES2, keys.UsageInitialKey, keys.ModeDerive), []OptionalBlock{{OptionalKS, "FFFF9876543210E00000"}}, 16 + 32 + 64 + 32},
+			{attributes(keys.HMAC128, keys.UsageHMAC, keys.ModeGenVerify), []OptionalBlock{{OptionalHM, "21"}}, 16 + 16 + 96 + 32},
 		} {
 			k, err := keys.GenerateKey(c.a)
 			if err != nil {
