@@ -24,15 +24,12 @@ const (
 	usageInitialKey    aesUsage = 0x8001
 )
 
-// updateKeyCounter is the counter that no transaction uses and whose key transports the next initial key.
-const updateKeyCounter = 0xFFFFFFFF
-
 // aesDerive computes the key of type w and the given usage from key, 16, 24 or 32 bytes: as many blocks as the new key
 // needs, each the AES encryption of derivation data that names its number (X9.24-3:2017, 6.3.1 and 6.3.2). It writes
 // len(dst) bytes, which is the size of w. dst may overlap key.
 func aesDerive(dst, key []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
-	var data, out [32]byte
-	block := data[:16]
+	var block [16]byte
+	var out [maxKey]byte
 	block[0] = 0x01 // version
 	binary.BigEndian.PutUint16(block[2:], uint16(usage))
 	binary.BigEndian.PutUint16(block[4:], workingKeys[w].algorithm)
@@ -46,7 +43,7 @@ func aesDerive(dst, key []byte, usage aesUsage, w WorkingKey, id KeyID, counter 
 	c := newAES(key)
 	for i := 0; 16*i < len(dst); i++ {
 		block[1] = byte(i + 1)
-		c.Encrypt(out[16*i:], block)
+		c.Encrypt(out[16*i:], block[:])
 	}
 	copy(dst, out[:])
 	secret.Wipe(out[:])

@@ -44,7 +44,7 @@ func (b *BaseKey) Scheme() Scheme { return b.family.scheme }
 func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
 	root := secret.New(b.family.size)
 	defer root.Wipe()
-	if err := b.root(root.Expose(), id); err != nil {
+	if err := b.descend(root.Expose(), id, 0); err != nil {
 		return nil, err
 	}
 	k, err := keys.NewKey(keys.Attributes{
@@ -63,12 +63,9 @@ func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
 // scheme. End the result.
 func (b *BaseKey) Begin(ksn KSN) (*HostTransaction, error) {
 	tx := &HostTransaction{s: session{cell: secret.New(sessionSize)}}
-	root := tx.s.workingKey(b.family.size)
-	if err := b.root(root, ksn.KeyID()); err != nil {
+	if err := b.descend(tx.s.cell.Expose()[:b.family.size], ksn.KeyID(), ksn.Counter()); err != nil {
 		return nil, err
 	}
-	b.family.descend(tx.s.cell.Expose()[:b.family.size], root, ksn.KeyID(), 0, ksn.Counter())
-	secret.Wipe(root)
 	tx.s.bind(b.family, ksn)
 	return tx, nil
 }
@@ -80,8 +77,8 @@ func (b *BaseKey) Wipe() {
 	b.key.Wipe()
 }
 
-// root computes the initial key of id.
-func (b *BaseKey) root(dst []byte, id KeyID) error {
+// descend computes the key of a counter under id; that of counter 0 is the initial key.
+func (b *BaseKey) descend(dst []byte, id KeyID, counter uint32) error {
 	if id.Scheme() != b.family.scheme {
 		return fmt.Errorf("%w: %v is not of the scheme %v", ErrKSN, id, b.family.scheme)
 	}
@@ -90,7 +87,10 @@ func (b *BaseKey) root(dst []byte, id KeyID) error {
 	if b.key.IsZero() {
 		return errWiped
 	}
-	b.family.initial(dst, b.key.Expose(), id)
+	secret.Do(func() {
+		b.family.initial(dst, b.key.Expose(), id)
+		b.family.descend(dst, dst, id, 0, counter)
+	})
 	return nil
 }
 

@@ -56,7 +56,15 @@ func (tx *HostTransaction) TranslatePIN(dst []byte, in PINBlock, out PINTarget) 
 	if len(in.Block) != in.Format.BlockSize() {
 		return dst, fmt.Errorf("%w: a block of %v has %d bytes, not %d", ErrLength, in.Format, in.Format.BlockSize(), len(in.Block))
 	}
-	p, err := tx.s.decryptPIN(in)
+	var block []byte
+	var err error
+	secret.Do(func() { block, err = tx.s.translate(dst, in, out) })
+	return block, err
+}
+
+// translate moves a PIN from a block of the right format and length to a checked target.
+func (s *session) translate(dst []byte, in PINBlock, out PINTarget) ([]byte, error) {
+	p, err := s.decryptPIN(in)
 	if err != nil {
 		return dst, err
 	}

@@ -97,6 +97,17 @@ func (s Scheme) ksnSize() int {
 	return 0
 }
 
+// blockSize is the number of bytes of a block of the cipher.
+func (s Scheme) blockSize() int {
+	switch s {
+	case TDES:
+		return 8
+	case AES:
+		return 16
+	}
+	return 0
+}
+
 // counterMask has a one for each bit of the counter.
 func (s Scheme) counterMask() uint32 {
 	return uint32(uint64(1)<<s.counterBits() - 1)

@@ -137,25 +137,28 @@ func (s *session) mac(dst []byte, spec MACSpec, implied Direction, msg []byte) (
 	if err != nil {
 		return dst, err
 	}
-	defer s.wipeWorkingKey()
-	k, err := s.macKey(d, spec.Key)
-	if err != nil {
-		return dst, err
-	}
-	var full [16]byte
-	sum := full[:0]
-	switch spec.Algorithm {
-	case MACRetail:
-		sum, err = mac.Retail(sum, k, msg, spec.Padding.method())
-	case MACCMAC:
-		sum = mac.CMAC(sum, newAES(k), msg)
-	default:
-		err = fmt.Errorf("%w: %v", ErrUnsupported, spec.Algorithm)
-	}
+	var sum []byte
+	secret.Do(func() { sum, err = s.fullMAC(spec, d, msg) })
 	if err != nil {
 		return dst, err
 	}
 	return append(dst, sum[:spec.Length]...), nil
+}
+
+// fullMAC computes the MAC of a validated specification at its full length.
+func (s *session) fullMAC(spec MACSpec, d Direction, msg []byte) ([]byte, error) {
+	defer s.wipeWorkingKey()
+	k, err := s.macKey(d, spec.Key)
+	if err != nil {
+		return nil, err
+	}
+	switch spec.Algorithm {
+	case MACRetail:
+		return mac.Retail(nil, k, msg, spec.Padding.method())
+	case MACCMAC:
+		return mac.CMAC(nil, newAES(k), msg), nil
+	}
+	return nil, fmt.Errorf("%w: %v", ErrUnsupported, spec.Algorithm)
 }
 
 // verify compares a MAC in constant time. It fails with ErrVerify for a MAC of another length too.
@@ -181,32 +184,45 @@ func (s *session) crypt(dst []byte, spec DataSpec, implied Direction, in []byte,
 	if err := spec.checkDirection(implied); err != nil {
 		return dst, err
 	}
-	defer s.wipeWorkingKey()
-	k, err := s.dataKey(spec)
-	if err != nil {
-		return dst, err
-	}
-	if s.family.scheme == AES {
-		return cryptBlocks(dst, newAES(k), spec, in, encrypt)
-	}
-	c := newDES(k)
-	defer c.Wipe()
-	return cryptBlocks(dst, c, spec, in, encrypt)
-}
-
-func cryptBlocks(dst []byte, c cipher.Block, spec DataSpec, in []byte, encrypt bool) ([]byte, error) {
-	size := c.BlockSize()
-	if len(in) == 0 || len(in)%size != 0 {
+	if size := s.family.scheme.blockSize(); len(in) == 0 || len(in)%size != 0 {
 		return dst, fmt.Errorf("%w: %d bytes of data are no multiple of %d", ErrLength, len(in), size)
 	}
 	n := len(dst)
-	dst = append(dst, in...)
-	out := dst[n:]
+	out := append(dst, in...)
+	var err error
+	secret.Do(func() { err = s.cryptBlocks(out[n:], spec, encrypt) })
+	if err != nil {
+		secret.Wipe(out[n:])
+		return dst, err
+	}
+	return out, nil
+}
+
+// cryptBlocks encrypts or decrypts whole blocks in place under the data key of a validated specification.
+func (s *session) cryptBlocks(data []byte, spec DataSpec, encrypt bool) error {
+	defer s.wipeWorkingKey()
+	k, err := s.dataKey(spec)
+	if err != nil {
+		return err
+	}
+	if s.family.scheme == AES {
+		spec.crypt(data, newAES(k), encrypt)
+		return nil
+	}
+	c := newDES(k)
+	defer c.Wipe()
+	spec.crypt(data, c, encrypt)
+	return nil
+}
+
+// crypt works on whole blocks in place.
+func (s DataSpec) crypt(out []byte, c cipher.Block, encrypt bool) {
+	size := c.BlockSize()
 	switch {
-	case spec.Mode == CBC && encrypt:
-		cipher.NewCBCEncrypter(c, spec.iv(size)).CryptBlocks(out, out)
-	case spec.Mode == CBC:
-		cipher.NewCBCDecrypter(c, spec.iv(size)).CryptBlocks(out, out)
+	case s.Mode == CBC && encrypt:
+		cipher.NewCBCEncrypter(c, s.iv(size)).CryptBlocks(out, out)
+	case s.Mode == CBC:
+		cipher.NewCBCDecrypter(c, s.iv(size)).CryptBlocks(out, out)
 	default:
 		for ; len(out) > 0; out = out[size:] {
 			if encrypt {
@@ -216,7 +232,6 @@ func cryptBlocks(dst []byte, c cipher.Block, spec DataSpec, in []byte, encrypt b
 			}
 		}
 	}
-	return dst, nil
 }
 
 func (s DataSpec) iv(size int) []byte {

@@ -125,10 +125,8 @@ func (s DataSpec) Validate(scheme Scheme) error {
 	if s.Direction < Request || s.Direction > Both {
 		return fmt.Errorf("%w: direction %v", ErrUnsupported, s.Direction)
 	}
-	blockSize := 0
 	switch scheme {
 	case TDES:
-		blockSize = 8
 		if s.Profile < DataOneWay || s.Profile > DataBareKey {
 			return fmt.Errorf("%w: data profile %v", ErrUnsupported, s.Profile)
 		}
@@ -136,7 +134,6 @@ func (s DataSpec) Validate(scheme Scheme) error {
 			return fmt.Errorf("%w: TDES has no working-key types, got %v", ErrUnsupported, s.Key)
 		}
 	case AES:
-		blockSize = 16
 		if s.Profile != 0 {
 			return fmt.Errorf("%w: AES has no data profiles, got %v", ErrUnsupported, s.Profile)
 		}
@@ -148,8 +145,8 @@ func (s DataSpec) Validate(scheme Scheme) error {
 	}
 	switch s.Mode {
 	case CBC:
-		if s.IV != nil && len(s.IV) != blockSize {
-			return fmt.Errorf("%w: the IV has %d bytes, not %d", ErrLength, len(s.IV), blockSize)
+		if size := scheme.blockSize(); s.IV != nil && len(s.IV) != size {
+			return fmt.Errorf("%w: the IV has %d bytes, not %d", ErrLength, len(s.IV), size)
 		}
 	case ECB:
 		if s.IV != nil {

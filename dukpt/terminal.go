@@ -49,9 +49,11 @@ func NewTerminal(ik *InitialKey) (*Terminal, error) {
 	r := newRegisters(ik.family, ik.id)
 	r.next = 1
 	root := ik.key.Material().Expose()
-	for i := range r.id.scheme.counterBits() {
-		r.family.step(r.at(i), root, r.id, 1<<i)
-	}
+	secret.Do(func() {
+		for i := range r.id.scheme.counterBits() {
+			r.family.step(r.at(i), root, r.id, 1<<i)
+		}
+	})
 	return newTerminal(r), nil
 }
 
@@ -90,10 +92,12 @@ func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
 	defer fresh.Wipe()
 	var counters [MaxReserve]uint32
 	taken := 0
-	for ; taken < n && after.next != 0; taken++ {
-		counters[taken] = after.next
-		after.take(fresh.Expose()[taken*t.family.size:][:t.family.size])
-	}
+	secret.Do(func() {
+		for ; taken < n && after.next != 0; taken++ {
+			counters[taken] = after.next
+			after.take(fresh.Expose()[taken*t.family.size:][:t.family.size])
+		}
+	})
 	if err := t.commit(after, save); err != nil {
 		return err
 	}
@@ -152,7 +156,9 @@ func (t *Terminal) SkipTo(ksn KSN, save func(state secret.Bytes) error) error {
 			return nil
 		}
 	}
-	if err := t.commit(t.skip(ksn.Counter()), save); err != nil {
+	var after registers
+	secret.Do(func() { after = t.skip(ksn.Counter()) })
+	if err := t.commit(after, save); err != nil {
 		return err
 	}
 	t.drop(t.available)

@@ -208,8 +208,8 @@ func (b testBase) model(t *rapid.T) {
 func (b testBase) ancestors(t fataler, counter uint32) map[uint32][]byte {
 	t.Helper()
 	root := make([]byte, b.base.family.size)
-	if err := b.base.root(root, b.id); err != nil {
-		t.Fatalf("root: %v", err)
+	if err := b.base.descend(root, b.id, 0); err != nil {
+		t.Fatalf("initial key: %v", err)
 	}
 	out := map[uint32][]byte{}
 	for c := counter; ; c &= c - 1 {

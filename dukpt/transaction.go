@@ -34,11 +34,12 @@ func (tx *Transaction) KSN() KSN {
 // AES-128 key and the fill is random; it fails with [ErrUnsupported] for another. The caller wipes p.
 func (tx *Transaction) EncryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN) ([]byte, error) {
 	tx.s.check()
-	var fill [8]byte
-	if f == pin.Format4 {
-		_, _ = rand.Read(fill[:]) // cannot fail
+	if err := checkPINFormat(f, tx.s.family.scheme); err != nil {
+		return dst, err
 	}
-	return tx.s.encryptPIN(dst, f, p, pan, fill)
+	var fill [8]byte
+	_, _ = rand.Read(fill[:]) // cannot fail
+	return tx.s.encryptPIN(dst, p, pan, fill)
 }
 
 // EncryptData appends plain, encrypted under the request key, to dst, which must not overlap plain. Padding is the caller's.
@@ -69,20 +70,22 @@ func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byt
 // End wipes the key. It is idempotent.
 func (tx *Transaction) End() { tx.s.end() }
 
-// encryptPIN makes the block that belongs to the scheme.
-func (s *session) encryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN, fill [8]byte) ([]byte, error) {
-	if err := checkPINFormat(f, s.family.scheme); err != nil {
-		return dst, err
-	}
-	defer s.wipeWorkingKey()
-	k, err := s.pinKey()
-	if err != nil {
-		return dst, err
-	}
-	if s.family.scheme == AES {
-		return pin.EncryptFormat4(dst, newAES(k), p, pan, fill)
-	}
-	return encryptFormat0(dst, k, p, pan)
+// encryptPIN makes the block that belongs to the scheme: format 0 or, with the fill, format 4.
+func (s *session) encryptPIN(dst []byte, p pin.PIN, pan pin.PAN, fill [8]byte) (out []byte, err error) {
+	secret.Do(func() {
+		defer s.wipeWorkingKey()
+		var k []byte
+		if k, err = s.pinKey(); err != nil {
+			out = dst
+			return
+		}
+		if s.family.scheme == AES {
+			out, err = pin.EncryptFormat4(dst, newAES(k), p, pan, fill)
+			return
+		}
+		out, err = encryptFormat0(dst, k, p, pan)
+	})
+	return out, err
 }
 
 // encryptFormat0 builds the clear block on its own stack and encrypts it there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/subtle"
+	"slices"
 	"testing"
 )
 
@@ -89,4 +90,34 @@ func goodField(field []byte, control, fill byte) bool {
 		}
 	}
 	return true
+}
+
+// FuzzFindPAN: what is found stands in the track behind at most a start sentinel, runs to its last digit, and is found again
+// when written as track 1, as track 2 and alone.
+func FuzzFindPAN(f *testing.F) {
+	for _, track := range []string{"%B5452300551227189^HOGAN/PAUL^0804?", ";5452300551227189=0804?0", "5452300551227189", "5452300551227189D0804", "12345678\x80\x00"} {
+		f.Add([]byte(track))
+	}
+	f.Fuzz(func(t *testing.T, track []byte) {
+		pan, err := FindPAN(track)
+		if err != nil {
+			if err != ErrPAN || !pan.IsZero() {
+				t.Fatalf("FindPAN(%q) = %v, %v", track, pan, err)
+			}
+			return
+		}
+		digits := string(pan.Digits().Expose())
+		at := bytes.Index(track, []byte(digits))
+		if at < 0 || !slices.Contains([]string{"", "%B", "B", ";"}, string(track[:at])) {
+			t.Fatalf("FindPAN(%q) = %s", track, digits)
+		}
+		if rest := track[at+len(digits):]; len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' {
+			t.Fatalf("FindPAN(%q) = %s, which is cut short", track, digits)
+		}
+		for _, form := range []string{"%B" + digits + "^A/B^", ";" + digits + "=", digits} {
+			if again, err := FindPAN([]byte(form)); err != nil || !again.Equal(pan) {
+				t.Fatalf("FindPAN(%q) = %v, %v", form, again, err)
+			}
+		}
+	})
 }
