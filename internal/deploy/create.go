@@ -1,0 +1,212 @@
+package deploy
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// Options say what Create makes.
+type Options struct {
+	Tenant      keyset.TenantID    // required
+	Environment keyset.Environment // required
+	Passphrase  secret.Bytes       // required, seal.MinPassphrase bytes or more; the caller keeps and wipes it
+	Clock       func() time.Time   // nil: time.Now
+	Hosts       []string           // names and addresses of both services; nil: localhost, 127.0.0.1 and ::1
+}
+
+// Create makes a deployment in dir, which must not exist or be empty, and opens it: three authorities, the certificates
+// of both services and of a first operator and auditor, an empty keyring, a checkpoint key and the configuration of
+// latchkey-decryptd. The folder appears whole or not at all. It takes some seconds, because every key is sealed.
+func Create(dir string, o Options) (*Deployment, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Hosts == nil {
+		o.Hosts = []string{"localhost", "127.0.0.1", "::1"}
+	}
+	if err := vacant(dir); err != nil {
+		return nil, err
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, fmt.Errorf("deploy: %w", err)
+	}
+	tmp, err := os.MkdirTemp(parent, ".latchkey-*")
+	if err != nil {
+		return nil, fmt.Errorf("deploy: %w", err)
+	}
+	defer os.RemoveAll(tmp) // gone already when all went well
+	if err := o.build(tmp); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) { // os.Rename replaces no folder, not even an empty one
+		return nil, fmt.Errorf("deploy: %w", err)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, fmt.Errorf("deploy: %w", err)
+	}
+	if err := seal.SyncDir(parent); err != nil {
+		return nil, err
+	}
+	return OpenAt(dir, o.Passphrase, o.Clock)
+}
+
+func (o Options) check() error {
+	if _, err := keyset.ParseTenant(string(o.Tenant)); err != nil {
+		return err
+	}
+	if _, err := o.Environment.MarshalText(); err != nil {
+		return err
+	}
+	if n := o.Passphrase.Len(); n < seal.MinPassphrase || n > seal.MaxPassphrase {
+		return fmt.Errorf("deploy: passphrase has a length outside %d to %d bytes", seal.MinPassphrase, seal.MaxPassphrase)
+	}
+	return nil
+}
+
+func (o Options) build(dir string) error {
+	for _, name := range []string{"ca", "trust", "services", "operators", "keysets", "terminals", "audit"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return fmt.Errorf("deploy: %w", err)
+		}
+	}
+	if err := o.authorities(dir); err != nil {
+		return err
+	}
+	ring, err := keyring.CreateWith(filepath.Join(dir, "keyring"), o.Passphrase, keyring.Options{Clock: o.Clock})
+	if err != nil {
+		return err
+	}
+	ring.Close()
+	if err := createCheckpointKey(filepath.Join(dir, "audit"), o.Tenant, o.Passphrase); err != nil {
+		return err
+	}
+	c := Config{Tenant: o.Tenant, Environment: o.Environment, Created: o.Clock()}
+	if err := seal.WriteFile(filepath.Join(dir, DecryptdFile), decryptdYAML(c), 0o600); err != nil {
+		return err
+	}
+	return seal.WriteFile(filepath.Join(dir, ConfigFile), c.marshal(), 0o600)
+}
+
+// authorities makes the issuers, the files that others trust them by, and the first certificates.
+func (o Options) authorities(dir string) error {
+	for _, kind := range identity.Authorities() {
+		issuer, err := embedded.Create(filepath.Join(dir, "ca", kind.String()), kind, o.Passphrase, o.Clock)
+		if err != nil {
+			return err
+		}
+		err = o.certify(dir, kind, issuer)
+		if cerr := issuer.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o Options) certify(dir string, kind identity.Authority, issuer *embedded.Issuer) error {
+	if err := seal.WriteFile(trustPath(dir, kind), encodeCertificates(issuer.Root()), 0o644); err != nil {
+		return err
+	}
+	if kind != identity.ServicesCA {
+		return nil
+	}
+	issuing := encodeCertificates(issuer.Chain()[0])
+	if err := seal.WriteFile(filepath.Join(dir, "trust", issuingFile), issuing, 0o644); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		folder, name string
+		role         identity.Role
+		serves       bool
+	}{
+		{filepath.Join("services", ServiceDecrypt), decryptName, identity.Decrypt, true},
+		{filepath.Join("services", ServiceAcquirer), acquirerName, identity.AcquirerHost, true},
+		{filepath.Join("operators", FirstOperator), FirstOperator, identity.Operator, false},
+		{filepath.Join("operators", FirstAuditor), FirstAuditor, identity.Auditor, false},
+	} {
+		req := ca.Request{Identity: identity.Identity{Tenant: string(o.Tenant), Role: p.role, Name: p.name}}
+		if p.serves {
+			req.DNSNames, req.IPs = splitHosts(o.Hosts)
+		}
+		if err := writeCredential(context.Background(), filepath.Join(dir, p.folder), issuer, req, o.Passphrase); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func splitHosts(hosts []string) (names []string, ips []net.IP) {
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			ips = append(ips, ip)
+		} else {
+			names = append(names, h)
+		}
+	}
+	return names, ips
+}
+
+// writeCredential makes a key pair, has it certified, and writes both to a new folder.
+func writeCredential(ctx context.Context, dir string, issuer ca.Issuer, req ca.Request, passphrase secret.Bytes) error {
+	key, der, err := generateKey()
+	if err != nil {
+		return err
+	}
+	defer der.Wipe()
+	req.PublicKey = key.Public()
+	chain, err := issuer.Issue(ctx, req)
+	if err != nil {
+		return err
+	}
+	sealed, err := seal.Seal(passphrase, serviceKeyLabel, der.Expose())
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("deploy: %w", err)
+	}
+	if err := seal.WriteFile(filepath.Join(dir, keyFile), sealed, 0o600); err != nil {
+		return err
+	}
+	if err := seal.WriteFile(filepath.Join(dir, certFile), encodeCertificates(chain...), 0o644); err != nil {
+		return err
+	}
+	return seal.SyncDir(filepath.Dir(dir))
+}
+
+// generateKey makes an ECDSA key over P-256 and its PKCS #8 form, which the caller wipes.
+func generateKey() (*ecdsa.PrivateKey, secret.Bytes, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, secret.Bytes{}, fmt.Errorf("deploy: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, secret.Bytes{}, fmt.Errorf("deploy: %w", err)
+	}
+	defer secret.Wipe(der)
+	return key, secret.From(der), nil
+}

@@ -1,0 +1,190 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"crypto/tls"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Deployment is an open deployment folder. It is safe for concurrent use, also beside other processes. It prints its
+// folder and nothing else.
+type Deployment struct {
+	dir        string
+	config     Config
+	passphrase secret.Bytes // a copy
+	clock      func() time.Time
+
+	mu      sync.Mutex // guards what is opened on demand
+	ring    *keyring.Ring
+	issuers map[identity.Authority]*embedded.Issuer
+}
+
+// Open opens a deployment folder. Keys are opened when they are asked for; so a wrong passphrase shows then. The caller
+// keeps the passphrase. A folder that is none wraps ErrNotDeployment.
+func Open(dir string, passphrase secret.Bytes) (*Deployment, error) {
+	return OpenAt(dir, passphrase, time.Now)
+}
+
+// OpenAt is Open with a clock.
+func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Deployment, error) {
+	c, err := LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Deployment{
+		dir: dir, config: c, passphrase: passphrase.Clone(), clock: clock,
+		issuers: map[identity.Authority]*embedded.Issuer{},
+	}, nil
+}
+
+// Close wipes what was opened. The deployment cannot be used afterwards.
+func (d *Deployment) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ring != nil {
+		d.ring.Close()
+	}
+	var errs []error
+	for _, i := range d.issuers {
+		errs = append(errs, i.Close())
+	}
+	d.ring = nil
+	clear(d.issuers)
+	d.passphrase.Wipe()
+	return errors.Join(errs...)
+}
+
+// Dir returns the folder.
+func (d *Deployment) Dir() string { return d.dir }
+
+// Config returns whose deployment it is.
+func (d *Deployment) Config() Config { return d.config }
+
+// Path returns the path of a name inside the folder.
+func (d *Deployment) Path(elem ...string) string {
+	return filepath.Join(append([]string{d.dir}, elem...)...)
+}
+
+// Trust returns the roots of the three authorities.
+func (d *Deployment) Trust() (tlsconf.Trust, error) { return LoadTrust(d.dir) }
+
+// ServiceCredential opens certificate and key of a service: ServiceDecrypt or ServiceAcquirer.
+func (d *Deployment) ServiceCredential(name string) (tls.Certificate, error) {
+	if name != ServiceDecrypt && name != ServiceAcquirer {
+		return tls.Certificate{}, fmt.Errorf("deploy: no service %q", name)
+	}
+	return Credential(d.Path("services", name, certFile), d.Path("services", name, keyFile), d.passphrase)
+}
+
+// CheckpointKey opens the signer of audit checkpoints; see OpenCheckpointKey.
+func (d *Deployment) CheckpointKey() (secret.Bytes, error) {
+	return OpenCheckpointKey(d.Path("audit", checkpointKeyFile), d.passphrase)
+}
+
+// CheckpointVerifier returns the verifier of audit checkpoints, in the text form of golang.org/x/mod/sumdb/note.
+func (d *Deployment) CheckpointVerifier() (string, error) {
+	b, err := os.ReadFile(d.Path("audit", checkpointPubFile))
+	if err != nil {
+		return "", fmt.Errorf("deploy: %w", err)
+	}
+	return string(b[:max(len(b)-1, 0)]), nil
+}
+
+// Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it.
+func (d *Deployment) Issuer(kind identity.Authority) (*embedded.Issuer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := d.issuers[kind]; i != nil {
+		return i, nil
+	}
+	i, err := embedded.OpenAt(d.Path("ca", kind.String()), d.passphrase, d.clock)
+	if err != nil {
+		return nil, err
+	}
+	if i.Kind() != kind {
+		_ = i.Close() // the other error is the one to report
+		return nil, fmt.Errorf("deploy: the authority in %s is %v", d.Path("ca", kind.String()), i.Kind())
+	}
+	d.issuers[kind] = i
+	return i, nil
+}
+
+// Keyring returns the keyring. It belongs to the deployment, whose Close closes it.
+func (d *Deployment) Keyring() (*keyring.Ring, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ring != nil {
+		return d.ring, nil
+	}
+	r, err := keyring.OpenWith(d.Path("keyring"), d.passphrase, keyring.Options{Clock: d.clock})
+	if err != nil {
+		return nil, err
+	}
+	d.ring = r
+	return r, nil
+}
+
+// Catalog reads the key sets and terminals, checked against the keyring.
+func (d *Deployment) Catalog() (*Catalog, error) {
+	ring, err := d.Keyring()
+	if err != nil {
+		return nil, err
+	}
+	return NewCatalog(d.catalogOptions(ring))
+}
+
+func (d *Deployment) catalogOptions(ring *keyring.Ring) CatalogOptions {
+	return CatalogOptions{
+		Dir: d.dir, Tenant: d.config.Tenant, Environment: d.config.Environment,
+		Keys: func() []engine.KeyInfo { return ring.List() },
+	}
+}
+
+// KeySets returns the latest revision of every key set, by name.
+func (d *Deployment) KeySets() ([]*keyset.KeySet, error) {
+	c, err := d.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	return c.KeySets(), nil
+}
+
+// Terminals returns the latest record of every terminal, by name.
+func (d *Deployment) Terminals() ([]*keyset.Terminal, error) {
+	c, err := d.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	return c.Terminals(), nil
+}
+
+// Format prints the folder, whatever the verb.
+func (d *Deployment) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, d.text()) }
+
+// LogValue logs the folder.
+func (d *Deployment) LogValue() slog.Value { return slog.StringValue(d.text()) }
+
+// MarshalText gives encoders the folder.
+func (d *Deployment) MarshalText() ([]byte, error) { return []byte(d.text()), nil }
+
+func (d *Deployment) text() string {
+	if d == nil {
+		return "deploy.Deployment(none)"
+	}
+	return "deploy.Deployment(" + d.dir + ")"
+}

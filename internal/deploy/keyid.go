@@ -1,0 +1,90 @@
+package deploy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+const lastSuffix = ".last"
+
+// ErrNoKeyID says that every key id of a set was given out.
+var ErrNoKeyID = errors.New("deploy: the key set has no key id left")
+
+// allocate gives out the next key id of a set and makes that durable before it returns, so that an id is given out at
+// most once whatever happens afterwards. The next one is above both the stored mark and every id in a record: a mark
+// that was restored from an old backup gives out no id twice as long as the records are newer. The folder is locked.
+func (d *Deployment) allocate(set *keyset.KeySet, catalog *Catalog) (dukpt.KeyID, error) {
+	path := d.Path("keysets", string(set.ID)+lastSuffix)
+	last, err := readLast(path, set)
+	if err != nil {
+		return dukpt.KeyID{}, err
+	}
+	for _, t := range catalog.Terminals() {
+		for _, s := range t.Slots {
+			if s.KeySet == set.ID && (last.IsZero() || above(s.KeyID, last)) {
+				last = s.KeyID
+			}
+		}
+	}
+	id := set.FirstID
+	if !last.IsZero() {
+		if id, err = successor(last); err != nil {
+			return dukpt.KeyID{}, fmt.Errorf("%w: %s: %w", ErrNoKeyID, set.ID, err)
+		}
+	}
+	if !set.Contains(id) {
+		return dukpt.KeyID{}, fmt.Errorf("%w: %s ends at %v", ErrNoKeyID, set.ID, set.LastID)
+	}
+	if err := seal.WriteFile(path, []byte(id.String()+"\n"), 0o600); err != nil {
+		return dukpt.KeyID{}, err
+	}
+	return id, nil
+}
+
+// readLast returns the highest id that was given out, zero when none was.
+func readLast(path string, set *keyset.KeySet) (dukpt.KeyID, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return dukpt.KeyID{}, nil
+	}
+	if err != nil {
+		return dukpt.KeyID{}, fmt.Errorf("deploy: %w", err)
+	}
+	id, err := dukpt.ParseKeyID(strings.TrimSuffix(string(b), "\n"))
+	if err != nil || id.String()+"\n" != string(b) || !set.Contains(id) {
+		return dukpt.KeyID{}, fmt.Errorf("deploy: %s does not hold a key id of set %s", path, set.ID)
+	}
+	return id, nil
+}
+
+func above(a, b dukpt.KeyID) bool { return bytes.Compare(a.Append(nil), b.Append(nil)) > 0 }
+
+// successor returns the key id after id: one more in the bits above the counter, which are the upper 59 of a TDES KSN
+// and all 64 of an AES key id.
+func successor(id dukpt.KeyID) (dukpt.KeyID, error) {
+	step := uint16(1)
+	if id.Scheme() == dukpt.TDES {
+		step = 1 << (21 - 16) // the counter takes the two lowest bytes and five bits of the third
+	}
+	b := id.Append(nil)
+	for i := 7; i >= 0 && step > 0; i-- {
+		sum := uint16(b[i]) + step
+		b[i], step = byte(sum), sum>>8
+	}
+	if step > 0 {
+		return dukpt.KeyID{}, errors.New("the key id is the last there is")
+	}
+	var next dukpt.KeyID
+	if err := next.UnmarshalBinary(b); err != nil {
+		return dukpt.KeyID{}, err
+	}
+	return next, nil
+}

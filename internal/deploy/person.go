@@ -1,0 +1,109 @@
+package deploy
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// Person is someone who signs documents, with certificate and key. It prints the identity only.
+type Person struct {
+	id     identity.Identity
+	cert   tls.Certificate
+	signer crypto.Signer
+}
+
+// Identity returns who the person is.
+func (p *Person) Identity() identity.Identity { return p.id }
+
+// Certificate returns the person's own certificate; it is shared and not to be changed.
+func (p *Person) Certificate() *x509.Certificate { return p.cert.Leaf }
+
+// Sign makes a signed document of a payload.
+func (p *Person) Sign(kind string, payload []byte) ([]byte, error) {
+	return keyset.Sign(kind, payload, p.cert.Leaf.Raw, p.signer)
+}
+
+// AddSignature adds the person's signature to a document that others have signed. Read the document before.
+func (p *Person) AddSignature(doc []byte) ([]byte, error) {
+	return keyset.AddSignature(doc, p.cert.Leaf.Raw, p.signer)
+}
+
+// Format prints the identity, whatever the verb.
+func (p *Person) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, p.text()) }
+
+// LogValue logs the identity.
+func (p *Person) LogValue() slog.Value { return slog.StringValue(p.text()) }
+
+// MarshalText gives encoders the identity.
+func (p *Person) MarshalText() ([]byte, error) { return []byte(p.text()), nil }
+
+func (p *Person) text() string {
+	if p == nil {
+		return "deploy.Person(none)"
+	}
+	return "deploy.Person(" + p.id.String() + ")"
+}
+
+// Operator opens the certificate and key of one of the people in operators/, under the passphrase of the deployment.
+func (d *Deployment) Operator(name string) (*Person, error) {
+	return d.person(name, d.passphrase)
+}
+
+// AddPerson certifies a further operator, custodian or auditor, with a key sealed under a passphrase of their own, which
+// the caller keeps. The name must be new.
+func (d *Deployment) AddPerson(ctx context.Context, role identity.Role, name string, passphrase secret.Bytes) (*Person, error) {
+	if role != identity.Operator && role != identity.Custodian && role != identity.Auditor {
+		return nil, fmt.Errorf("deploy: role %s is not a person's", role)
+	}
+	id, err := identity.New(string(d.config.Tenant), role, name)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := d.Issuer(identity.ServicesCA)
+	if err != nil {
+		return nil, err
+	}
+	folder := filepath.Join(d.dir, "operators", name)
+	if err := vacant(folder); err != nil {
+		return nil, err
+	}
+	if err := writeCredential(ctx, folder, issuer, ca.Request{Identity: id}, passphrase); err != nil {
+		return nil, err
+	}
+	return d.person(name, passphrase)
+}
+
+// OpenPerson is Operator for someone whose key is sealed under another passphrase than the deployment's.
+func (d *Deployment) OpenPerson(name string, passphrase secret.Bytes) (*Person, error) {
+	return d.person(name, passphrase)
+}
+
+func (d *Deployment) person(name string, passphrase secret.Bytes) (*Person, error) {
+	if _, err := identity.New(string(d.config.Tenant), identity.Operator, name); err != nil { // before it becomes a path
+		return nil, err
+	}
+	folder := filepath.Join(d.dir, "operators", name)
+	cert, err := Credential(filepath.Join(folder, certFile), filepath.Join(folder, keyFile), passphrase)
+	if err != nil {
+		return nil, err
+	}
+	id, err := identity.FromCertificate(cert.Leaf)
+	if err != nil {
+		return nil, err
+	}
+	if id.Name != name || id.Tenant != string(d.config.Tenant) {
+		return nil, fmt.Errorf("deploy: the certificate in %s is of %v", folder, id)
+	}
+	return &Person{id: id, cert: cert, signer: cert.PrivateKey.(crypto.Signer)}, nil // Credential has checked the type
+}
