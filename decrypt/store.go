@@ -1,0 +1,113 @@
+package decrypt
+
+import (
+	"context"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+)
+
+// MaxContext is how many bytes a ClaimSet may keep for the answer to its message.
+const MaxContext = 4 << 10
+
+// Store keeps claims, answers and the audit log. It is safe for concurrent use.
+//
+// What a method returns without error, and every *Refusal for a rule of the claims, is durable before it returns: it
+// survives a kill and a power cut. A call that ends by its context while it waits has done nothing, or has done all of it
+// durably; either way nothing may be released. Errors that are not about a rule are a *Refusal with CodeStoreUnavailable,
+// CodeStoreFull or CodeStoreDamaged, or the error of the context, and then nothing was changed.
+type Store interface {
+	// Claim judges every claim of one message against the state before the message, and stores all of them or none. When
+	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed.
+	Claim(ctx context.Context, set ClaimSet) (ClaimOutcome, error)
+	// RecordAnswer stores the first answer to a message. The same answer again, by Result and Body, is returned with Again
+	// set and the ack that was recorded for that digest; another one is CodeAnswerConflict. A digest that was never claimed
+	// is CodeRequestUnknown.
+	RecordAnswer(ctx context.Context, a Answer) (Answer, error)
+	// LookupAnswer returns the answer to the message with this digest, or to the message that a resend with this digest
+	// carries. Its Ack is the one that was recorded for this very digest, and empty when that has none yet.
+	LookupAnswer(ctx context.Context, digest message.Digest) (Answer, bool, error)
+	// LookupRequest returns what was claimed under a digest.
+	LookupRequest(ctx context.Context, digest message.Digest) (Request, bool, error)
+	// Counters returns the state of a counter; the zero state when nothing was ever claimed.
+	Counters(ctx context.Context, base keys.Fingerprint, id dukpt.KeyID) (KeyIDState, error)
+	// Audit appends a record. Its Sequence is set by the store.
+	Audit(ctx context.Context, r audit.Record) error
+	// Check reports whether the store can write: it does, and what it writes is no claim.
+	Check(ctx context.Context) error
+	// Close waits for what was accepted and releases the files. Calls after it fail with CodeStoreUnavailable.
+	Close() error
+}
+
+// ClaimSet is everything that one message claims.
+type ClaimSet struct {
+	Digest   message.Digest  // of the message as received
+	Original message.Digest  // of the message that is answered: the inner one of a resend, else equal to Digest
+	Tenant   keyset.TenantID // of the caller and of the terminal, which are the same
+	Context  []byte          // what Answer needs later, opaque here; at most MaxContext bytes
+	Time     time.Time       // of the host
+	Claims   []Claim         // at least one; no content twice
+	// Closes names the message that a reversal reverses; nil for every other message. It is closed also when it never
+	// arrived, so that it cannot be released later.
+	Closes *Closes
+	// Audit is the record of this message. The store sets its Sequence, its Result to "FRESH", "RESEND" or "REFUSED", and
+	// its Reason to the code of a refusal.
+	Audit audit.Record
+}
+
+// Closes names the message MAC of a message that is reversed.
+type Closes struct {
+	BaseKey keys.Fingerprint
+	MACKSN  dukpt.KSN
+}
+
+// row is the row of the message MAC.
+func (c *Closes) row() RowKey { return RowKey{c.BaseKey, c.MACKSN, PurposeMAC} }
+
+// ClaimOutcome says that everything claimed may be released.
+type ClaimOutcome struct {
+	// Verdict is Resend when any claim is one, else Fresh. In a resend of a message that had arrived the claims of the inner
+	// message are Resend and that of the outer MAC is Fresh.
+	Verdict Verdict
+	Claims  []ClaimResult // in the order of ClaimSet.Claims
+	Answer  *Answer       // what was answered to Original before; nil when nothing was. Ack as in LookupAnswer
+}
+
+// ClaimResult is what became of one claim.
+type ClaimResult struct {
+	Verdict         Verdict // Fresh or Resend
+	Treatment       []byte  // as first released: a resend uses its Resolved
+	ClaimKeyVersion uint32  // as first released
+	FillKeyVersion  uint32  // as first released: a resend uses it
+	Tries           int     // how often it was answered again, this time included
+	// Collision is set for a fresh sign-in on a counter that was used before, for a message or for another sign-in: the
+	// terminal was rolled back or cloned.
+	Collision bool
+}
+
+// Request is what the store remembers of a message whose claims it accepted.
+type Request struct {
+	Digest   message.Digest
+	Original message.Digest
+	Tenant   keyset.TenantID
+	Context  []byte // of the first ClaimSet with this digest
+}
+
+// Answer is the decision on a message and the ack that tells it.
+type Answer struct {
+	Digest   message.Digest // of the message that Ack is for
+	Original message.Digest // of the message that is decided; one decision each
+	Tenant   keyset.TenantID
+	Result   message.Result
+	Body     []byte
+	Ack      []byte
+	KSN      dukpt.KSN // that the ack is MACed under
+	Content  Content   // of the ack's MAC, for PurposeMACResponse; may be zero
+	Time     time.Time
+	Again    bool         // set by the store: the decision had been recorded before
+	Audit    audit.Record // stored with a first decision or a first ack; never returned
+}
