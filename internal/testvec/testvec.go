@@ -3,12 +3,11 @@
 //
 // A file has a "topic" and "vectors"; each vector has an "id" and a "feature". A test names the topic it covers and gives a
 // [Handler] for each feature, which makes comparisons and counts them. A feature that is neither handled nor named as
-// deferred fails the test, and so does a file in which nothing was compared. One line for each file says how many
-// comparisons were made.
+// deferred fails the test, and so does a file in which nothing was compared, or one whose topic no test covers. One line for
+// each file says how many comparisons were made.
 package testvec
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -246,15 +245,33 @@ func flip(m map[string]any, name string) (map[string]any, bool) {
 func load(t *testing.T, topic string) []file {
 	t.Helper()
 	root := moduleRoot(t)
-	var files []file
-	for _, dir := range append([]string{filepath.Join(root, "testdata")}, extra()...) {
+	files, err := find(root, append([]string{filepath.Join(root, "testdata")}, extra(root)...), topic)
+	if err != nil {
+		t.Fatalf("vectors: %v", err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("no vector file has the topic %q", topic)
+	}
+	return files
+}
+
+// find reads every JSON file below dirs and returns those of the topic. A file of a topic that no test covers is an error: it
+// would be passed over in silence.
+func find(root string, dirs []string, topic string) (files []file, err error) {
+	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || filepath.Ext(name) != ".json" {
 				return err
 			}
-			f, ok, err := read(name)
-			if err != nil || !ok || f.Topic != topic {
+			f, err := read(name)
+			if err != nil {
 				return err
+			}
+			if f.Topic != topic && !slices.Contains(topics, f.Topic) && !strings.HasPrefix(f.Topic, ownFormats) {
+				return fmt.Errorf("%s: unknown topic %q", name, f.Topic)
+			}
+			if f.Topic != topic {
+				return nil
 			}
 			f.name = name
 			if rel, err := filepath.Rel(root, name); err == nil && !strings.HasPrefix(rel, "..") {
@@ -264,37 +281,55 @@ func load(t *testing.T, topic string) []file {
 			return nil
 		})
 		if err != nil {
-			t.Fatalf("vectors in %s: %v", dir, err)
+			return nil, err
 		}
 	}
-	if len(files) == 0 {
-		t.Fatalf("no vector file has the topic %q", topic)
-	}
-	return files
+	return files, nil
 }
 
-func extra() []string {
+// topics are those that some test of this module covers.
+var topics = []string{"devices", "dukpt-aes", "dukpt-tdes", "mac", "pinblock", "tr31"}
+
+// ownFormats begins the topics of this project's own formats, in testdata/protocol.
+const ownFormats = "protocol-"
+
+// extra returns the folders of LATCHKEY_EXTRA_VECTORS; relative ones are below the root of the module.
+func extra(root string) []string {
 	var dirs []string
 	for dir := range strings.SplitSeq(os.Getenv("LATCHKEY_EXTRA_VECTORS"), ":") {
-		if dir != "" {
-			dirs = append(dirs, dir)
+		if dir == "" {
+			continue
 		}
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(root, dir)
+		}
+		dirs = append(dirs, dir)
 	}
 	return dirs
 }
 
-// read reads one file; a JSON file that is not of vectors is not ok.
-func read(name string) (file, bool, error) {
+// read reads one file and refuses what is not one of vectors, and ids that name two of them.
+func read(name string) (file, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return file{}, false, err
+		return file{}, err
 	}
 	var f file
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(&f); err != nil {
-		return file{}, false, fmt.Errorf("%s: %w", name, err)
+	err = json.Unmarshal(b, &f)
+	if err != nil {
+		return file{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return f, f.Topic != "" && len(f.Vectors) > 0, nil
+	if f.Topic == "" || f.Vectors == nil {
+		return file{}, fmt.Errorf("%s: a vector file has a topic and vectors", name)
+	}
+	seen := make(map[any]bool)
+	for _, m := range f.Vectors {
+		if id, ok := m["id"].(string); ok && seen[id] {
+			return file{}, fmt.Errorf("%s: two vectors have the id %s", name, id)
+		}
+		seen[m["id"]] = true
+	}
+	return f, nil
 }
 
 func moduleRoot(t *testing.T) string {
