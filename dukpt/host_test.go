@@ -116,6 +116,57 @@ func TestDataBothWays(t *testing.T) {
 	}
 }
 
+// TestWorkingKeysWiped looks at the scratch memory after each operation, good or refused.
+func TestWorkingKeysWiped(t *testing.T) {
+	t.Parallel()
+	for _, b := range testBases(t) {
+		r := testRoles(t, b, 12)
+		scheme, msg := b.id.Scheme(), make([]byte, 16)
+		request, mac := scheme.DefaultData(), scheme.DefaultMAC()
+		response := request
+		response.Direction = Response
+		f := formatOf(scheme)
+		p, pan := testPIN(t, "1234", "4111111111111111")
+		zone, err := zoneKey(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := PINTarget{Format: f, PAN: pan, Key: zone}
+		for name, f := range map[string]func() error{
+			"EncryptPIN":      func() error { _, err := r.term.EncryptPIN(nil, f, p, pan); return err },
+			"EncryptData":     func() error { _, err := r.term.EncryptData(nil, request, msg); return err },
+			"MAC":             func() error { _, err := r.term.MAC(nil, mac, msg); return err },
+			"VerifyResponse":  func() error { return wantVerify(r.term.VerifyResponse(mac, msg, msg)) },
+			"DecryptResponse": func() error { _, err := r.term.DecryptResponse(nil, response, msg); return err },
+			"DecryptData":     func() error { _, err := r.host.DecryptData(nil, request, msg); return err },
+			"VerifyMAC":       func() error { return wantVerify(r.host.VerifyMAC(mac, msg, msg)) },
+			"MACResponse":     func() error { _, err := r.host.MACResponse(nil, mac, msg); return err },
+			"EncryptResponse": func() error { _, err := r.host.EncryptResponse(nil, response, msg); return err },
+			"TranslatePIN": func() error {
+				_, err := r.host.TranslatePIN(nil, PINBlock{Format: f, PAN: pan, Block: msg[:f.BlockSize()]}, target)
+				return wantVerify(err)
+			},
+		} {
+			if err := f(); err != nil {
+				t.Errorf("%s, %s: %v", b.name, name, err)
+			}
+			for _, s := range []*session{&r.term.s, &r.host.s} {
+				if k := s.workingKey(maxKey); !bytes.Equal(k, make([]byte, maxKey)) {
+					t.Errorf("%s: a working key is left after %s", b.name, name)
+				}
+			}
+		}
+	}
+}
+
+// wantVerify turns the refusal that is expected into success.
+func wantVerify(err error) error {
+	if err == ErrVerify {
+		return nil
+	}
+	return fmt.Errorf("got %v, want ErrVerify", err)
+}
+
 func TestDataRefuses(t *testing.T) {
 	t.Parallel()
 	for _, b := range testBases(t) {

@@ -200,6 +200,12 @@ func (b testBase) model(t *rapid.T) {
 			if i := term.misfit(); i >= 0 {
 				t.Fatalf("register %d breaks its rule at %X", i, term.next)
 			}
+			for i := range MaxReserve {
+				held := i >= term.first && i < term.first+term.available
+				if k := term.reservedKey(i); held == bytes.Equal(k, make([]byte, len(k))) {
+					t.Fatalf("place %d of the reserve is filled: %v, with %d from %d", i, !held, term.available, term.first)
+				}
+			}
 		},
 	})
 }
@@ -432,6 +438,20 @@ func TestStateWipedAfterSave(t *testing.T) {
 	}
 	if err := term.Reserve(1, func(s secret.Bytes) error { kept = s; return errors.New("x") }); err == nil || kept.Len() != 0 {
 		t.Errorf("after a failed save the state has %d bytes, %v", kept.Len(), err)
+	}
+}
+
+func TestOldRegistersWiped(t *testing.T) {
+	t.Parallel()
+	b := testBases(t)[1]
+	term := b.terminal(t)
+	old := term.cell
+	if err := term.Reserve(1, discard); err != nil || old.Len() != 0 {
+		t.Errorf("after Reserve the registers before it have %d bytes, %v", old.Len(), err)
+	}
+	old = term.cell
+	if err := term.SkipTo(mustAt(t, b.id, 5000), discard); err != nil || old.Len() != 0 {
+		t.Errorf("after SkipTo the registers before it have %d bytes, %v", old.Len(), err)
 	}
 }
 
