@@ -208,6 +208,9 @@ func (f *Field) checkPIN() error {
 	if f.Mode != 0 || len(f.IV) != 0 {
 		return broken("a PIN block has no mode and no IV")
 	}
+	if err := f.PINFormat.Supported(); err != nil {
+		return broken("%v", err)
+	}
 	block := blockSize(f.KSN)
 	if f.PINFormat.BlockSize() != block {
 		return broken("PIN format %v does not go with %v keys", f.PINFormat, f.KSN.Scheme())
