@@ -54,11 +54,19 @@ type Catalog struct {
 type contents struct {
 	sets      map[keyset.ID]*keyset.KeySet
 	terminals map[keyset.TerminalID]*keyset.Terminal
-	files     map[string]digest // every document by path
-	verified  map[digest]any    // *keyset.KeySet or signedTerminal
+	files     map[string]seen // every document by path
+	verified  map[digest]any  // *keyset.KeySet or signedTerminal
 }
 
 type digest [sha256.Size]byte
+
+// seen is a document as it was on disk. One of the same size and date is not read again: a load happens each second, and
+// what counts of a document is what was verified when it was read.
+type seen struct {
+	size     int64
+	modified time.Time
+	sum      digest
+}
 
 // signedTerminal is a verified record with its approvers, whose number can be judged when its key sets are known.
 type signedTerminal struct {
@@ -94,15 +102,15 @@ func (c *Catalog) Reload() error {
 	if before == nil {
 		before = new(contents)
 	}
-	l := loader{options: c.options, verify: verify, before: before.verified, next: contents{
+	l := loader{options: c.options, verify: verify, before: before, next: contents{
 		sets: map[keyset.ID]*keyset.KeySet{}, terminals: map[keyset.TerminalID]*keyset.Terminal{},
-		files: map[string]digest{}, verified: map[digest]any{},
+		files: map[string]seen{}, verified: map[digest]any{},
 	}}
 	if err := l.load(); err != nil {
 		return err
 	}
 	for _, path := range slices.Sorted(maps.Keys(before.files)) {
-		if l.next.files[path] != before.files[path] {
+		if l.next.files[path].sum != before.files[path].sum {
 			return fmt.Errorf("%w: %s is gone or another document", ErrRollback, path)
 		}
 	}
@@ -141,7 +149,7 @@ func (c *Catalog) Terminals() []*keyset.Terminal {
 type loader struct {
 	options CatalogOptions
 	verify  keyset.Verifier
-	before  map[digest]any // what the last load verified: documents do not change, so their signatures stay good
+	before  *contents // the last load: documents do not change, so what it verified stays good
 	next    contents
 }
 
@@ -214,7 +222,7 @@ func (l *loader) files(dir string, pattern *regexp.Regexp) ([]document, error) {
 // maxDocument is what keyset accepts.
 const maxDocument = 64 << 10
 
-// read returns a document and, if its very bytes were verified before, what they hold.
+// read returns a document. If its very bytes were verified before, it returns what they hold instead.
 func (l *loader) read(f document) (doc []byte, sum digest, verified any, err error) {
 	info, err := os.Lstat(f.path)
 	if err != nil {
@@ -223,13 +231,18 @@ func (l *loader) read(f document) (doc []byte, sum digest, verified any, err err
 	if !info.Mode().IsRegular() || info.Size() > maxDocument {
 		return nil, digest{}, nil, fmt.Errorf("mode %v and %d bytes, want a file of at most %d", info.Mode(), info.Size(), maxDocument)
 	}
+	was := l.before.files[f.path]
+	if verified = l.before.verified[was.sum]; verified != nil && was.size == info.Size() && was.modified.Equal(info.ModTime()) {
+		l.next.files[f.path] = was
+		return nil, was.sum, verified, nil
+	}
 	doc, err = os.ReadFile(f.path)
 	if err != nil {
 		return nil, digest{}, nil, err
 	}
 	sum = sha256.Sum256(doc)
-	l.next.files[f.path] = sum
-	return doc, sum, l.before[sum], nil
+	l.next.files[f.path] = seen{size: info.Size(), modified: info.ModTime(), sum: sum}
+	return doc, sum, l.before.verified[sum], nil
 }
 
 func (l *loader) keySet(f document) error {

@@ -108,15 +108,13 @@ environment: %[2]v
 # The passphrase that sealed files open with: one line, in a file of mode 0600. init does not write it.
 passphrase-file: passphrase
 
-# The certificate that callers see (leaf, then issuing certificate), its key, and the roots of the services authority.
+# The certificate that callers see (leaf, then issuing certificate) and its key. Whom the service trusts stands in the
+# trust folder; key sets and terminals are read from keysets and terminals, again each second and on SIGHUP.
 certificate: services/decrypt/cert.pem
 key: services/decrypt/key.sealed
-trust: trust/services.pem
 
-# Keys, signed documents and the claims. The database is made on first start; do not copy it while the service runs.
+# The keys, and the claims. The database is made on first start; do not copy it while the service runs.
 keyring: keyring
-keysets: keysets
-terminals: terminals
 database: decryptd.db
 
 # The audit log is part of the database. Its checkpoints are signed with this key and written to this file as often as

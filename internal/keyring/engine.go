@@ -116,7 +116,7 @@ func (s software) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if fingerprint(e.key, s.ring.fingerprints()) != info.Fingerprint {
+	if e.key.Fingerprint(s.ring.fingerprints()) != info.Fingerprint {
 		return fmt.Errorf("%w: key %s is not what it was", engine.ErrUnavailable, info.Ref)
 	}
 	return nil

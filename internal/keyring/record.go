@@ -114,7 +114,7 @@ func (r record) open(p *keyblock.Protector, labels func(keyset.Environment) labe
 	e.info.Version = r.KeyVersion
 	e.info.Attributes = e.key.Attributes()
 	e.info.KCV = e.key.KCV()
-	e.info.Fingerprint = fingerprint(e.key, l.fingerprints)
+	e.info.Fingerprint = e.key.Fingerprint(l.fingerprints)
 	e.info.Labels = l.labels
 	if e.info.KCV.String() != r.KCV || e.info.Fingerprint.String() != r.Fingerprint {
 		e.wipe()

@@ -249,7 +249,7 @@ func (r *Ring) add(ref keyset.KeyRef, k keys.Key, env keyset.Environment, next b
 
 // write stores a key and returns it as Open would read it. The ring is locked.
 func (r *Ring) write(ref keyset.KeyRef, k keys.Key, env keyset.Environment, version uint32) (*entry, error) {
-	fp := fingerprint(k, r.fingerprints())
+	fp := k.Fingerprint(r.fingerprints())
 	for _, e := range r.byID {
 		if e.info.Fingerprint == fp {
 			return nil, fmt.Errorf("%w: %s", ErrDuplicate, e.info.Ref)
