@@ -106,6 +106,29 @@ func TestAttributes(t *testing.T) {
 			t.Errorf("%s reads back as %v, %v", a, back, err)
 		}
 	}
+	for c := range 256 {
+		m, err := keys.ParseMode(byte(c))
+		if known := strings.IndexByte("BCDEGNSTVXY", byte(c)) >= 0; known != (err == nil) || known && m.String() != string(rune(c)) {
+			t.Errorf("mode %q: %v, %v", rune(c), m, err)
+		}
+		e, err := keys.ParseExportability(byte(c))
+		if known := strings.IndexByte("ENS", byte(c)) >= 0; known != (err == nil) || known && e.String() != string(rune(c)) {
+			t.Errorf("exportability %q: %v, %v", rune(c), e, err)
+		}
+	}
+	if got := keys.Algorithm(77).String(); got != "Algorithm(77)" {
+		t.Errorf("an unknown algorithm prints as %s", got)
+	}
+	for _, s := range []string{"", "AES", "aes-128", "AES-128 ", "TDES2"} {
+		if a, err := keys.ParseAlgorithm(s); err == nil || a != 0 {
+			t.Errorf("algorithm %q is %v", s, a)
+		}
+	}
+	for _, s := range []string{"B0", "B1", "D0", "K0", "K1", "M3", "M6", "M7", "P0"} {
+		if u, err := keys.ParseUsage(s); err != nil || string(u) != s {
+			t.Errorf("usage %q is %v, %v", s, u, err)
+		}
+	}
 	for _, s := range []string{"", "B", "B00", "b0", "XX"} {
 		if _, err := keys.ParseUsage(s); err == nil {
 			t.Errorf("usage %q is known", s)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/keys"
@@ -210,6 +211,69 @@ func TestWipedProtector(t *testing.T) {
 	if _, err := p.Unwrap(block); err == nil {
 		t.Error("a wiped protector unwraps")
 	}
+}
+
+// TestContentIsItsOwn: the key of a content outlives it, and wiping the content wipes its bytes.
+func TestContentIsItsOwn(t *testing.T) {
+	t.Parallel()
+	p := testProtector(t, 16)
+	want, err := keys.GenerateKey(attributes(keys.AES128, keys.UsageData, keys.ModeBoth))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := p.Wrap(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := p.Unwrap(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := content.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := content.Material().Expose()
+	content.Wipe()
+	content.Wipe()
+	if !bytes.Equal(live, make([]byte, 16)) {
+		t.Error("Wipe left bytes of the key")
+	}
+	if !k.Material().Equal(want.Material()) {
+		t.Error("the key was wiped with the content")
+	}
+	if _, err := content.Key(); err == nil {
+		t.Error("a wiped content has a key")
+	}
+	if _, err := (Content{}).Key(); err == nil {
+		t.Error("no content has a key")
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	p := testProtector(t, 32)
+	want, err := keys.GenerateKey(attributes(keys.TDES2, keys.UsageBDK, keys.ModeDerive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				block, err := p.Wrap(want, OptionalBlock{OptionalLB, "x"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				content, err := p.Unwrap(block)
+				if err != nil || !content.Material().Equal(want.Material()) {
+					t.Errorf("came back as %v, %v", content.Header, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // authenticated makes a block that verifies out of any header and clear content, also out of such as Wrap never writes. The
