@@ -181,7 +181,8 @@ func (f *folder) saveSet(d *deploy.Deployment, s *keyset.KeySet) error {
 	if err != nil {
 		return err
 	}
-	return refusedBy(d.SaveKeySet(doc), "see docs/protocol.md, section 2")
+	_, err = d.SaveKeySet(doc)
+	return refusedBy(err, "see docs/protocol.md, section 2")
 }
 
 func newKeySetList(c *console, f *folder) *cobra.Command {

@@ -126,7 +126,8 @@ func Save(d *deploy.Deployment, k *keyset.KeySet) error {
 	if err != nil {
 		return err
 	}
-	return d.SaveKeySet(doc)
+	_, err = d.SaveKeySet(doc)
+	return err
 }
 
 // SetState moves a key set to another state by a new signed revision.

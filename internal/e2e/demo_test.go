@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDemo runs the demonstration as it ships.
+func TestDemo(t *testing.T) {
+	start := time.Now()
+	out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "demo")
+	if code != 0 {
+		t.Fatalf("demo ends with %d\n%s%s", code, out, errs)
+	}
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("demo took %s, want less than a minute", took)
+	}
+	for _, want := range []string{"software", "host-memory", "411111******1111", "KsnReplayed", "MacInvalid", "PinBlockInvalid", "PurposeNotPermitted", "HELD", "RESEND"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("demo never says %q\n%s", want, out)
+		}
+	}
+	for _, leak := range []string{"4111111111111111", passphraseText} {
+		if strings.Contains(out+errs, leak) {
+			t.Errorf("demo prints %q", leak)
+		}
+	}
+}
+
+// TestDemoMissesEveryGuard runs the demonstration with each guard switched off, and demands that it fails at that guard's step.
+func TestDemoMissesEveryGuard(t *testing.T) {
+	for guard, step := range map[string]string{
+		"guard.claim":       "amount",
+		"guard.mac-first":   "byte",
+		"guard.format4-pan": "PIN block",
+		"guard.purpose":     "as data",
+		"guard.blocked":     "blocked",
+	} {
+		t.Run(guard, func(t *testing.T) {
+			out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED=" + guard}, filepath.Join(binaries.planted, "latchkey"), "demo")
+			if code == 0 {
+				t.Fatalf("the demo does not notice\n%s%s", out, errs)
+			}
+			said := regexp.MustCompile(`(?m)^latchkey: .*$`).FindString(errs)
+			if !strings.Contains(said, step) {
+				t.Errorf("exit code %d, but %q does not name the step %q\n%s%s", code, said, step, out, errs)
+			}
+			t.Logf("exit code %d: %s", code, said)
+		})
+	}
+	out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED="}, filepath.Join(binaries.planted, "latchkey"), "demo")
+	if code != 0 {
+		t.Errorf("without a fault the same binary ends with %d\n%s%s", code, out, errs)
+	}
+}

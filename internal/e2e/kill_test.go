@@ -1,0 +1,397 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/examples/acquirer"
+	"github.com/latchkey-pos/latchkey/internal/sample"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+	"github.com/latchkey-pos/latchkey/terminal/rogue"
+)
+
+// sale is one honest message and what a rooted terminal would say under the same KSN.
+type sale struct {
+	id     string // terminal and sequence
+	ksn    string // of the MAC, which no two sales share
+	amount int64
+	raw    []byte
+	forged []byte // another amount, MACed as well
+
+	tried    bool // an attempt ended without an answer
+	answered bool
+}
+
+// makeSales makes n sales, of the terminals in turn.
+func makeSales(t *testing.T, s *site, n int, firstOrdinal uint32) []*sale {
+	t.Helper()
+	digits := []byte("1234")
+	number, err := pin.ParsePIN(digits)
+	check(t, err)
+	pan, err := pin.ParsePAN("4111111111111111")
+	check(t, err)
+	var out []*sale
+	for i := range n {
+		r := s.terminals[i%len(s.terminals)]
+		ordinal := firstOrdinal + uint32(i/len(s.terminals))
+		amount := int64(1000 + i)
+		out = append(out, makeSale(t, r, i%len(s.terminals), ordinal, amount, number, pan))
+	}
+	return out
+}
+
+func makeSale(t *testing.T, r *rogue.Terminal, terminal int, ordinal uint32, amount int64, number pin.PIN, pan pin.PAN) *sale {
+	t.Helper()
+	currency, err := message.ParseCurrency("EUR")
+	check(t, err)
+	p, err := r.Sale(uint64(ordinal), message.Amount{Minor: amount, Currency: currency, Exponent: 2},
+		[]byte(";4111111111111111=29121010000000000?"), sample.DataSlot, sample.PINSlot, ordinal, number, pan)
+	check(t, err)
+	raw, err := r.Message(p, sample.DataSlot, ordinal)
+	check(t, err)
+	other := *p
+	other.Amount = &message.Amount{Minor: amount + 500_000, Currency: currency, Exponent: 2}
+	forged, err := r.Message(&other, sample.DataSlot, ordinal)
+	check(t, err)
+	ksn, err := r.KSN(sample.DataSlot, ordinal)
+	check(t, err)
+	return &sale{id: fmt.Sprintf("T-%03d/%d", terminal, ordinal), ksn: ksn.String(), amount: amount, raw: raw, forged: forged}
+}
+
+// traffic is what two acquirers send, and what they saw.
+type traffic struct {
+	site     *site
+	ledgers  map[string]*acquirer.Ledger
+	queue    chan *sale
+	inFlight atomic.Int64
+	left     atomic.Int64 // sales without a recorded answer
+
+	mu       sync.Mutex
+	released map[string]map[string]int64 // KSN -> digest -> amount, as released to anybody
+	resends  int                         // durable, and the answer was never sent
+	answers  int
+	refused  map[string]int // codes that attacks got
+	honest   []string       // refusals of honest sales: there must be none
+	recent   []*sale        // answered since the last start
+}
+
+func newTraffic(t *testing.T, s *site) *traffic {
+	t.Helper()
+	tr := &traffic{
+		site: s, ledgers: make(map[string]*acquirer.Ledger), queue: make(chan *sale, 100_000),
+		released: make(map[string]map[string]int64), refused: make(map[string]int),
+	}
+	for _, name := range acquirers {
+		l, err := acquirer.OpenLedger(filepath.Join(t.TempDir(), name+".ledger"))
+		check(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		tr.ledgers[name] = l
+	}
+	return tr
+}
+
+func (tr *traffic) add(sales []*sale) {
+	tr.left.Add(int64(len(sales)))
+	for _, s := range sales {
+		tr.queue <- s
+	}
+}
+
+// work sends sales from the queue through one acquirer until ctx ends. What fails goes back to the queue, where the other
+// acquirer may find it.
+func (tr *traffic) work(ctx context.Context, name string, c *api.Client) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-tr.queue:
+			if !tr.send(ctx, name, c, s) {
+				tr.queue <- s
+				pause(ctx, 2*time.Millisecond)
+			}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// send makes one attempt, and reports whether the sale is settled.
+func (tr *traffic) send(ctx context.Context, name string, c *api.Client, s *sale) bool {
+	tr.inFlight.Add(1)
+	res, err := c.Transaction(ctx, api.TransactionRequest{Message: s.raw})
+	tr.inFlight.Add(-1)
+	if err != nil {
+		tr.failed(s, err)
+		return false
+	}
+	tr.release(s, res)
+	entry := acquirer.Entry{
+		Tenant: res.Tenant, Terminal: res.Terminal, BootCounter: res.BootCounter, Sequence: res.Sequence, Type: res.Type,
+		Amount: res.Amount, Digest: res.RequestDigest, Result: api.Approved,
+	}
+	if _, err := tr.ledgers[name].Book(entry); err != nil {
+		tr.failed(s, err)
+		return true // the other acquirer's ledger decides: the judge will see
+	}
+	if res.RecordedResult == nil {
+		if _, err := c.Answer(ctx, api.AnswerRequest{RequestDigest: res.RequestDigest, Result: api.Approved}); err != nil {
+			tr.failed(s, err)
+			return false
+		}
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if !s.answered {
+		s.answered = true
+		tr.answers++
+		tr.left.Add(-1)
+	}
+	tr.recent = append(tr.recent, s)
+	return true
+}
+
+func (tr *traffic) failed(s *sale, err error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	refusal, ok := errors.AsType[*api.Error](err)
+	if ok && refusal.Status < 500 {
+		tr.honest = append(tr.honest, s.id+": "+err.Error())
+		return
+	}
+	s.tried = true
+}
+
+// release notes what was released, and counts answers that only a durable claim explains.
+func (tr *traffic) release(s *sale, res *api.TransactionResponse) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.note(s.ksn, res)
+	if s.tried && len(tr.released[s.ksn]) == 1 && res.CounterStatus == api.Resend && tr.released[s.ksn][res.RequestDigest] == 0 {
+		tr.resends++
+	}
+	tr.released[s.ksn][res.RequestDigest] = res.Amount.Minor
+}
+
+func (tr *traffic) note(ksn string, res *api.TransactionResponse) {
+	if tr.released[ksn] == nil {
+		tr.released[ksn] = make(map[string]int64)
+	}
+	if _, ok := tr.released[ksn][res.RequestDigest]; !ok {
+		tr.released[ksn][res.RequestDigest] = 0
+	}
+}
+
+// attack sends the forged message of sales that were answered before the last kill.
+func (tr *traffic) attack(ctx context.Context, c *api.Client, sales []*sale) {
+	for _, s := range sales {
+		res, err := c.Transaction(ctx, api.TransactionRequest{Message: s.forged})
+		tr.mu.Lock()
+		if err == nil {
+			tr.note(s.ksn, res)
+			tr.released[s.ksn][res.RequestDigest] = res.Amount.Minor
+		} else if refusal, ok := errors.AsType[*api.Error](err); ok {
+			tr.refused[refusal.Code]++
+		}
+		tr.mu.Unlock()
+	}
+}
+
+// takeRecent returns what was answered since it was last asked, the latest last and at most n.
+func (tr *traffic) takeRecent(n int) []*sale {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	out := tr.recent
+	tr.recent = nil
+	return out[max(len(out)-n, 0):]
+}
+
+// doubles returns the KSNs that were released for two contents.
+func (tr *traffic) doubles() (out []string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for _, ksn := range slices.Sorted(maps.Keys(tr.released)) {
+		if len(tr.released[ksn]) > 1 {
+			out = append(out, ksn)
+		}
+	}
+	return out
+}
+
+// round starts the service, attacks what was answered before, lets the acquirers work and, if it kills, ends the service with
+// kill -9 while enough is under way. It returns how many requests were.
+func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, planted ...string) int64 {
+	t.Helper()
+	d := tr.site.start(t, binary, planted...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	attacker := tr.site.client(t, acquirers[1], d.service)
+	recent := tr.takeRecent(200)
+	wg.Go(func() { tr.attack(ctx, attacker, recent) })
+	for _, name := range acquirers {
+		c := tr.site.client(t, name, d.service)
+		for range f.workers {
+			wg.Go(func() { tr.work(ctx, name, c) })
+		}
+	}
+	var under int64
+	if kill {
+		under = tr.waitAndKill(t, f, d)
+	} else {
+		tr.waitUntilSettled(t, d)
+		d.stop(t)
+	}
+	cancel()
+	wg.Wait()
+	return under
+}
+
+// waitAndKill waits a random while, then for a moment with enough requests under way, and kills.
+func (tr *traffic) waitAndKill(t *testing.T, f figures, d *daemon) int64 {
+	t.Helper()
+	until := time.Now().Add(time.Duration(rand.Int64N(int64(f.killAfter)))) // where exactly is chance; that it is busy is not
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		if under := tr.inFlight.Load(); time.Now().After(until) && under >= int64(f.inFlight) {
+			d.kill()
+			return under
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	d.kill()
+	t.Fatalf("never %d requests under way at once; %d sales left\n%s", f.inFlight, tr.left.Load(), d.log)
+	return 0
+}
+
+func (tr *traffic) waitUntilSettled(t *testing.T, d *daemon) {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for tr.left.Load() > 0 {
+		if time.Now().After(deadline) {
+			d.kill()
+			t.Fatalf("%d sales are not answered: %v\n%s", tr.left.Load(), tr.honest, d.log)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+const perRound = 4000 // more than a round can settle, so that it is busy to its end
+
+// TestKill ends the decryption service with kill -9 again and again under the load of two acquirers, and judges by what they
+// saw: no KSN released for two contents, no honest sale lost, and answers repeated where only the claim had survived.
+func TestKill(t *testing.T) {
+	f := chosen()
+	s := newSite(t, 2*f.workers)
+	tr := newTraffic(t, s)
+	var sales []*sale
+	var underWay []int64
+	for i := range f.kills {
+		if tr.left.Load() < perRound/2 {
+			more := makeSales(t, s, perRound, uint32(len(sales)/len(s.terminals))+1)
+			sales = append(sales, more...)
+			tr.add(more)
+		}
+		under := tr.round(t, f, binaries.shipped, true)
+		underWay = append(underWay, under)
+		if i == 0 {
+			t.Logf("first kill with %d requests under way, %d answered before", under, tr.answers)
+		}
+	}
+	tr.round(t, f, binaries.shipped, false)
+	tr.judge(t, f, sales, underWay)
+	s.verifyAudit(t)
+}
+
+func (tr *traffic) judge(t *testing.T, f figures, sales []*sale, underWay []int64) {
+	t.Helper()
+	for _, ksn := range tr.doubles() {
+		t.Errorf("KSN %s was released for two contents: %v", ksn, tr.released[ksn])
+	}
+	for _, h := range tr.honest {
+		t.Errorf("honest sale refused: %s", h)
+	}
+	booked := make(map[string]acquirer.Entry)
+	for _, l := range tr.ledgers {
+		for _, e := range l.Entries() {
+			key := fmt.Sprintf("%s/%d", e.Terminal, e.Sequence)
+			if before, ok := booked[key]; ok && (before.Digest != e.Digest || before.Amount.Minor != e.Amount.Minor) {
+				t.Errorf("%s stands in the ledgers as %v and %v", key, before, e)
+			}
+			booked[key] = e
+		}
+	}
+	lost := 0
+	for _, s := range sales {
+		if e, ok := booked[s.id]; !ok || e.Amount.Minor != s.amount || !s.answered {
+			lost++
+		}
+	}
+	attacks := 0
+	for _, n := range tr.refused {
+		attacks += n
+	}
+	t.Logf("kills: %d, requests under way at each: %v", len(underWay), underWay)
+	t.Logf("honest sales: %d, answered: %d, lost: %d; messages with two contents: %d", len(sales), tr.answers, lost, len(tr.doubles()))
+	t.Logf("claims durable whose answer was never sent, later answered RESEND: %d", tr.resends)
+	t.Logf("second contents tried after a kill: %d, refused: %v", attacks, tr.refused)
+	if lost > 0 {
+		t.Errorf("%d honest sales lost", lost)
+	}
+	if len(underWay) < f.kills || slices.Min(underWay) < int64(f.inFlight) {
+		t.Errorf("too little: %d kills, under way %v", len(underWay), underWay)
+	}
+	if tr.resends < f.lostAnswers {
+		t.Errorf("too little: only %d durable claims whose answer was never sent, want %d", tr.resends, f.lostAnswers)
+	}
+	if attacks < 100 {
+		t.Errorf("too little: %d second contents tried", attacks)
+	}
+}
+
+// TestKillPlanted shows that the same test catches a service that answers before its claims are durable.
+func TestKillPlanted(t *testing.T) {
+	f := chosen()
+	s := newSite(t, 2*f.workers)
+	tr := newTraffic(t, s)
+	made := 0
+	for i := range f.plantedKills {
+		if tr.left.Load() < perRound/2 {
+			more := makeSales(t, s, perRound, uint32(made/len(s.terminals))+1)
+			made += len(more)
+			tr.add(more)
+		}
+		tr.round(t, f, binaries.planted, true, "bug.claim-after-answer")
+		if doubles := tr.doubles(); len(doubles) > 0 {
+			t.Logf("planted bug.claim-after-answer caught after %d kills: %d KSNs released for two contents", i, len(doubles))
+			return
+		}
+	}
+	t.Errorf("planted bug.claim-after-answer not caught in %d kills", f.plantedKills)
+}
+
+// verifyAudit runs latchkey audit verify on what the killed service left behind.
+func (s *site) verifyAudit(t *testing.T) {
+	t.Helper()
+	out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
+		"--database", s.database, "--key-file", filepath.Join(s.dir, "audit", "checkpoint.pub"))
+	if code != 0 {
+		t.Errorf("audit verify ends with %d: %s%s", code, out, errs)
+	}
+	t.Logf("audit verify:\n%s", out)
+}

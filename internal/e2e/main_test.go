@@ -1,0 +1,63 @@
+// Package e2e runs whole programs over real sockets and disks.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// figures are how much the fault tests do. The soak does more of the same.
+type figures struct {
+	kills        int           // kill -9 of the decryption service
+	inFlight     int           // requests at least under way at each
+	workers      int           // of each acquirer
+	lostAnswers  int           // claims at least that were durable and whose answer was never sent
+	killAfter    time.Duration // at most, from when enough is under way
+	plantedKills int           // at most, until the planted bug is caught
+}
+
+var (
+	ciFigures   = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, killAfter: 400 * time.Millisecond, plantedKills: 40}
+	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, killAfter: 800 * time.Millisecond, plantedKills: 100}
+)
+
+func chosen() figures {
+	if os.Getenv("LATCHKEY_SOAK") != "" {
+		return soakFigures
+	}
+	return ciFigures
+}
+
+// binaries are the programs under test: as they ship, and with the tag that allows planted faults.
+var binaries struct{ shipped, planted string }
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "latchkey-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binaries.shipped, binaries.planted = filepath.Join(dir, "shipped"), filepath.Join(dir, "planted")
+	for out, tags := range map[string]string{binaries.shipped: "", binaries.planted: "planted"} {
+		if err := os.MkdirAll(out, 0o755); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		cmd := exec.Command("go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", out+"/", "../../cmd/...")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if b, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build with tags %q: %v\n%s", tags, err, b)
+			return 1
+		}
+	}
+	return m.Run()
+}

@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/sample"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/terminal/rogue"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+const (
+	tenant         = "ACME"
+	passphraseText = "correct horse battery staple"
+)
+
+// acquirers are the two hosts of one tenant.
+var acquirers = []string{"ACQ-1", "ACQ-2"}
+
+// site is a deployment on disk with terminals, and the credentials of its acquirers.
+type site struct {
+	dir, config, database string
+	trust                 tlsconf.Trust
+	credentials           map[string]*tlsconf.Credential
+	terminals             []*rogue.Terminal
+}
+
+func newSite(t *testing.T, terminals int) *site {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pos")
+	pass := secret.From([]byte(passphraseText))
+	d, err := deploy.Create(dir, deploy.Options{Tenant: tenant, Environment: keyset.Test, Passphrase: pass})
+	check(t, err)
+	defer d.Close()
+	check(t, sample.Prepare(d))
+	s := &site{
+		dir: dir, config: filepath.Join(dir, "e2e.yaml"), database: filepath.Join(dir, "claims.db"),
+		credentials: make(map[string]*tlsconf.Credential),
+	}
+	s.trust, err = d.Trust()
+	check(t, err)
+	for _, name := range acquirers {
+		s.credentials[name], err = tlsconf.NewCredential(certify(t, d, name))
+		check(t, err)
+	}
+	for i := range terminals {
+		scheme := dukpt.AES
+		if i%4 == 3 {
+			scheme = dukpt.TDES
+		}
+		bundle, err := sample.Terminal(t.Context(), d, keyset.TerminalID(fmt.Sprintf("T-%03d", i)), scheme, "https://127.0.0.1:1")
+		check(t, err)
+		r, err := rogue.New(bundle)
+		check(t, err)
+		t.Cleanup(r.Close)
+		s.terminals = append(s.terminals, r)
+	}
+	passFile := filepath.Join(dir, "passphrase")
+	check(t, os.WriteFile(passFile, []byte(passphraseText+"\n"), 0o600))
+	var b strings.Builder
+	fmt.Fprintf(&b, "tenant: %s\nenvironment: test\npassphrase-file: passphrase\ndatabase: claims.db\ncheckpoint-every: 1s\ncallers:\n", tenant)
+	for _, name := range acquirers {
+		fmt.Fprintf(&b, "  - name: %s\n    pin-keys: [%s, %s]\n", name, sample.ZoneTDES, sample.ZoneAES)
+	}
+	check(t, os.WriteFile(s.config, []byte(b.String()), 0o600))
+	return s
+}
+
+// certify issues a certificate of an acquirer host.
+func certify(t *testing.T, d *deploy.Deployment, name string) tls.Certificate {
+	t.Helper()
+	id, err := identity.New(tenant, identity.AcquirerHost, name)
+	check(t, err)
+	issuer, err := d.Issuer(identity.ServicesCA)
+	check(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	chain, err := issuer.Issue(t.Context(), ca.Request{PublicKey: &key.PublicKey, Identity: id, DNSNames: []string{"localhost"}})
+	check(t, err)
+	cert := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	return cert
+}
+
+// client returns a client of an acquirer for the service at addr. It shares no connection with others.
+func (s *site) client(t *testing.T, acquirer, addr string) *api.Client {
+	t.Helper()
+	config, err := tlsconf.Client(tlsconf.ClientOptions{
+		Credential: s.credentials[acquirer], Trust: s.trust, ServerRole: identity.Decrypt, Gate: tlsconf.OpenGate(),
+	})
+	check(t, err)
+	transport := &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return api.NewClient("https://"+addr, &http.Client{Transport: transport})
+}
+
+// daemon is a running latchkey-decryptd.
+type daemon struct {
+	cmd     *exec.Cmd
+	service string
+	log     *lines
+	exited  chan error
+}
+
+// lines keeps what a process wrote.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{}
+}
+
+func newLines() *lines { return &lines{more: make(chan struct{}, 1)} }
+
+// Write implements io.Writer.
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start runs the service of a site with the given planted faults, and waits until it is ready.
+func (s *site) start(t *testing.T, binary string, planted ...string) *daemon {
+	t.Helper()
+	d := &daemon{log: newLines(), exited: make(chan error, 1)}
+	out := newLines()
+	d.cmd = exec.Command(filepath.Join(binary, "latchkey-decryptd"), "--config", s.config, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	d.cmd.Env = append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ","))
+	d.cmd.Stdout, d.cmd.Stderr = out, d.log
+	check(t, d.cmd.Start())
+	go func() { d.exited <- d.cmd.Wait() }()
+	deadline := time.After(60 * time.Second)
+	for {
+		select {
+		case err := <-d.exited:
+			t.Fatalf("the service ended before it was ready: %v\n%s%s", err, out, d.log)
+		case <-deadline:
+			d.kill()
+			t.Fatalf("the service is not ready after a minute\n%s%s", out, d.log)
+		case <-out.more:
+			if addr := serviceAddress(out.String()); addr != "" {
+				d.service = addr
+				return d
+			}
+		}
+	}
+}
+
+// serviceAddress finds the address in the line that the service writes when it is ready.
+func serviceAddress(text string) string {
+	for line := range strings.Lines(text) {
+		var ready struct {
+			Service string `json:"service"`
+		}
+		if strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &ready) == nil && ready.Service != "" {
+			return ready.Service
+		}
+	}
+	return ""
+}
+
+// kill is kill -9, and waits until the process is gone.
+func (d *daemon) kill() {
+	_ = d.cmd.Process.Signal(syscall.SIGKILL) // it may have ended already
+	<-d.exited
+}
+
+// stop ends the service in order.
+func (d *daemon) stop(t *testing.T) {
+	t.Helper()
+	check(t, d.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-d.exited:
+		if err != nil {
+			t.Errorf("the service did not end in order: %v\n%s", err, d.log)
+		}
+	case <-time.After(30 * time.Second):
+		d.kill()
+		t.Errorf("the service does not end\n%s", d.log)
+	}
+}
+
+// output runs a program to its end.
+func output(ctx context.Context, env []string, name string, args ...string) (stdout, stderr string, code int) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if err != nil && cmd.ProcessState == nil {
+		return out.String(), err.Error(), -1
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
