@@ -141,6 +141,8 @@ type Entry struct {
 	ClosedBy        message.Digest // of the reversal that closed it; zero while it is open
 	FirstSeen       time.Time      // UTC, in milliseconds
 	Tries           int            // how often it was answered again
+	// Collided is set for a sign-in on a counter that was used before.
+	Collided bool
 }
 
 // Tombstone reports whether the entry stands for a message that never arrived.

@@ -84,8 +84,8 @@ type ClaimResult struct {
 	ClaimKeyVersion uint32  // as first released
 	FillKeyVersion  uint32  // as first released: a resend uses it
 	Tries           int     // how often it was answered again, this time included
-	// Collision is set for a fresh sign-in on a counter that was used before, for a message or for another sign-in: the
-	// terminal was rolled back or cloned.
+	// Collision is set for a sign-in that came first on a counter that had been used, for a message or for another sign-in:
+	// the terminal was rolled back or cloned. It is as it was, when the same sign-in comes again.
 	Collision bool
 }
 

@@ -1,0 +1,171 @@
+package decrypt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Ledger reads what a store holds. Neither method changes anything, and what they return is not changed.
+type Ledger interface {
+	State(CounterKey) (KeyIDState, error)
+	Row(RowKey) ([]Entry, error)
+}
+
+// Settlement is what the claims of one message change, to be stored as one.
+type Settlement struct {
+	Outcome ClaimOutcome // Answer is left to the store
+	Refusal *Refusal     // why everything is refused; nil when everything is accepted
+	States  map[CounterKey]KeyIDState
+	Rows    map[RowKey][]Entry // none when refused
+}
+
+// Settle judges the claims of one message. All are judged against the counters as they were before the message, so that
+// the fresh counter of a resend does not put the message inside below the floor. The first refusal refuses all. An error
+// says that the set is not one, or comes from the ledger.
+func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
+	if err := set.check(); err != nil {
+		return Settlement{}, err
+	}
+	if r := set.contradicts(); r != nil {
+		return Settlement{Refusal: r}, nil
+	}
+	s := Settlement{States: make(map[CounterKey]KeyIDState), Rows: make(map[RowKey][]Entry)}
+	s.Outcome.Verdict = Fresh
+	for _, c := range set.Claims {
+		refusal, err := s.claim(c, set.Time, l)
+		if err != nil || refusal != nil {
+			return Settlement{Refusal: refusal, States: s.States}, err
+		}
+	}
+	if set.Closes == nil {
+		return s, nil
+	}
+	return s, s.close(set, l)
+}
+
+// claim adds one claim. After a refusal, s holds nothing but a conflict.
+func (s *Settlement) claim(c Claim, at time.Time, l Ledger) (*Refusal, error) {
+	key := c.Row()
+	before, err := l.State(key.Counter())
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.row(key, l)
+	if err != nil {
+		return nil, err
+	}
+	r := Judge(before, row, c)
+	if r.Verdict == Refused {
+		clear(s.States)
+		if r.Code == CodeKSNReplayed {
+			s.States[key.Counter()] = r.State
+		}
+		return &Refusal{r.Code, fmt.Sprintf("KSN %v, purpose %v, ordinal %d, floor %d", c.KSN, c.Purpose, c.KSN.Ordinal(), before.Floor)}, nil
+	}
+	e := &r.Row[r.Entry]
+	if r.Verdict == Fresh {
+		e.FirstSeen = at.UTC().Truncate(time.Millisecond)
+		e.Collided, err = collides(c, row, l)
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		s.Outcome.Verdict = Resend
+	}
+	s.Rows[key] = r.Row
+	s.States[key.Counter()] = furthest(s.States[key.Counter()], r.State)
+	s.Outcome.Claims = append(s.Outcome.Claims, ClaimResult{
+		Verdict: r.Verdict, Treatment: e.Treatment, ClaimKeyVersion: e.ClaimKeyVersion, FillKeyVersion: e.FillKeyVersion,
+		Tries: e.Tries, Collision: e.Collided,
+	})
+	return nil, nil
+}
+
+// row returns a row with what this message has put into it already.
+func (s *Settlement) row(key RowKey, l Ledger) ([]Entry, error) {
+	if row, ok := s.Rows[key]; ok {
+		return row, nil
+	}
+	return l.Row(key)
+}
+
+// collides reports whether a sign-in uses a counter that something else was MACed or encrypted under.
+func collides(c Claim, row []Entry, l Ledger) (bool, error) {
+	if c.Purpose != PurposeSignIn {
+		return false, nil
+	}
+	if len(row) > 0 {
+		return true, nil
+	}
+	for _, p := range []Purpose{PurposePIN, PurposeData, PurposeMAC, PurposePINResponse, PurposeDataResponse, PurposeMACResponse} {
+		other, err := l.Row(RowKey{c.BaseKey, c.KSN, p})
+		if err != nil || len(other) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// furthest joins two states that grew out of one: the zero state, or any that a claim of the same message led to.
+func furthest(a, b KeyIDState) KeyIDState {
+	b.High, b.Seen, b.Floor = max(a.High, b.High), max(a.Seen, b.Seen), max(a.Floor, b.Floor)
+	return b
+}
+
+// close marks the row of the message MAC that a reversal names, or leaves a tombstone there.
+func (s *Settlement) close(set *ClaimSet, l Ledger) error {
+	key := set.Closes.row()
+	row, err := s.row(key, l)
+	if err != nil {
+		return err
+	}
+	row = slices.Clone(row)
+	if len(row) == 0 {
+		row = []Entry{{FirstSeen: set.Time.UTC().Truncate(time.Millisecond)}}
+	}
+	for i := range row {
+		if row[i].ClosedBy.IsZero() {
+			row[i].ClosedBy = set.Original
+		}
+	}
+	s.Rows[key] = row
+	return nil
+}
+
+// check reports a set that our own code made wrongly.
+func (set *ClaimSet) check() error {
+	switch {
+	case set.Digest.IsZero() || set.Original.IsZero():
+		return errors.New("decrypt: a claim set without digest")
+	case set.Tenant == "":
+		return errors.New("decrypt: a claim set without tenant")
+	case len(set.Context) > MaxContext:
+		return fmt.Errorf("decrypt: a claim set with %d bytes of context, want at most %d", len(set.Context), MaxContext)
+	case len(set.Claims) == 0:
+		return errors.New("decrypt: a claim set without claims")
+	case set.Closes != nil && (set.Closes.BaseKey.IsZero() || set.Closes.MACKSN.IsZero()):
+		return errors.New("decrypt: a reversal of nothing")
+	}
+	for i := range set.Claims {
+		if err := set.Claims[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contradicts refuses messages that name one thing twice.
+func (set *ClaimSet) contradicts() *Refusal {
+	for i := range set.Claims {
+		c := &set.Claims[i]
+		if slices.ContainsFunc(set.Claims[:i], func(d Claim) bool { return d.Row() == c.Row() && d.Content == c.Content }) {
+			return &Refusal{CodeMessageMalformed, fmt.Sprintf("one content under KSN %v twice", c.KSN)}
+		}
+		if set.Closes != nil && c.Row() == set.Closes.row() {
+			return &Refusal{CodeMessageMalformed, fmt.Sprintf("a reversal of the message that carries it, KSN %v", c.KSN)}
+		}
+	}
+	return nil
+}
