@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,36 @@ func TestVectorsAcks(t *testing.T) {
 func TestVectorsAcksCanFail(t *testing.T) {
 	t.Parallel()
 	testvec.Flip(t, "protocol-acks", ackHandlers, map[string][]string{"ack": {"payload", "mac", "message"}})
+}
+
+// TestDocumentShowsVectors keeps the examples of docs/protocol.md and the vectors that they show together.
+func TestDocumentShowsVectors(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func(members ...string) testvec.Handler {
+		return func(v testvec.Vector) (int, error) {
+			for _, name := range members {
+				shown := slices.Contains([]string{"sale-tdes-pin-data", "approved-tdes", "pin-format0"}, v.ID)
+				if shown && !bytes.Contains(text, []byte(v.String(name))) {
+					return 0, fmt.Errorf("the document does not show %s", name)
+				}
+			}
+			return 1, nil
+		}
+	}
+	testvec.Run(t, "protocol-messages", map[string]testvec.Handler{"message": shown("digest", "mac"), "message_refused": shown()})
+	testvec.Run(t, "protocol-acks", map[string]testvec.Handler{"ack": shown("mac"), "ack_refused": shown()})
+	testvec.Run(t, "protocol-claims", map[string]testvec.Handler{
+		"claim_content": shown("content", "ksn", "ciphertext"), "claim_content_refused": shown(),
+	})
+	for v := Approved; v <= Refused; v++ {
+		if !bytes.Contains(text, []byte("`"+v.String()+"`")) {
+			t.Errorf("the document does not say what %v means", v)
+		}
+	}
 }
 
 // messageVector builds the payload that the vector describes and compares it, in both directions, with the bytes.
