@@ -1,0 +1,55 @@
+package decrypt
+
+import (
+	"context"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+// CountersResult says where the counters of a terminal stand.
+type CountersResult struct {
+	Tenant   keyset.TenantID
+	Terminal keyset.TerminalID
+	Status   keyset.Status
+	Slots    []SlotCounters // in the order of the slots
+}
+
+// SlotCounters says where the counter of one slot stands, in ordinals.
+type SlotCounters struct {
+	Slot      uint8
+	KeySet    keyset.ID
+	KeyID     dukpt.KeyID
+	High      uint32 // highest whose MAC has verified
+	Seen      uint32 // highest that was claimed
+	Floor     uint32 // at and below this nothing new is accepted
+	Remaining uint32 // keys above Seen
+	Conflicts uint64 // second contents that were refused
+}
+
+// Counters returns where the counters of a terminal of the caller's tenant stand. Errors are a *Refusal.
+func (s *Service) Counters(ctx context.Context, caller Caller, id keyset.TerminalID) (*CountersResult, error) {
+	if err := caller.Check(); err != nil {
+		return nil, err
+	}
+	terminal, ok := s.catalog.Terminal(caller.Tenant, id)
+	if !ok {
+		return nil, refuse(CodeTerminalUnknown, "terminal %s", id)
+	}
+	out := &CountersResult{Tenant: terminal.Tenant, Terminal: terminal.ID, Status: terminal.Status}
+	for _, slot := range terminal.Slots {
+		set, ok := s.catalog.KeySet(slot.KeySet)
+		if !ok {
+			return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", slot.KeySet, slot.Slot)
+		}
+		state, err := s.store.Counters(ctx, set.BaseKeyFingerprint, slot.KeyID)
+		if err != nil {
+			return nil, s.storeFailed(ctx, err)
+		}
+		out.Slots = append(out.Slots, SlotCounters{
+			Slot: slot.Slot, KeySet: slot.KeySet, KeyID: slot.KeyID, High: state.High, Seen: state.Seen, Floor: state.Floor,
+			Remaining: slot.KeyID.Scheme().MaxOrdinal() - state.Seen, Conflicts: state.Conflicts,
+		})
+	}
+	return out, nil
+}

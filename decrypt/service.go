@@ -1,0 +1,95 @@
+package decrypt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+// The names of the secrets that a service uses.
+const (
+	SecretClaim = "claim" // HMAC key of claim contents
+	SecretFill  = "fill"  // HMAC key of the fill of outgoing PIN blocks
+)
+
+// Catalog knows the key sets and the terminals. It answers from memory and is safe for concurrent use. What it returns
+// is shared and not to be changed.
+type Catalog interface {
+	// KeySet returns the latest revision of a set.
+	KeySet(id keyset.ID) (*keyset.KeySet, bool)
+	// Terminal returns the latest record of a terminal.
+	Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keyset.Terminal, bool)
+}
+
+// Secrets gives the named HMAC keys of the host. Keys are copies that the caller wipes.
+type Secrets interface {
+	// Secret returns the current version.
+	Secret(name string) (version uint32, key secret.Bytes, err error)
+	// SecretVersion returns an older one, for what was released under it.
+	SecretVersion(name string, version uint32) (secret.Bytes, error)
+}
+
+// Config is what a service is made of. Every field is required.
+type Config struct {
+	Engine   engine.Engine
+	Store    Store
+	Catalog  Catalog
+	Secrets  Secrets
+	Clock    func() time.Time
+	Instance string // names this instance in the audit log
+	Logger   *slog.Logger
+}
+
+// Service verifies, decrypts and translates what terminals send, each content once. It is safe for concurrent use and
+// keeps no state but that of its parts. See Transaction for the order of its checks.
+type Service struct {
+	engine   engine.Engine
+	store    Store
+	catalog  Catalog
+	secrets  Secrets
+	clock    func() time.Time
+	instance string
+	log      *slog.Logger
+}
+
+// New checks that nothing is missing. The parts stay the caller's, who closes them after the last call.
+func New(c Config) (*Service, error) {
+	for name, missing := range map[string]bool{
+		"an engine": c.Engine == nil, "a store": c.Store == nil, "a catalog": c.Catalog == nil, "secrets": c.Secrets == nil,
+		"a clock": c.Clock == nil, "an instance name": c.Instance == "", "a logger": c.Logger == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("decrypt: a service needs %s", name)
+		}
+	}
+	return &Service{
+		engine: c.Engine, store: c.Store, catalog: c.Catalog, secrets: c.Secrets,
+		clock: c.Clock, instance: c.Instance, log: c.Logger,
+	}, nil
+}
+
+// Check reports whether the service could answer now: it uses a key and the store.
+func (s *Service) Check(ctx context.Context) error {
+	return errors.Join(s.engine.Check(ctx), s.store.Check(ctx))
+}
+
+// storeFailed turns what went wrong in the store into a refusal. A refusal of the store's own passes.
+func (s *Service) storeFailed(ctx context.Context, err error) error {
+	if r, ok := refused(err); ok {
+		return r
+	}
+	s.log.LogAttrs(ctx, slog.LevelError, "store failed", slog.String("error", err.Error()))
+	return refuse(CodeStoreUnavailable, "nothing was answered and nothing was released")
+}
+
+// engineFailed turns what went wrong in the engine, apart from failures of content, into a refusal.
+func (s *Service) engineFailed(ctx context.Context, err error) error {
+	s.log.LogAttrs(ctx, slog.LevelError, "engine failed", slog.String("error", err.Error()))
+	return refuse(CodeEngineUnavailable, "nothing was answered and nothing was released")
+}

@@ -1,0 +1,460 @@
+package decrypt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// TransactionRequest hands over one message of a terminal.
+type TransactionRequest struct {
+	Message           []byte        // as received, byte for byte; not kept
+	OutgoingPINKey    keyset.KeyRef // zone key for a translated PIN; zero: the key set's only one
+	OutgoingPINFormat pin.Format    // format of the translated block; zero: that of the incoming one
+}
+
+// CounterStatus says what a claim found. The zero value is no status.
+type CounterStatus uint8
+
+// The counter statuses.
+const (
+	CounterFresh  CounterStatus = iota + 1 // never claimed before
+	CounterResend                          // this very content was claimed before: the same answer again
+	CounterNone                            // nothing was claimed, because the service decided by itself
+)
+
+// String returns "FRESH", "RESEND" or "NONE".
+func (c CounterStatus) String() string {
+	switch c {
+	case CounterFresh:
+		return "FRESH"
+	case CounterResend:
+		return "RESEND"
+	case CounterNone:
+		return "NONE"
+	}
+	return fmt.Sprintf("decrypt.CounterStatus(%d)", uint8(c))
+}
+
+// TransactionResult is what a message held, released after its claims are durable. The caller wipes it.
+type TransactionResult struct {
+	Digest   message.Digest   // of the message as received: what Answer asks for
+	Original message.Digest   // of the message that is answered: differs from Digest for a resend
+	Payload  *message.Payload // of the message that is answered: for a resend the inner one
+	Status   CounterStatus
+	// Authenticated is true: no result leaves before the MAC of the message, which covers its counters, has verified.
+	Authenticated bool
+	Labels        engine.Labels  // of the MAC key
+	Fields        []FieldResult  // in the order of the message; none when the service decided by itself
+	Decided       message.Result // zero: the host decides and calls Answer
+	Code          Code           // why the service decided by itself; empty otherwise
+	Ack           []byte         // for the terminal, MACed; set when the service decided by itself
+	Recorded      *Recorded      // what the host answered earlier, on a resend
+}
+
+// FieldResult is one decrypted or translated field.
+type FieldResult struct {
+	Slot      uint8
+	KSN       dukpt.KSN
+	Usage     message.Usage
+	KeySet    keyset.ID
+	KCV       string        // check value of the base key
+	Labels    engine.Labels // of the base key
+	MaskedPAN string        // of card data that starts with a PAN
+	Clear     secret.Bytes  // card data, where the key set releases it in the clear
+	PINBlock  []byte        // PIN under PINKey
+	PINFormat pin.Format
+	PINKey    keyset.KeyRef // as requested
+	PINKeyKCV string
+}
+
+// Recorded is an answer that was recorded earlier, with the acknowledgement for the message at hand.
+type Recorded struct {
+	Result message.Result // Approved or Declined
+	Body   []byte
+	Ack    []byte
+}
+
+// Wipe empties the card data.
+func (r *TransactionResult) Wipe() {
+	for i := range r.Fields {
+		r.Fields[i].Clear.Wipe()
+	}
+}
+
+// Transaction verifies a message, claims what it uses, and releases what it holds. Errors are a *Refusal; every failure
+// of the engine or the store is one, and then nothing was released. The order is:
+//
+//  1. the message parses, and the caller is of its tenant;
+//  2. the terminal is known and not revoked, and each KSN is of the key that the terminal has in the slot it names;
+//  3. the MAC verifies, of a resend both its own and that of the message inside. Nothing is believed before;
+//  4. a blocked terminal or key set is HELD, except for sign-in and for what was answered before;
+//  5. each field has a purpose that its key set serves;
+//  6. card data is decrypted, the PAN is found in it, and the PIN is moved under the zone key with that PAN. A PIN block
+//     that does not verify ends here and claims nothing;
+//  7. all claims and their audit record are committed together, or the message is refused.
+//
+// Only then is anything answered. What the service decides by itself comes back as a result with an acknowledgement:
+// HELD, REVERSED, sign-in, and messages whose KSN is spent, too old or fenced.
+func (s *Service) Transaction(ctx context.Context, caller Caller, req TransactionRequest) (*TransactionResult, error) {
+	t := &transaction{Service: s, caller: caller, req: req}
+	defer t.end()
+	res, err := t.run(ctx)
+	if err != nil {
+		return nil, t.failed(ctx, err)
+	}
+	return res, nil
+}
+
+// place is where a message says that a key is.
+type place struct {
+	slot uint8
+	ksn  dukpt.KSN
+}
+
+// located is a key that the registry confirms to be there.
+type located struct {
+	place
+	state keyset.SlotState
+	set   *keyset.KeySet
+	info  engine.KeyInfo
+	ops   engine.HostOps // nil until begun
+}
+
+// transaction is the work on one message.
+type transaction struct {
+	*Service
+	caller   Caller
+	req      TransactionRequest
+	received *message.Message // as it came
+	m        *message.Message // what is answered: the inner one of a resend
+	terminal *keyset.Terminal
+	keys     map[place]*located
+	order    []*located
+	fields   []*openField
+	audited  bool // the store has recorded what became of this message
+}
+
+func (t *transaction) end() {
+	for _, k := range t.order {
+		if k.ops != nil {
+			k.ops.End()
+		}
+	}
+	for _, f := range t.fields {
+		f.pan.Wipe()
+	}
+}
+
+func (t *transaction) run(ctx context.Context) (*TransactionResult, error) {
+	if err := t.parse(); err != nil {
+		return nil, err
+	}
+	if err := t.locate(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	if t.m.Payload.Type == message.SignIn {
+		return t.signIn(ctx)
+	}
+	if code, err := t.held(ctx); code != "" || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return t.decide(ctx, message.Held, code)
+	}
+	if err := t.checkPurposes(); err != nil {
+		return nil, err
+	}
+	if err := t.open(ctx); err != nil {
+		t.wipe()
+		return nil, err
+	}
+	res, err := t.release(ctx)
+	if err != nil || len(res.Fields) == 0 {
+		t.wipe()
+	}
+	return res, err
+}
+
+// parse reads the message and compares its head with the caller.
+func (t *transaction) parse() error {
+	if err := t.caller.Check(); err != nil {
+		return err
+	}
+	m, err := message.Parse(t.req.Message)
+	if err != nil {
+		return refuse(CodeMessageMalformed, "%v", err)
+	}
+	t.received, t.m = m, m
+	if m.Inner != nil {
+		t.m = m.Inner
+	}
+	return t.checkHead()
+}
+
+// checkHead refuses messages of another tenant, and resends of another terminal's messages.
+func (t *transaction) checkHead() error {
+	outer, inner := t.received.Payload, t.m.Payload
+	if outer.Tenant != t.caller.Tenant {
+		return refuse(CodeTenantMismatch, "message of tenant %s from a caller of tenant %s", outer.Tenant, t.caller.Tenant)
+	}
+	if outer.Tenant != inner.Tenant || outer.Terminal != inner.Terminal || outer.Environment != inner.Environment {
+		return refuse(CodeMessageMalformed, "a resend carries a message of another terminal")
+	}
+	return nil
+}
+
+// locate finds the terminal and every key that the message names.
+func (t *transaction) locate(ctx context.Context) error {
+	p := t.received.Payload
+	terminal, ok := t.catalog.Terminal(p.Tenant, p.Terminal)
+	if !ok {
+		return refuse(CodeTerminalUnknown, "terminal %s", p.Terminal)
+	}
+	t.terminal = terminal
+	if err := checkStatus(terminal, t.m.Payload.Type); err != nil {
+		return err
+	}
+	t.keys = make(map[place]*located)
+	for _, at := range t.places() {
+		if _, ok := t.keys[at]; ok {
+			continue
+		}
+		k, err := t.find(ctx, at)
+		if err != nil {
+			return err
+		}
+		t.keys[at] = k
+		t.order = append(t.order, k)
+	}
+	return nil
+}
+
+// checkStatus refuses terminals that get no answer at all.
+func checkStatus(terminal *keyset.Terminal, typ message.Type) error {
+	switch terminal.Status {
+	case keyset.StatusActive, keyset.StatusBlocked, keyset.StatusQuarantined:
+		return nil
+	case keyset.StatusPending:
+		if typ == message.SignIn {
+			return nil
+		}
+		return refuse(CodeTerminalNotActive, "terminal %s is pending: it may sign in only", terminal.ID)
+	case keyset.StatusCompromised, keyset.StatusRevoked, keyset.StatusRetired:
+		return refuse(CodeTerminalRevoked, "terminal %s is %v", terminal.ID, terminal.Status)
+	}
+	return refuse(CodeTerminalNotActive, "terminal %s has no known status", terminal.ID)
+}
+
+// places lists where the message says that its keys are, that of its own MAC first.
+func (t *transaction) places() []place {
+	at := func(r message.MACRef) place { return place{r.Slot, r.KSN} }
+	out := []place{at(t.received.Payload.MAC)}
+	if t.m != t.received {
+		out = append(out, at(t.m.Payload.MAC))
+	}
+	for i := range t.m.Payload.Fields {
+		f := &t.m.Payload.Fields[i]
+		out = append(out, place{f.Slot, f.KSN})
+	}
+	for i := range t.m.Payload.SlotMACs {
+		out = append(out, at(t.m.Payload.SlotMACs[i].MACRef))
+	}
+	return out
+}
+
+// find confirms by the registry that the key of a KSN sits in the slot, and that its key set may be used here.
+func (t *transaction) find(ctx context.Context, at place) (*located, error) {
+	slot, ok := t.terminal.Slot(at.slot)
+	if !ok {
+		return nil, refuse(CodeSlotUnknown, "terminal %s has no slot %d", t.terminal.ID, at.slot)
+	}
+	if slot.KeyID != at.ksn.KeyID() {
+		return nil, refuse(CodeKeyIDMismatch, "KSN %v is not of the key in slot %d", at.ksn, at.slot)
+	}
+	if slot.State == keyset.SlotRetired || slot.State == keyset.SlotPending && t.m.Payload.Type != message.SignIn {
+		return nil, refuse(CodeSlotNotActive, "slot %d is %v", at.slot, slot.State)
+	}
+	set, ok := t.catalog.KeySet(slot.KeySet)
+	if !ok || set.Tenant != t.terminal.Tenant || !set.Contains(slot.KeyID) {
+		return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d does not hold its key", slot.KeySet, at.slot)
+	}
+	if set.State == keyset.Retired {
+		return nil, refuse(CodeKeySetRetired, "key set %s", set.ID)
+	}
+	if set.Environment != t.m.Payload.Environment {
+		return nil, refuse(CodeEnvironmentMismatch, "a %v message under key set %s, which is %v", t.m.Payload.Environment, set.ID, set.Environment)
+	}
+	if set.Paths != keyset.Native && set.Paths != keyset.Both {
+		return nil, refuse(CodePathNotPermitted, "key set %s", set.ID)
+	}
+	info, err := t.describe(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	return &located{place: at, state: slot.State, set: set, info: info}, nil
+}
+
+// describe looks at the base key of a set and refuses one that is not the key the set was signed for.
+func (s *Service) describe(ctx context.Context, set *keyset.KeySet) (engine.KeyInfo, error) {
+	info, err := s.engine.Describe(ctx, set.BaseKey)
+	if err != nil {
+		return engine.KeyInfo{}, s.engineFailed(ctx, fmt.Errorf("base key of key set %s: %w", set.ID, err))
+	}
+	if info.Fingerprint != set.BaseKeyFingerprint {
+		return engine.KeyInfo{}, s.engineFailed(ctx, fmt.Errorf("base key of key set %s is not the one it was signed for", set.ID))
+	}
+	if info.Labels.Environment != set.Environment {
+		return engine.KeyInfo{}, refuse(CodeEnvironmentMismatch, "key set %s is %v, its base key is %v", set.ID, set.Environment, info.Labels.Environment)
+	}
+	return info, nil
+}
+
+// begin derives the keys of a KSN.
+func (t *transaction) begin(ctx context.Context, k *located) error {
+	if k.ops != nil {
+		return nil
+	}
+	ops, err := t.engine.Begin(ctx, k.set.BaseKey, k.ksn)
+	if err != nil {
+		return t.engineFailed(ctx, err)
+	}
+	k.ops = ops
+	return nil
+}
+
+// authenticate verifies the MAC of the message, and of a resend also that of the message inside.
+func (t *transaction) authenticate(ctx context.Context) error {
+	if err := t.verify(ctx, t.received); err != nil {
+		return err
+	}
+	if t.m != t.received {
+		return t.verify(ctx, t.m)
+	}
+	return nil
+}
+
+func (t *transaction) verify(ctx context.Context, m *message.Message) error {
+	return t.verifyMAC(ctx, m.Payload.MAC, m.PayloadBytes, m.MAC)
+}
+
+func (t *transaction) verifyMAC(ctx context.Context, ref message.MACRef, msg, mac []byte) error {
+	k := t.keys[place{ref.Slot, ref.KSN}]
+	if !k.set.Has(keyset.UsageMAC) {
+		return refuse(CodePurposeNotPermitted, "key set %s makes no MACs", k.set.ID)
+	}
+	if ref.Spec(k.set.WorkingKey()) != k.set.MACSpec() {
+		return refuse(CodeMACNotPermitted, "key set %s has %v MACs of %d bytes", k.set.ID, k.set.MAC.Algorithm, k.set.MAC.Length)
+	}
+	if err := t.begin(ctx, k); err != nil {
+		return err
+	}
+	err := k.ops.VerifyMAC(k.set.MACSpec(), msg, mac)
+	if err == nil || planted.On(planted.GuardMACFirst) {
+		return nil
+	}
+	if errors.Is(err, dukpt.ErrVerify) {
+		return refuse(CodeMACInvalid, "KSN %v", ref.KSN)
+	}
+	return t.engineFailed(ctx, err)
+}
+
+// held says why a message must wait: its terminal or a key set is blocked, and it was not answered before.
+func (t *transaction) held(ctx context.Context) (Code, error) {
+	code := t.blocked()
+	if code == "" || planted.On(planted.GuardBlocked) {
+		return "", nil
+	}
+	_, answered, err := t.store.LookupAnswer(ctx, t.m.Digest())
+	if err != nil {
+		return "", t.storeFailed(ctx, err)
+	}
+	if answered {
+		return "", nil
+	}
+	return code, nil
+}
+
+func (t *transaction) blocked() Code {
+	switch t.terminal.Status {
+	case keyset.StatusBlocked:
+		return CodeTerminalBlocked
+	case keyset.StatusQuarantined:
+		return CodeTerminalQuarantined
+	}
+	for _, k := range t.order {
+		if k.set.State == keyset.Blocked {
+			return CodeKeySetBlocked
+		}
+	}
+	return ""
+}
+
+// checkPurposes refuses a field that its key set is not for: a PIN block sent as data would come back in the clear.
+func (t *transaction) checkPurposes() error {
+	for i := range t.m.Payload.Fields {
+		f := &t.m.Payload.Fields[i]
+		set := t.keys[place{f.Slot, f.KSN}].set
+		var usage keyset.Usage
+		switch f.Usage {
+		case message.UsagePIN:
+			usage = keyset.UsagePIN
+		case message.UsageData:
+			usage = keyset.UsageData
+		default:
+			return refuse(CodeMessageMalformed, "field %d has no usage", i+1)
+		}
+		if !set.Has(usage) && !planted.On(planted.GuardPurpose) {
+			return refuse(CodePurposeNotPermitted, "key set %s does not serve %v fields", set.ID, usage)
+		}
+	}
+	return nil
+}
+
+// failed records a refusal, unless the store did, and gives it to the caller.
+func (t *transaction) failed(ctx context.Context, err error) error {
+	r, ok := refused(err)
+	if !ok && errors.Is(err, engine.ErrUnavailable) {
+		return t.engineFailed(ctx, err)
+	}
+	if !ok { // a fault of our own
+		t.log.LogAttrs(ctx, slog.LevelError, "transaction failed", slog.String("error", err.Error()))
+		r = refuse(CodeInternal, "nothing was answered and nothing was released")
+	}
+	if t.audited || t.terminal == nil || r.Unavailable() {
+		return r
+	}
+	if e := t.store.Audit(ctx, t.record("REFUSED", r.Code)); e != nil {
+		return t.storeFailed(ctx, e)
+	}
+	return r
+}
+
+// record is the audit record of this message.
+func (t *transaction) record(result string, code Code) audit.Record {
+	mac := t.keys[place{t.received.Payload.MAC.Slot, t.received.Payload.MAC.KSN}]
+	r := audit.Record{
+		Time: t.clock(), Instance: t.instance, Actor: t.caller.Name, Role: t.caller.Role, Tenant: string(t.caller.Tenant),
+		Source: t.caller.Source, Action: "transaction/" + t.received.Payload.Type.String(),
+		Object: string(t.terminal.ID) + "/" + t.received.Payload.MAC.KSN.String(),
+		Result: result, Reason: string(code), Digest: t.received.Digest(),
+	}
+	if mac != nil {
+		r.KCV = mac.info.KCV.String()
+		r.Labels = auditLabels(mac.info.Labels)
+	}
+	return r
+}
