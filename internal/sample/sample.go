@@ -4,10 +4,12 @@ package sample
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -54,7 +56,7 @@ func KeySet(scheme dukpt.Scheme, slot uint8) keyset.ID {
 	return ""
 }
 
-// Prepare makes the keys and the signed key sets in d.
+// Prepare makes the keys and the signed key sets in d. Zone keys that are there already stay.
 func Prepare(d *deploy.Deployment) error {
 	ring, err := d.Keyring()
 	if err != nil {
@@ -67,7 +69,7 @@ func Prepare(d *deploy.Deployment) error {
 			return err
 		}
 		a := keys.Attributes{Algorithm: algorithm, Usage: keys.UsagePIN, Mode: keys.ModeBoth, Exportability: keys.Exportable}
-		if _, err := ring.Generate(ref, a, env); err != nil {
+		if _, err := ring.Generate(ref, a, env); err != nil && !errors.Is(err, keyring.ErrExists) {
 			return err
 		}
 	}
