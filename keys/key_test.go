@@ -232,6 +232,9 @@ func TestFingerprintIgnoresParity(t *testing.T) {
 			if same := other.Fingerprint(under) == want; same != a.IsTDES() {
 				t.Errorf("%s: low bit of byte %d flipped: same fingerprint %v", a, i, same)
 			}
+			if !bytes.Equal(other.Material().Expose(), flipped) {
+				t.Fatalf("%s: taking a fingerprint changed the parity of the key", a)
+			}
 			flipped[i] ^= 3
 			if other, err = keys.NewKey(attributes(a), flipped); err != nil {
 				t.Fatal(err)

@@ -384,6 +384,55 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// TestOptionalLengths writes and reads optional blocks of every length around the edges: of the padding, and of the short form.
+func TestOptionalLengths(t *testing.T) {
+	t.Parallel()
+	p := testProtector(t, 32)
+	k, err := keys.GenerateKey(attributes(keys.AES128, keys.UsageData, keys.ModeBoth))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 600 {
+		if n > 40 && n < 240 || n > 270 && n < 580 {
+			continue
+		}
+		want := []OptionalBlock{{OptionalLB, strings.Repeat("x", n)}}
+		block, err := p.Wrap(k, want...)
+		if err != nil {
+			t.Fatalf("%d characters: %v", n, err)
+		}
+		begin := fmt.Sprintf("LB%02Xx", n+4)
+		if n+4 > 255 {
+			begin = fmt.Sprintf("LB0004%04Xx", n+10)
+		}
+		if !strings.HasPrefix(block[headerSize:], begin[:len(begin)-1]) {
+			t.Errorf("%d characters: header goes on with %s, want %s", n, block[headerSize:headerSize+10], begin)
+		}
+		content, err := p.Unwrap(block)
+		if err != nil || !reflect.DeepEqual(content.Optional, want) {
+			t.Errorf("%d characters came back as %v, %v", n, content.Optional, err)
+		}
+	}
+}
+
+func TestInspectRefuses(t *testing.T) {
+	t.Parallel()
+	const good = "D0112P0AE00E0000B82679114F470F540165EDFBF7E250FCEA43F810D215F8D207E2E417C07156A27E8E31DA05F7425509593D03A457DC34"
+	if _, err := Inspect(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]string{
+		"empty": "", "one short": good[:15], "declared too short": "D0111" + good[5:], "declared too long": "D0113" + good[5:],
+		"length with a sign": "D+112" + good[5:], "length with a space": "D 112" + good[5:], "length in hexadecimal": "D0070" + good[5:],
+		"length not decimal": "D01A2" + good[5:], "version": "X" + good[1:], "control character": good[:20] + "\n" + good[21:],
+		"not ASCII": good[:20] + "é" + good[22:], "NUL": good[:9] + "\x00" + good[10:], "count": good[:12] + "0x" + good[14:],
+	} {
+		if h, err := Inspect(block); err == nil || !reflect.DeepEqual(h, Header{}) {
+			t.Errorf("%s: %v, %v", name, h, err)
+		}
+	}
+}
+
 // TestLengthIsHidden: the length of a block tells the algorithm, not the length of its key.
 func TestLengthIsHidden(t *testing.T) {
 	t.Parallel()
