@@ -124,7 +124,7 @@ func read(resp *http.Response, out any) error {
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return fmt.Errorf("%w: the answer is not application/json", ErrMalformed)
 	}
-	return parse(b, MaxResponse, out)
+	return parseResponse(b, out)
 }
 
 // Error is a refusal of the service.
@@ -152,7 +152,7 @@ func IsCode(err error, code string) bool {
 // refusal makes the error of a response that is not 200. A body that is not the service's is dropped: it may be anything.
 func refusal(status int, body []byte) error {
 	var e Error
-	if err := parse(body, MaxResponse, &e); err != nil || e.Code == "" {
+	if err := parseResponse(body, &e); err != nil || e.Code == "" {
 		return &Error{Status: status}
 	}
 	e.Status = status

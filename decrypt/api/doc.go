@@ -6,6 +6,6 @@
 // the configuration.
 //
 // Reading is strict on both sides: unknown, repeated and wrong-case members, null, bytes after the object and bodies
-// beyond [MaxBody] and [MaxResponse] are refused. The answers carry card data in the clear where the key set releases it: what this package
+// beyond [MaxBody] and [MaxResponse] are refused, and empty strings in requests. The answers carry card data in the clear where the key set releases it: what this package
 // returns must not be logged.
 package api

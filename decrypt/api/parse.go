@@ -24,7 +24,7 @@ var (
 // Errors wrap ErrTooLarge or ErrMalformed and quote no value.
 func ParseTransactionRequest(body []byte) (TransactionRequest, error) {
 	var r TransactionRequest
-	if err := parse(body, MaxBody, &r); err != nil {
+	if err := parseRequest(body, &r); err != nil {
 		return TransactionRequest{}, err
 	}
 	if err := r.validate(); err != nil {
@@ -36,7 +36,7 @@ func ParseTransactionRequest(body []byte) (TransactionRequest, error) {
 // ParseAnswerRequest reads the body of POST /transactions/answer, as strictly as ParseTransactionRequest.
 func ParseAnswerRequest(body []byte) (AnswerRequest, error) {
 	var r AnswerRequest
-	if err := parse(body, MaxBody, &r); err != nil {
+	if err := parseRequest(body, &r); err != nil {
 		return AnswerRequest{}, err
 	}
 	if err := r.validate(); err != nil {
@@ -96,12 +96,18 @@ func isDigest(s string) bool {
 	return true
 }
 
+// parseRequest reads a request. An empty string there is a member that the caller meant to fill in.
+func parseRequest(body []byte, v any) error { return parse(body, MaxBody, false, v) }
+
+// parseResponse reads a response, whose members are always written, some of them empty.
+func parseResponse(body []byte, v any) error { return parse(body, MaxResponse, true, v) }
+
 // parse reads one JSON object into v. Values are never part of the error: they may be card data.
-func parse(body []byte, limit int, v any) error {
+func parse(body []byte, limit int, empty bool, v any) error {
 	if len(body) > limit {
 		return fmt.Errorf("%w: body of %d bytes, want at most %d", ErrTooLarge, len(body), limit)
 	}
-	if err := scan(body); err != nil {
+	if err := scan(body, empty); err != nil {
 		return err
 	}
 	strict := json.RejectUnknownMembers(!planted.On(planted.ParseJSON))
@@ -114,9 +120,9 @@ func parse(body []byte, limit int, v any) error {
 // maxDepth is more than any of our types nests.
 const maxDepth = 8
 
-// scan refuses what the decoder would take in silence: null and empty strings anywhere, and depth beyond ours. The body
-// is an object and nothing follows it.
-func scan(body []byte) error {
+// scan refuses what the decoder would take in silence: null anywhere, empty strings unless they are allowed, and depth
+// beyond ours. The body is an object and nothing follows it.
+func scan(body []byte, empty bool) error {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	if d.PeekKind() != '{' {
 		return fmt.Errorf("%w: not a JSON object", ErrMalformed)
@@ -132,7 +138,7 @@ func scan(body []byte) error {
 		switch {
 		case tok.Kind() == 'n':
 			return fmt.Errorf("%w: null after byte %d", ErrMalformed, d.InputOffset())
-		case tok.Kind() == '"' && len(tok.String()) == 0:
+		case !empty && tok.Kind() == '"' && len(tok.String()) == 0:
 			return fmt.Errorf("%w: empty string after byte %d", ErrMalformed, d.InputOffset())
 		case d.StackDepth() > maxDepth:
 			return fmt.Errorf("%w: nested deeper than %d", ErrMalformed, maxDepth)
