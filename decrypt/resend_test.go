@@ -1,0 +1,89 @@
+package decrypt_test
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/message"
+)
+
+// TestAReversalClosesItsSale sends the reversal in both orders.
+func TestAReversalClosesItsSale(t *testing.T) {
+	t.Parallel()
+	reversal := func(l *laboratory, sale []byte, ordinal uint32) []byte {
+		m := must[*message.Message](l.tb)(message.Parse(sale))
+		return l.sign(&message.Payload{Type: message.Reversal, BootCounter: 1, Sequence: uint64(ordinal), Original: &message.Original{
+			Sequence: m.Payload.Sequence, KSN: m.Payload.MAC.KSN, Digest: m.Digest(),
+		}}, ordinal)
+	}
+	t.Run("before", func(t *testing.T) {
+		t.Parallel()
+		l := newLaboratory(t, dukpt.TDES)
+		sale := l.sign(l.sale(1, 100), 1)
+		if res := l.accept(reversal(l, sale, 2)); res.Status != decrypt.CounterFresh || res.Payload.Type != message.Reversal {
+			t.Fatalf("reversal: %v", res.Status)
+		}
+		for _, late := range [][]byte{sale, l.resend(sale, 3)} {
+			res := l.accept(late)
+			if res.Decided != message.Reversed || len(res.Fields) != 0 {
+				t.Fatalf("the late sale: decided %v with %d fields", res.Decided, len(res.Fields))
+			}
+		}
+		if a := l.ack(l.accept(sale).Ack, 1); a.Result != message.Reversed {
+			t.Errorf("ack %v", a.Result)
+		}
+	})
+	t.Run("after", func(t *testing.T) {
+		t.Parallel()
+		l := newLaboratory(t, dukpt.TDES)
+		sale := l.sign(l.sale(1, 100), 1)
+		l.accept(sale)
+		void := reversal(l, sale, 2)
+		l.accept(void)
+		if res := l.accept(void); res.Status != decrypt.CounterResend {
+			t.Errorf("the reversal again: %v", res.Status)
+		}
+		if res := l.accept(sale); res.Decided != message.Reversed || len(res.Fields) != 0 {
+			t.Errorf("the sale again: decided %v with %d fields", res.Decided, len(res.Fields))
+		}
+	})
+}
+
+// TestAnswersOfAResend acknowledges one decision under two KSNs.
+func TestAnswersOfAResend(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, dukpt.AES)
+	sale := l.sign(l.sale(1, 100), 1)
+	first := l.accept(sale)
+	outer := l.resend(sale, 2)
+	resent := l.accept(outer)
+	answer := func(digest message.Digest, result message.Result) (*decrypt.AnswerResult, error) {
+		return l.service.Answer(context.Background(), l.caller, decrypt.AnswerRequest{Digest: digest, Result: result, Body: []byte("slip")})
+	}
+	a := must[*decrypt.AnswerResult](t)(answer(resent.Digest, message.Approved))
+	got := l.ack(a.Ack, 2)
+	if got.Result != message.Approved || !got.Answers(resent.Digest) || !got.Answers(first.Digest) || !bytes.Equal(got.Body, []byte("slip")) {
+		t.Errorf("ack of the resend: %+v", got)
+	}
+	if _, err := answer(first.Digest, message.Declined); codeOf(err) != decrypt.CodeAnswerConflict {
+		t.Errorf("another answer to the original: %v", err)
+	}
+	b := must[*decrypt.AnswerResult](t)(answer(first.Digest, message.Approved))
+	if got := l.ack(b.Ack, 1); got.Result != message.Approved || len(got.Digests) != 1 {
+		t.Errorf("ack of the original: %+v", got)
+	}
+	again := l.accept(l.resend(sale, 3))
+	if again.Recorded == nil || again.Recorded.Result != message.Approved || !bytes.Equal(again.Recorded.Body, []byte("slip")) {
+		t.Fatalf("a later resend: recorded %+v", again.Recorded)
+	}
+	if got := l.ack(again.Recorded.Ack, 3); got.Result != message.Approved || !got.Answers(first.Digest) {
+		t.Errorf("its ack: %+v", got)
+	}
+	retry := l.accept(sale)
+	if retry.Recorded == nil || !bytes.Equal(retry.Recorded.Ack, b.Ack) {
+		t.Error("a live retry after the answer does not carry the recorded bytes")
+	}
+}
