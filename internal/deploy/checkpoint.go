@@ -1,50 +1,36 @@
 package deploy
 
 import (
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"path/filepath"
 
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
-// algEd25519 is the algorithm byte of an Ed25519 key in the format of golang.org/x/mod/sumdb/note.
-const algEd25519 = 1
-
-// createCheckpointKey makes an Ed25519 key for signed notes and writes the signer sealed and the verifier readable.
+// createCheckpointKey makes the key that signs checkpoints of the audit log and writes the signer sealed and the verifier
+// readable. Its name is the origin of the checkpoints.
 func createCheckpointKey(dir string, tenant keyset.TenantID, passphrase secret.Bytes) error {
-	pub, priv, err := ed25519.GenerateKey(nil)
+	signer, verifier, err := audit.GenerateKey("latchkey/" + string(tenant) + "/decryptd")
 	if err != nil {
-		return fmt.Errorf("deploy: %w", err)
+		return err
 	}
-	defer secret.Wipe(priv)
-	name := "latchkey/" + string(tenant) + "/decryptd"
-	public := append([]byte{algEd25519}, pub...)
-	private := append([]byte{algEd25519}, priv.Seed()...)
-	defer secret.Wipe(private)
-	sum := sha256.Sum256(append([]byte(name+"\n"), public...))
-	hash := binary.BigEndian.Uint32(sum[:])
-	signer := fmt.Appendf(nil, "PRIVATE+KEY+%s+%08x+", name, hash)
-	signer = base64.StdEncoding.AppendEncode(signer, private)
-	defer secret.Wipe(signer)
-	sealed, err := seal.Seal(passphrase, checkpointKeyLabel, signer)
+	plain := []byte(signer)
+	defer secret.Wipe(plain)
+	sealed, err := seal.Seal(passphrase, checkpointKeyLabel, plain)
 	if err != nil {
 		return err
 	}
 	if err := seal.WriteFile(filepath.Join(dir, checkpointKeyFile), sealed, 0o600); err != nil {
 		return err
 	}
-	verifier := fmt.Sprintf("%s+%08x+%s\n", name, hash, base64.StdEncoding.EncodeToString(public))
-	return seal.WriteFile(filepath.Join(dir, checkpointPubFile), []byte(verifier), 0o644)
+	return seal.WriteFile(filepath.Join(dir, checkpointPubFile), []byte(verifier+"\n"), 0o644)
 }
 
-// OpenCheckpointKey opens the sealed signer of audit checkpoints: the text of a signing key of
-// golang.org/x/mod/sumdb/note. The caller wipes it. Errors name the file and wrap seal.ErrPassphrase or seal.ErrFormat.
+// OpenCheckpointKey opens the sealed signer of audit checkpoints: the text that audit.NewSigner takes. The caller wipes
+// it. Errors name the file and wrap seal.ErrPassphrase or seal.ErrFormat.
 func OpenCheckpointKey(path string, passphrase secret.Bytes) (secret.Bytes, error) {
 	sealed, err := readSealed(path)
 	if err != nil {

@@ -1,16 +1,16 @@
 package deploy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
-
-	"crypto/tls"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
@@ -96,13 +96,13 @@ func (d *Deployment) CheckpointKey() (secret.Bytes, error) {
 	return OpenCheckpointKey(d.Path("audit", checkpointKeyFile), d.passphrase)
 }
 
-// CheckpointVerifier returns the verifier of audit checkpoints, in the text form of golang.org/x/mod/sumdb/note.
+// CheckpointVerifier returns the verifier of audit checkpoints: the text that audit.NewVerifier takes.
 func (d *Deployment) CheckpointVerifier() (string, error) {
 	b, err := os.ReadFile(d.Path("audit", checkpointPubFile))
 	if err != nil {
 		return "", fmt.Errorf("deploy: %w", err)
 	}
-	return string(b[:max(len(b)-1, 0)]), nil
+	return strings.TrimSuffix(string(b), "\n"), nil
 }
 
 // Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it.

@@ -3,11 +3,9 @@ package deploy
 import (
 	"crypto/tls"
 	"net"
-	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
-
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -66,27 +64,30 @@ func TestServicesConnect(t *testing.T) {
 	}
 }
 
-// The checkpoint key is one that golang.org/x/mod/sumdb/note takes.
+// The two halves of the checkpoint key belong together.
 func TestCheckpointKey(t *testing.T) {
 	t.Parallel()
 	d := deployment(t, keyset.Test)
 	key, err := d.CheckpointKey()
 	must(t, err)
 	defer key.Wipe()
-	signer, err := note.NewSigner(string(key.Expose()))
+	signer, err := audit.NewSigner(string(key.Expose()))
 	must(t, err)
 	text, err := d.CheckpointVerifier()
 	must(t, err)
-	verifier, err := note.NewVerifier(text)
+	verifier, err := audit.NewVerifier(text)
 	must(t, err)
-	signed, err := note.Sign(&note.Note{Text: "latchkey\n1\n"}, signer)
+	signed, err := signer.Sign(audit.Tree{})
 	must(t, err)
-	n, err := note.Open(signed, note.VerifierList(verifier))
-	must(t, err)
-	if len(n.Sigs) != 1 || n.Sigs[0].Name != "latchkey/ACME/decryptd" {
-		t.Errorf("signatures %v", n.Sigs)
+	if _, err := verifier.Open(signed); err != nil || signer.Name() != "latchkey/ACME/decryptd" || verifier.Name() != signer.Name() {
+		t.Errorf("%s and %s: %v", signer.Name(), verifier.Name(), err)
 	}
-	if _, err := note.Open([]byte(strings.Replace(string(signed), "1", "2", 1)), note.VerifierList(verifier)); err == nil {
-		t.Error("an altered note verifies")
+	other := deployment(t, keyset.Production)
+	text, err = other.CheckpointVerifier()
+	must(t, err)
+	verifier, err = audit.NewVerifier(text)
+	must(t, err)
+	if _, err := verifier.Open(signed); err == nil {
+		t.Error("the checkpoint of one deployment verifies in another")
 	}
 }
