@@ -1,0 +1,275 @@
+package sqlite
+
+import (
+	"encoding/hex"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+)
+
+// version is the version of every row.
+const version = 1
+
+// claim settles the claims of one message and writes what they change.
+func (t *tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
+	ledger := &ledger{tx: t}
+	s, err := decrypt.Settle(set, ledger)
+	if ledger.err != nil {
+		return decrypt.ClaimOutcome{}, ledger.err
+	}
+	if err != nil {
+		return decrypt.ClaimOutcome{}, &callError{err}
+	}
+	r := set.Audit
+	r.Result, r.Reason = s.Outcome.Verdict.String(), ""
+	if s.Refusal != nil {
+		r.Result, r.Reason = decrypt.Refused.String(), string(s.Refusal.Code)
+	}
+	if err := t.appendRecord(r); err != nil { // first: a record that cannot be written stops everything
+		return decrypt.ClaimOutcome{}, err
+	}
+	if err := t.write(&s); err != nil {
+		return decrypt.ClaimOutcome{}, err
+	}
+	if s.Refusal != nil {
+		return decrypt.ClaimOutcome{}, s.Refusal
+	}
+	if err := t.writeRequest(set); err != nil {
+		return decrypt.ClaimOutcome{}, err
+	}
+	a, ok, err := lookupAnswer(t, set.Digest)
+	if ok {
+		s.Outcome.Answer = &a
+	}
+	return s.Outcome, err
+}
+
+func (t *tx) write(s *decrypt.Settlement) error {
+	for key, state := range s.States {
+		if err := t.writeState(key, state); err != nil {
+			return err
+		}
+	}
+	for key, row := range s.Rows {
+		if err := t.ensureState(key.Counter()); err != nil { // a reversal may name a key that was never used
+			return err
+		}
+		for n, e := range row {
+			if err := t.writeEntry(key, n, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ledger reads for decrypt.Settle and tells failures of the database from those of the claims.
+type ledger struct {
+	tx  *tx
+	err error
+}
+
+func (l *ledger) State(key decrypt.CounterKey) (decrypt.KeyIDState, error) {
+	s, _, err := lookupState(l.tx, key)
+	l.err = errors.Join(l.err, err)
+	return s, err
+}
+
+func (l *ledger) Row(key decrypt.RowKey) ([]decrypt.Entry, error) {
+	row, err := l.tx.row(key)
+	l.err = errors.Join(l.err, err)
+	return row, err
+}
+
+func lookupState(q querier, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error) {
+	var s decrypt.KeyIDState
+	var fences, released, spent []byte
+	ok, err := q.one(`SELECT high, seen, floor, fences, released, spent, conflicts, evidence
+		FROM counters WHERE base_key = ? AND key_id = ?`, []any{fingerprint(key.BaseKey), key.KeyID.Append(nil)},
+		&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence)
+	if err != nil || !ok {
+		return decrypt.KeyIDState{}, false, err
+	}
+	for _, list := range []struct {
+		to   *[]decrypt.Range
+		from []byte
+	}{{&s.Fences, fences}, {&s.Released, released}, {&s.Spent, spent}} {
+		if *list.to, err = parseRanges(list.from); err != nil {
+			return decrypt.KeyIDState{}, false, err
+		}
+	}
+	return s, true, nil
+}
+
+func (t *tx) writeState(key decrypt.CounterKey, s decrypt.KeyIDState) error {
+	return t.exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET high = excluded.high, seen = excluded.seen, floor = excluded.floor,
+			conflicts = excluded.conflicts, evidence = excluded.evidence`,
+		fingerprint(key.BaseKey), key.KeyID.Append(nil), version, s.High, s.Seen, s.Floor,
+		formatRanges(s.Fences), formatRanges(s.Released), formatRanges(s.Spent), s.Conflicts, s.Evidence)
+}
+
+func (t *tx) ensureState(key decrypt.CounterKey) error {
+	return t.exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
+		VALUES (?, ?, ?, 0, 0, 0, x'80', x'80', x'80', 0, 0) ON CONFLICT DO NOTHING`,
+		fingerprint(key.BaseKey), key.KeyID.Append(nil), version)
+}
+
+const entryColumns = `content, claim_key, fill_key, treatment, authenticated, mac_ksn, closed_by, collided, first_seen, tries`
+
+func (t *tx) row(key decrypt.RowKey) ([]decrypt.Entry, error) {
+	s, err := t.statement(`SELECT ` + entryColumns + ` FROM claims
+		WHERE base_key = ? AND key_id = ? AND counter = ? AND purpose = ? ORDER BY n`)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.QueryContext(t.ctx, fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // its error is that of Err
+	var out []decrypt.Entry
+	for rows.Next() {
+		e, err := scanEntry(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, rows.Err()
+}
+
+// scanEntry reads the entryColumns.
+func scanEntry(scan func(...any) error) (decrypt.Entry, error) {
+	var e decrypt.Entry
+	var content, macKSN, closedBy []byte
+	var at int64
+	err := scan(&content, &e.ClaimKeyVersion, &e.FillKeyVersion, &e.Treatment, &e.Authenticated, &macKSN, &closedBy,
+		&e.Collided, &at, &e.Tries)
+	if err != nil {
+		return decrypt.Entry{}, err
+	}
+	copy(e.Content[:], content)
+	copy(e.ClosedBy[:], closedBy)
+	e.FirstSeen = time.UnixMilli(at).UTC()
+	e.MACKSN, err = optionalKSN(macKSN)
+	return e, err
+}
+
+// writeEntry writes a new entry, or what may change of an old one.
+func (t *tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
+	return t.exec(`INSERT INTO claims (base_key, key_id, counter, purpose, n, v, `+entryColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET closed_by = excluded.closed_by, tries = excluded.tries`,
+		fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose), n, version,
+		orNull(e.Content[:], e.Tombstone()), e.ClaimKeyVersion, e.FillKeyVersion, orNull(e.Treatment, len(e.Treatment) == 0),
+		e.Authenticated, orNull(e.MACKSN.Append(nil), e.MACKSN.IsZero()), orNull(e.ClosedBy[:], e.ClosedBy.IsZero()),
+		e.Collided, e.FirstSeen.UnixMilli(), e.Tries)
+}
+
+func (t *tx) writeRequest(set *decrypt.ClaimSet) error {
+	return t.exec(`INSERT INTO requests (digest, v, original, tenant, context, at) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`,
+		set.Digest[:], version, set.Original[:], string(set.Tenant), notNil(set.Context), set.Time.UnixMilli())
+}
+
+func lookupRequest(q querier, digest message.Digest) (decrypt.Request, bool, error) {
+	var original, saved []byte
+	var tenant string
+	ok, err := q.one(`SELECT original, tenant, context FROM requests WHERE digest = ?`, []any{digest[:]}, &original, &tenant, &saved)
+	if err != nil || !ok {
+		return decrypt.Request{}, false, err
+	}
+	return decrypt.Request{
+		Digest: digest, Original: message.Digest(original), Tenant: keyset.TenantID(tenant), Context: saved,
+	}, true, nil
+}
+
+// appendRecord appends a record to the audit log.
+func (t *tx) appendRecord(r audit.Record) error {
+	r.Sequence = t.tree.Size() + 1
+	leaf, err := r.Encode()
+	if err != nil {
+		return &callError{err}
+	}
+	tree, hashes := t.tree.Append(leaf)
+	err = t.exec(`INSERT INTO audit_leaves (n, record, hashes) VALUES (?, ?, ?)`, int64(t.tree.Size()), leaf, joinHashes(hashes))
+	if err != nil {
+		return err
+	}
+	t.tree = tree
+	return nil
+}
+
+// fingerprint returns the 16 bytes of a fingerprint.
+func fingerprint(f keys.Fingerprint) []byte {
+	b, err := hex.DecodeString(f.String())
+	if err != nil {
+		panic("sqlite: a fingerprint is not hex: " + err.Error())
+	}
+	return b
+}
+
+func optionalKSN(b []byte) (dukpt.KSN, error) {
+	if len(b) == 0 {
+		return dukpt.KSN{}, nil
+	}
+	k, err := dukpt.ParseKSN(b)
+	if err != nil {
+		return dukpt.KSN{}, unreadable("ksn", err)
+	}
+	return k, nil
+}
+
+func orNull(b []byte, null bool) any {
+	if null {
+		return nil
+	}
+	return b
+}
+
+// notNil returns b as a value that is not NULL.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// formatRanges writes ranges as a CBOR array of [from, to].
+func formatRanges(ranges []decrypt.Range) []byte {
+	wire := make([][2]uint32, 0, len(ranges))
+	for _, r := range ranges {
+		wire = append(wire, [2]uint32{r.From, r.To})
+	}
+	b, err := cbor.Marshal(wire)
+	if err != nil {
+		panic("sqlite: " + err.Error()) // numbers only
+	}
+	return b
+}
+
+func parseRanges(b []byte) ([]decrypt.Range, error) {
+	if slices.Equal(b, []byte{0x80}) {
+		return nil, nil
+	}
+	var wire [][2]uint32
+	if err := cbor.Unmarshal(b, &wire); err != nil {
+		return nil, unreadable("ranges", err)
+	}
+	var out []decrypt.Range
+	for _, r := range wire {
+		out = append(out, decrypt.Range{From: r[0], To: r[1]})
+	}
+	return out, nil
+}
