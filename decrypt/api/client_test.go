@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func serve(t *testing.T, h http.HandlerFunc) *Client {
@@ -173,6 +174,24 @@ func TestClientChecksTheAnswer(t *testing.T) {
 		if (err == nil) != good || (!good && !errors.Is(err, ErrMalformed)) {
 			t.Errorf("%s: %v", body, err)
 		}
+	}
+}
+
+// A response that never ends costs no more than MaxResponse bytes.
+func TestClientEndlessAnswer(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for chunk := []byte(strings.Repeat(" ", 4096)); ; {
+			if _, err := w.Write(chunk); err != nil {
+				return // the client went away
+			}
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := c.Transaction(ctx, TransactionRequest{Message: []byte("m")}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, ErrTooLarge)
 	}
 }
 
