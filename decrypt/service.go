@@ -82,6 +82,9 @@ func (s *Service) Check(ctx context.Context) error {
 // storeFailed turns what went wrong in the store into a refusal. A refusal of the store's own passes.
 func (s *Service) storeFailed(ctx context.Context, err error) error {
 	if r, ok := refused(err); ok {
+		if r.Unavailable() && err.Error() != r.Error() { // it has a cause, which is for the log
+			s.log.LogAttrs(ctx, slog.LevelError, "store failed", slog.String("error", err.Error()))
+		}
 		return r
 	}
 	s.log.LogAttrs(ctx, slog.LevelError, "store failed", slog.String("error", err.Error()))

@@ -1,0 +1,247 @@
+package decrypt
+
+import (
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// retryAfter is what clients are told when the service cannot work now.
+const retryAfter = time.Second
+
+// handlers are the endpoints for acquirer hosts.
+type handlers struct {
+	service     *decrypt.Service
+	permissions *permissions
+	metrics     *metrics
+}
+
+// routes returns the endpoints. Every path that is no endpoint, and every other method, has its own clear error.
+func (h *handlers) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST "+api.PathTransactions, serve.Handler(h.transaction))
+	mux.Handle(api.PathTransactions, serve.MethodNotAllowed(http.MethodPost))
+	mux.Handle("POST "+api.PathAnswer, serve.Handler(h.answer))
+	mux.Handle(api.PathAnswer, serve.MethodNotAllowed(http.MethodPost))
+	counters := api.PathTerminals + "{id}" + api.PathCounters
+	mux.Handle("GET "+counters, serve.Handler(h.counters))
+	mux.Handle(counters, serve.MethodNotAllowed(http.MethodGet))
+	mux.Handle("/", serve.Handler(serve.NotFound))
+	return plainPaths(mux)
+}
+
+// plainPaths refuses paths that mean something else after cleaning or after a second decoding, before the router, which
+// would clean them, sees them.
+func plainPaths(next http.Handler) http.Handler {
+	return serve.Handler(func(w http.ResponseWriter, r *http.Request) error {
+		once, err := url.PathUnescape(r.URL.EscapedPath())
+		if err != nil || strings.ContainsAny(once, "\x00%\\") || path.Clean(once) != once {
+			return problem(refusal(decrypt.CodeKeyIdentifierInvalid, "the path holds an identifier that is none"))
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
+	caller, err := h.permissions.caller(r)
+	if err != nil {
+		return h.refused(err)
+	}
+	body, err := serve.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	parsed, err := api.ParseTransactionRequest(body)
+	if err != nil {
+		return h.refused(bodyRefusal(err))
+	}
+	req := decrypt.TransactionRequest{Message: parsed.Message}
+	if parsed.OutgoingPINKey != "" {
+		req.OutgoingPINKey, err = keyset.ParseKeyRef(parsed.OutgoingPINKey)
+		if err != nil {
+			return h.refused(refusal(decrypt.CodeKeyIdentifierInvalid, "member OutgoingPINKey"))
+		}
+	}
+	if parsed.OutgoingPINFormat != "" {
+		req.OutgoingPINFormat, err = pin.ParseFormat(parsed.OutgoingPINFormat)
+		if err != nil {
+			return h.refused(refusal(decrypt.CodeTranslationNotPermitted, "member OutgoingPINFormat"))
+		}
+	}
+	res, err := h.service.Transaction(r.Context(), caller, req)
+	if err != nil {
+		return h.refused(err)
+	}
+	defer res.Wipe()
+	h.metrics.transaction(res)
+	serve.Note(r.Context(), slog.String("terminal", string(res.Payload.Terminal)), slog.String("ksn", res.Payload.MAC.KSN.String()),
+		slog.String("type", res.Payload.Type.String()), slog.String("counter", res.Status.String()), slog.String("decided", string(res.Code)))
+	return write(w, transactionResponse(res))
+}
+
+func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
+	caller, err := h.permissions.caller(r)
+	if err != nil {
+		return h.refused(err)
+	}
+	body, err := serve.ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	parsed, err := api.ParseAnswerRequest(body)
+	if err != nil {
+		return h.refused(bodyRefusal(err))
+	}
+	digest, err := message.ParseDigest(parsed.RequestDigest)
+	if err != nil {
+		return h.refused(refusal(decrypt.CodeRequestMalformed, "member RequestDigest"))
+	}
+	result, err := message.ParseResult(string(parsed.Result))
+	if err != nil {
+		return h.refused(refusal(decrypt.CodeRequestMalformed, "member Result"))
+	}
+	res, err := h.service.Answer(r.Context(), caller, decrypt.AnswerRequest{Digest: digest, Result: result, Body: parsed.Body})
+	if err != nil {
+		return h.refused(err)
+	}
+	recorded := api.First
+	if res.Again {
+		recorded = api.Again
+	}
+	h.metrics.answers.WithLabelValues(string(recorded)).Inc()
+	return write(w, api.AnswerResponse{Ack: res.Ack, Recorded: recorded})
+}
+
+func (h *handlers) counters(w http.ResponseWriter, r *http.Request) error {
+	caller, err := h.permissions.caller(r)
+	if err != nil {
+		return h.refused(err)
+	}
+	id, err := keyset.ParseTerminal(r.PathValue("id"))
+	if err != nil {
+		return h.refused(refusal(decrypt.CodeKeyIdentifierInvalid, "terminal id"))
+	}
+	res, err := h.service.Counters(r.Context(), caller, id)
+	if err != nil {
+		return h.refused(err)
+	}
+	out := api.CountersResponse{Tenant: string(res.Tenant), Terminal: string(res.Terminal), Status: res.Status.String()}
+	for _, s := range res.Slots {
+		out.Slots = append(out.Slots, api.SlotCounters{
+			Slot: s.Slot, KeySet: string(s.KeySet), KeyID: s.KeyID.String(),
+			High: s.High, Seen: s.Seen, Floor: s.Floor, Remaining: s.Remaining, Conflicts: s.Conflicts,
+		})
+	}
+	return write(w, out)
+}
+
+// write answers with the JSON of v and wipes it.
+func write(w http.ResponseWriter, v any) error {
+	body, err := api.Format(v)
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe(body)
+	serve.WriteJSON(w, http.StatusOK, body)
+	return nil
+}
+
+func refusal(code decrypt.Code, detail string) *decrypt.Refusal {
+	return &decrypt.Refusal{Code: code, Detail: detail}
+}
+
+// bodyRefusal tells a body that is too long from one that is not the expected object.
+func bodyRefusal(err error) error {
+	if errors.Is(err, api.ErrTooLarge) {
+		return refusal(decrypt.CodeBodyTooLarge, err.Error())
+	}
+	return refusal(decrypt.CodeRequestMalformed, err.Error())
+}
+
+// refused counts a refusal and gives it the form of an answer.
+func (h *handlers) refused(err error) error {
+	r, ok := errors.AsType[*decrypt.Refusal](err)
+	if !ok {
+		return err
+	}
+	h.metrics.refusal(r.Code)
+	return problem(r)
+}
+
+// problem is the one place where a refusal gets its HTTP status and its hint.
+func problem(r *decrypt.Refusal) *serve.Problem {
+	info, ok := r.Code.Info()
+	if !ok {
+		return &serve.Problem{Status: http.StatusInternalServerError, Code: serve.CodeInternal, Message: "the service failed"}
+	}
+	p := &serve.Problem{Status: info.HTTPStatus, Code: string(info.Code), Message: info.Meaning, Hint: info.Hint}
+	if r.Detail != "" {
+		p.Message += ": " + r.Detail
+	}
+	if r.Unavailable() && info.HTTPStatus != http.StatusInternalServerError {
+		p.RetryAfter = retryAfter
+	}
+	return p
+}
+
+// transactionResponse is a result in the words of the wire.
+func transactionResponse(res *decrypt.TransactionResult) *api.TransactionResponse {
+	p := res.Payload
+	out := &api.TransactionResponse{
+		RequestDigest: res.Digest.String(), Type: p.Type.String(), Tenant: string(p.Tenant), Terminal: string(p.Terminal),
+		BootCounter: p.BootCounter, Sequence: p.Sequence, Time: p.Time, Offline: p.Offline, Queued: p.Queued, Body: p.Body,
+		CounterStatus: counterStatus(res.Status), CounterAuthenticated: res.Authenticated, Labels: labels(res.Labels),
+		Held: res.Decided == message.Held, Reversed: res.Decided == message.Reversed, Code: string(res.Code), Ack: res.Ack,
+	}
+	if res.Original != res.Digest {
+		out.OriginalDigest = res.Original.String()
+	}
+	if a := p.Amount; a != nil {
+		out.Amount = &api.Amount{Minor: a.Minor, Currency: a.Currency.String(), Exponent: a.Exponent}
+	}
+	if o := p.Original; o != nil {
+		out.Original = &api.Original{Sequence: o.Sequence, KSN: o.KSN.String(), Digest: o.Digest.String()}
+	}
+	if rec := res.Recorded; rec != nil {
+		out.RecordedResult = &api.Recorded{Result: api.Result(rec.Result.String()), Body: rec.Body, Ack: rec.Ack}
+	}
+	for i := range res.Fields {
+		out.Fields = append(out.Fields, field(&res.Fields[i]))
+	}
+	return out
+}
+
+func field(f *decrypt.FieldResult) api.Field {
+	out := api.Field{
+		Slot: f.Slot, KSN: f.KSN.String(), Usage: f.Usage.String(), KeySet: string(f.KeySet), KCV: f.KCV,
+		MaskedPAN: f.MaskedPAN, ClearData: f.Clear.Expose(), Labels: labels(f.Labels),
+	}
+	if len(f.PINBlock) > 0 {
+		out.PINBlock = strings.ToUpper(hex.EncodeToString(f.PINBlock))
+		out.PINFormat, out.PINKey, out.PINKeyKCV = f.PINFormat.String(), f.PINKey.String(), f.PINKeyKCV
+	}
+	return out
+}
+
+func labels(l engine.Labels) api.Labels {
+	return api.Labels{KeyMode: l.KeyMode.String(), PINExposure: l.PINExposure.String(), Environment: l.Environment.String()}
+}
+
+func counterStatus(s decrypt.CounterStatus) api.CounterStatus {
+	return api.CounterStatus(s.String())
+}

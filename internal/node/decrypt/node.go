@@ -1,0 +1,254 @@
+package decrypt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Addrs are the addresses that a running service listens on.
+type Addrs struct {
+	Service string // for acquirer hosts, HTTPS
+	Admin   string // for operators, plain HTTP
+}
+
+// Check opens everything that Run needs and closes it again: files, keys, key sets, database, certificate. It listens on
+// nothing.
+func Check(ctx context.Context, c Config, log *slog.Logger) error {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return n.close()
+}
+
+// Run serves until ctx ends, and then lets requests under way finish. It calls ready, if not nil, once both listeners
+// are open. It returns nil after an orderly end.
+func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (err error) {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	var lc net.ListenConfig
+	service, err := lc.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	admin, err := lc.Listen(ctx, "tcp", c.Admin)
+	if err != nil {
+		return errors.Join(fmt.Errorf("admin: %w", err), service.Close())
+	}
+	if err := n.checkpoint(ctx); err != nil {
+		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), service.Close(), admin.Close())
+	}
+	if ready != nil {
+		ready(Addrs{Service: service.Addr().String(), Admin: admin.Addr().String()})
+	}
+	return n.serve(ctx, service, admin)
+}
+
+// node is everything that runs.
+type node struct {
+	config    Config
+	log       *slog.Logger
+	ring      *keyring.Ring
+	db        *sqlite.DB
+	service   *decrypt.Service
+	tls       *tls.Config
+	registry  *prometheus.Registry
+	observe   serve.Observer
+	metrics   *metrics
+	follower  *follower
+	allowed   *permissions
+	readiness *serve.Readiness
+	signer    *audit.Signer // of the checkpoints
+}
+
+func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	passphrase, err := seal.ReadPassphrase(c.path(c.PassphraseFile))
+	if err != nil {
+		return nil, fmt.Errorf("passphrase-file: %w", err)
+	}
+	defer passphrase.Wipe()
+	for _, step := range []func(secret.Bytes) error{n.openMetrics, n.openTLS, n.openKeys, n.openStore, n.openService} {
+		if err := step(passphrase); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.service.Check(ctx); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) openMetrics(secret.Bytes) (err error) {
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if n.observe, err = serve.Traffic(n.registry); err != nil {
+		return err
+	}
+	n.metrics, err = newMetrics(n.registry)
+	return err
+}
+
+func (n *node) openTLS(passphrase secret.Bytes) error {
+	c := n.config
+	cert, err := deploy.Credential(c.path(c.Certificate), c.path(c.Key), passphrase)
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	credential, err := tlsconf.NewCredential(cert)
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	trust, err := deploy.LoadTrust(c.Folder)
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	n.tls, err = tlsconf.Server(tlsconf.ServerOptions{
+		Credential: credential, Trust: trust, Accept: []identity.Role{identity.AcquirerHost},
+		Gate: tlsconf.OpenGate(), // services have no feed of revocations yet: the list of callers is what can be changed
+	})
+	return err
+}
+
+func (n *node) openKeys(passphrase secret.Bytes) (err error) {
+	if n.ring, err = keyring.Open(n.config.path(n.config.Keyring), passphrase); err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	text, err := deploy.OpenCheckpointKey(n.config.path(n.config.CheckpointKey), passphrase)
+	if err != nil {
+		return fmt.Errorf("checkpoint-key: %w", err)
+	}
+	defer text.Wipe()
+	if n.signer, err = audit.NewSigner(string(text.Expose())); err != nil {
+		return fmt.Errorf("checkpoint-key: %w", err)
+	}
+	return nil
+}
+
+// openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in
+// its place would answer every replay.
+func (n *node) openStore(secret.Bytes) (err error) {
+	_, err = os.Stat(n.config.path(n.config.CheckpointFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("checkpoint-file: %w", err)
+	}
+	first := err != nil
+	if n.db, err = sqlite.Open(n.config.path(n.config.Database), sqlite.Options{Create: first}); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return commits(n.registry, func() (uint64, uint64) {
+		s := n.db.Stats()
+		return s.Commits, s.Calls
+	})
+}
+
+func (n *node) openService(secret.Bytes) error {
+	c := n.config
+	environment, err := keyset.ParseEnvironment(c.Environment)
+	if err != nil {
+		return err
+	}
+	catalog, err := deploy.NewCatalog(deploy.CatalogOptions{
+		Dir: c.Folder, Tenant: keyset.TenantID(c.Tenant), Environment: environment, Keys: n.ring.List,
+	})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	n.follower = &follower{reload: both(n.ring.Reload, catalog.Reload), log: n.log, metrics: n.metrics}
+	if n.allowed, err = newPermissions(c); err != nil {
+		return err
+	}
+	n.service, err = decrypt.New(decrypt.Config{
+		Engine: n.ring.Engine(), Store: n.db, Catalog: catalog, Secrets: n.ring,
+		Clock: time.Now, Instance: c.Instance, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.readiness = serve.NewReadiness(
+		serve.Check{Name: "keys", Run: n.ring.Engine().Check},
+		serve.Check{Name: "store", Run: n.db.Check},
+		serve.Check{Name: "catalog", Run: n.follower.check},
+	)
+	return nil
+}
+
+// serve runs the listeners and the loops until ctx ends or one of them fails.
+func (n *node) serve(ctx context.Context, service, admin net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
+	// Operators can ask until the last request has been answered.
+	late, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var all sync.WaitGroup
+	var once sync.Mutex
+	var failed error
+	fail := func(err error) {
+		once.Lock()
+		defer once.Unlock()
+		failed = errors.Join(failed, err)
+	}
+	all.Go(func() {
+		defer end()
+		defer stop()
+		fail(serve.Run(ctx, service, serve.Options{
+			Handler: serve.Wrap(h.routes(), n.log, n.observe), TLS: n.tls, Logger: n.log,
+		}))
+	})
+	all.Go(func() {
+		defer stop()
+		fail(serve.Run(late, admin, serve.Options{Handler: serve.Admin(n.readiness, n.registry), Logger: n.log}))
+	})
+	all.Go(func() { n.follower.run(ctx, n.config.Reload) })
+	all.Go(func() { n.checkpoints(late) })
+	<-ctx.Done()
+	n.readiness.Drain()
+	all.Wait()
+	return failed
+}
+
+// close releases what open took, also when it took only part.
+func (n *node) close() error {
+	var err error
+	if n.db != nil {
+		err = n.db.Close()
+	}
+	if n.ring != nil {
+		n.ring.Close()
+	}
+	return err
+}
