@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -156,7 +157,7 @@ func newSite(t *testing.T) *site {
 	transport := &http.Transport{TLSClientConfig: call}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.host = &acquirer.Host{
-		Service: api.NewClient(listen(t, s.service, inside), &http.Client{Transport: transport}), Ledger: ledger,
+		Service: api.NewClient(listen(t, s.service, inside), &http.Client{Transport: transport, Timeout: 10 * time.Second}), Ledger: ledger,
 		Log: slog.New(slog.DiscardHandler),
 	}
 	door, err := acquirer.Listener(lab.Server(t), lab.Trust, tlsconf.OpenGate())
@@ -263,7 +264,7 @@ func (s *site) client(t *testing.T, name string) *http.Client {
 	check(t, err)
 	transport := &http.Transport{TLSClientConfig: config}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }
 
 func (s *site) post(t *testing.T, c *http.Client, raw []byte) (int, []byte) {
@@ -326,7 +327,7 @@ func TestDoorIsForTerminals(t *testing.T) {
 	call, err := acquirer.Caller(s.lab.Server(t), s.lab.Trust)
 	check(t, err)
 	call.ServerName = "127.0.0.1"
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: call}}
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: call}, Timeout: 10 * time.Second}
 	if resp, err := c.Post(s.url+"/messages", "application/cbor", nil); err == nil {
 		_ = resp.Body.Close()
 		t.Error("a host came in by the terminals' door")

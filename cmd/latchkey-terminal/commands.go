@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+	"github.com/latchkey-pos/latchkey/terminal"
+)
+
+// maxBundle bounds what import reads.
+const maxBundle = 256 << 10
+
+func newImport(a *app) *cobra.Command {
+	var bundle, code string
+	cmd := &cobra.Command{
+		Use: "import --bundle FILE --code-file FILE --dir DIR", Short: "Make a terminal of a bundle, once",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return explain(a.importBundle(bundle, code)) },
+	}
+	cmd.Flags().StringVar(&bundle, "bundle", "", "file that latchkey terminal register made (required)")
+	cmd.Flags().StringVar(&code, "code-file", "", "file with the code that opens it, readable by you only (required)")
+	return cmd
+}
+
+func (a *app) importBundle(bundle, code string) error {
+	if bundle == "" || code == "" || a.dir == "" {
+		return exit.Errorf(exit.Usage, "import needs --bundle, --code-file and --dir")
+	}
+	f, err := os.Open(bundle)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // only read
+	sealed, err := io.ReadAll(io.LimitReader(f, maxBundle))
+	if err != nil {
+		return err
+	}
+	pass, err := seal.ReadPassphrase(code)
+	if err != nil {
+		return err
+	}
+	defer pass.Wipe()
+	b, err := terminal.OpenBundle(pass, sealed)
+	if err != nil {
+		return err
+	}
+	defer b.Wipe()
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return err
+	}
+	medium := terminal.OSFS(a.dir)
+	sealer, err := terminal.CreateInsecureFile(medium)
+	if err != nil {
+		return err
+	}
+	if err := terminal.Import(medium, sealer, b); err != nil {
+		return err
+	}
+	return a.status()
+}
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "status --dir DIR", Short: "Say who the terminal is and what its keys have left", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return explain(a.status()) },
+	}
+}
+
+// statusView is the stable form for programs.
+type statusView struct {
+	Tenant, Terminal, Environment, Sealer, Serial string
+	NotAfter                                      time.Time
+	BootCounter                                   uint64
+	Pending, Exceptions                           int
+	Slots                                         []slotView
+}
+
+type slotView struct {
+	Slot          uint8
+	KeySet        string
+	Revision      uint
+	Scheme, KeyID string
+	NextKSN       string `json:",omitempty"`
+	Remaining     uint32
+	Confirmed     bool
+}
+
+func (a *app) status() error {
+	o, err := a.options()
+	if err != nil {
+		return err
+	}
+	s, err := terminal.Inspect(o)
+	if err != nil {
+		return err
+	}
+	v := statusView{
+		Tenant: string(s.Tenant), Terminal: string(s.Terminal), Environment: s.Environment.String(), Sealer: s.Sealer,
+		Serial: s.Serial, NotAfter: s.NotAfter, BootCounter: s.BootCounter, Pending: s.Pending, Exceptions: s.Exceptions,
+	}
+	rows := []row{
+		{"terminal", v.Tenant + "/" + v.Terminal}, {"environment", v.Environment}, {"sealer", v.Sealer},
+		{"certificate", v.Serial + " until " + v.NotAfter.UTC().Format(time.DateOnly)}, {"starts", v.BootCounter},
+		{"unanswered", v.Pending}, {"exceptions", v.Exceptions},
+	}
+	for _, slot := range s.Slots {
+		sv := slotView{
+			Slot: slot.Number, KeySet: string(slot.KeySet), Revision: slot.Revision, Scheme: slot.Scheme().String(),
+			KeyID: slot.Slot.KeyID.String(), Remaining: slot.Remaining, Confirmed: slot.Confirmed,
+		}
+		if !slot.Next.IsZero() {
+			sv.NextKSN = slot.Next.String()
+		}
+		v.Slots = append(v.Slots, sv)
+		rows = append(rows, row{fmt.Sprintf("slot %d", sv.Slot), fmt.Sprintf("%s.r%d %s, next %s, %d keys left",
+			sv.KeySet, sv.Revision, sv.Scheme, sv.NextKSN, sv.Remaining)})
+	}
+	return a.show(v, rows...)
+}
+
+func newSignIn(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "signin --dir DIR", Short: "Tell the host that the terminal is there, and confirm its keys", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.signIn(cmd.Context())) },
+	}
+}
+
+func (a *app) signIn(ctx context.Context) error {
+	t, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer t.Close() // the state is durable already
+	ctx, cancel := context.WithTimeout(ctx, a.wait)
+	defer cancel()
+	r, err := t.SignIn(ctx)
+	if r == nil {
+		if _, refused := errors.AsType[*terminal.HostError](err); !refused && !errors.Is(err, terminal.ErrAck) {
+			err = exit.With(exit.Unreachable, err, "check the network and the endpoints")
+		}
+		return err
+	}
+	view := struct {
+		Result   string
+		HostTime time.Time
+	}{r.Result.String(), r.HostTime}
+	if e := a.show(view, row{"result", view.Result}, row{"host time", view.HostTime.Format(time.RFC3339)}); e != nil {
+		return e
+	}
+	if err == nil && r.Result != message.SignedIn {
+		return exit.Errorf(exit.Refused, "the host answers %v", r.Result)
+	}
+	return err
+}
+
+// saleFlags are what the customer and the cashier give.
+type saleFlags struct {
+	amount, currency, track, pan, pin string
+	noPIN                             bool
+}
+
+func newSale(a *app) *cobra.Command {
+	var f saleFlags
+	cmd := &cobra.Command{
+		Use:   "sale --dir DIR --amount 12.34 --currency EUR (--track2-file FILE | --pan-file FILE)",
+		Short: "Make one sale", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.sale(cmd.Context(), f)) },
+	}
+	cmd.Flags().StringVar(&f.amount, "amount", "", "amount in the major unit, as in 12.34 (required)")
+	cmd.Flags().StringVar(&f.currency, "currency", "EUR", "ISO 4217 code, letters or digits")
+	cmd.Flags().StringVar(&f.track, "track2-file", "", "file with track 2; - for standard input")
+	cmd.Flags().StringVar(&f.pan, "pan-file", "", "file with the card number, instead of a track; - for standard input")
+	cmd.Flags().StringVar(&f.pin, "pin-file", "", "file with the PIN; without it the PIN is asked for")
+	cmd.Flags().BoolVar(&f.noPIN, "no-pin", false, "a sale without a PIN")
+	return cmd
+}
+
+func (a *app) sale(ctx context.Context, f saleFlags) error {
+	r, err := a.request(f)
+	defer func() { r.Track.Wipe(); r.PIN.Wipe() }()
+	if err != nil {
+		return err
+	}
+	t, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer t.Close() // the state is durable already
+	ctx, cancel := context.WithTimeout(ctx, a.wait)
+	defer cancel()
+	result, err := t.Sale(ctx, r)
+	if err != nil {
+		return err
+	}
+	return a.report(result)
+}
+
+func (a *app) request(f saleFlags) (r terminal.SaleRequest, err error) {
+	if r.Amount, err = parseAmount(f.amount, f.currency); err != nil {
+		return r, exit.With(exit.Usage, err, "as in --amount 12.34 --currency EUR")
+	}
+	if (f.track == "") == (f.pan == "") {
+		return r, exit.Errorf(exit.Usage, "a sale needs either --track2-file or --pan-file")
+	}
+	if f.pin != "" && f.noPIN || f.pin == "-" && f.track+f.pan == "-" {
+		return r, exit.Errorf(exit.Usage, "--pin-file goes neither with --no-pin nor with a card on the same input")
+	}
+	if r.Track, err = a.input().Read(f.track+f.pan, "--track2-file", "card"); err != nil {
+		return r, err
+	}
+	if f.noPIN {
+		return r, nil
+	}
+	digits, err := a.input().Read(f.pin, "--pin-file", "PIN")
+	if err != nil {
+		return r, err
+	}
+	defer digits.Wipe()
+	if r.PIN, err = pin.ParsePIN(digits.Expose()); err != nil {
+		return r, exit.With(exit.Usage, err, "a PIN has 4 to 12 digits")
+	}
+	return r, nil
+}
+
+// report shows a result; anything but an approval ends with exit code 4.
+func (a *app) report(r *terminal.SaleResult) error {
+	view := struct {
+		Result   string
+		Reversal bool
+		Sequence uint64
+		KSN      string
+		Digest   string
+		HostTime time.Time
+	}{r.Result.String(), r.Reversal, r.Sequence, r.KSN.String(), r.Digest.String(), r.HostTime}
+	name := "sale"
+	if r.Reversal {
+		name = "reversal"
+	}
+	err := a.show(view, row{name, view.Result}, row{"sequence", view.Sequence}, row{"KSN", view.KSN},
+		row{"digest", view.Digest}, row{"host time", view.HostTime.Format(time.RFC3339)})
+	if err == nil && r.Result != message.Approved {
+		return exit.Errorf(exit.Refused, "the host answers %v", r.Result)
+	}
+	return err
+}
+
+func newResend(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "resend --dir DIR", Short: "Settle the sales that nobody has answered, oldest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.resend(cmd.Context())) },
+	}
+}
+
+func (a *app) resend(ctx context.Context) error {
+	t, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer t.Close() // the state is durable already
+	ctx, cancel := context.WithTimeout(ctx, a.wait)
+	defer cancel()
+	pending := t.Pending()
+	fmt.Fprintf(a.stderr, "%d unanswered\n", len(pending))
+	var refused error
+	for _, p := range pending {
+		r, err := t.Resend(ctx, &p)
+		if err != nil {
+			return err
+		}
+		if err := a.report(r); err != nil {
+			refused = err
+		}
+	}
+	return refused
+}

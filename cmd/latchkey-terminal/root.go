@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/prompt"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/terminal"
+)
+
+// app is where commands read and write, and what their shared flags say.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	format, dir    string
+	wait           time.Duration
+}
+
+func (a *app) input() prompt.Input { return prompt.Input{Stdin: a.stdin, Stderr: a.stderr} }
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "latchkey-terminal",
+		Short: "The reference payment terminal",
+		Long: `latchkey-terminal is a payment terminal in a folder: keys, certificate, unsettled sales.
+
+  latchkey-terminal import --bundle T-1.bundle --code-file code --dir ./t1
+  latchkey-terminal signin --dir ./t1
+  latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR --track2-file card
+
+Card, PIN and code come from files, standard input or a prompt, never from flags. The folder
+is guarded by the insecure-file sealer: test keys only.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a rule,
+5 unreachable, 6 verification failed.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.format != "table" && a.format != "json" {
+				return exit.Errorf(exit.Usage, "output format %q is neither table nor json", a.format)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_ = cmd.Usage() // the usage text is help, not the answer
+			return exit.Errorf(exit.Usage, "a command is missing")
+		},
+	}
+	root.PersistentFlags().StringVarP(&a.format, "output", "o", "table", "output format: table or json")
+	root.PersistentFlags().StringVar(&a.dir, "dir", "", "folder of the terminal (required)")
+	root.PersistentFlags().DurationVar(&a.wait, "timeout", 45*time.Second, "how long to try to reach the host")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
+	})
+	root.AddCommand(newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a))
+	return root
+}
+
+// medium returns the folder that --dir names.
+func (a *app) medium() (terminal.FS, error) {
+	if a.dir == "" {
+		return nil, exit.With(exit.Usage, errors.New("the folder of the terminal is missing"), "name it with --dir")
+	}
+	info, err := os.Stat(a.dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return nil, exit.With(exit.NotFound, fmt.Errorf("no folder %s", a.dir), "make a terminal with latchkey-terminal import")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return terminal.OSFS(a.dir), nil
+}
+
+// options are those of a terminal in the folder.
+func (a *app) options() (terminal.Options, error) {
+	medium, err := a.medium()
+	if err != nil {
+		return terminal.Options{}, err
+	}
+	sealer, err := terminal.OpenInsecureFile(medium)
+	if errors.Is(err, fs.ErrNotExist) {
+		return terminal.Options{}, explain(terminal.ErrNoTerminal)
+	}
+	if err != nil {
+		return terminal.Options{}, explain(err)
+	}
+	return terminal.Options{FS: medium, Sealer: sealer, Network: terminal.LinkOptions{Events: func(s terminal.LinkState) {
+		if s != terminal.Online {
+			fmt.Fprintf(a.stderr, "link: %v\n", s)
+		}
+	}}}, nil
+}
+
+// open starts the terminal in the folder.
+func (a *app) open() (*terminal.Terminal, error) {
+	o, err := a.options()
+	if err != nil {
+		return nil, err
+	}
+	t, err := terminal.Open(o)
+	return t, explain(err)
+}
+
+// explain gives errors of the terminal their exit code and the next step.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*exit.Error](err); ok {
+		return err
+	}
+	if h, ok := errors.AsType[*terminal.HostError](err); ok && h.Status < 500 {
+		return exit.With(exit.Refused, err, "ask the host's operator about "+h.Code)
+	}
+	for _, known := range []struct {
+		is   error
+		code exit.Code
+		hint string
+	}{
+		{terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal import"},
+		{terminal.ErrExists, exit.Refused, "take another folder; a used one cannot be started again"},
+		{terminal.ErrLocked, exit.Refused, "end the other process first"},
+		{terminal.ErrInsecure, exit.Refused, "production keys need a sealer with hardware behind it"},
+		{terminal.ErrState, exit.Verification, "the terminal needs new keys: have it registered again, in a new folder"},
+		{terminal.ErrBundle, exit.Verification, "ask for the bundle again"},
+		{seal.ErrPassphrase, exit.Verification, "check the code, and that the bundle arrived whole"},
+		{seal.ErrFormat, exit.Verification, "name a file that latchkey terminal register made"},
+		{seal.ErrExposed, exit.Refused, "chmod 600 the file"},
+		{fs.ErrNotExist, exit.NotFound, "check the file name"},
+		{terminal.ErrSale, exit.Usage, "give a card with --track2-file or --pan-file"},
+		{terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"},
+		{terminal.ErrJumpBudget, exit.Refused, "ask for a new key"},
+	} {
+		if errors.Is(err, known.is) {
+			return exit.With(known.code, err, known.hint)
+		}
+	}
+	if _, ok := errors.AsType[*terminal.UnansweredError](err); ok {
+		return exit.With(exit.Unreachable, err, "the sale is kept: settle it with latchkey-terminal resend")
+	}
+	return err
+}
+
+// row is one line of a two-column answer.
+type row struct {
+	name  string
+	value any
+}
+
+// show writes rows for people and value for programs.
+func (a *app) show(value any, rows ...row) error {
+	if a.format == "json" {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(value)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%v\n", r.name, r.value)
+	}
+	return w.Flush()
+}
