@@ -263,7 +263,8 @@ func (t *Terminal) unanswered(p *Pending) (*entry, error) {
 }
 
 // settle delivers raw for an entry and does with the entry what the answer says. The result is returned only when that
-// is durable: otherwise a power cut could reverse a sale that the merchant has seen approved.
+// is durable: otherwise a power cut could reverse a sale that the merchant has seen approved. A cut between the two
+// leaves an answered sale that only the host remembers; the acquirer's ledger shows it.
 func (t *Terminal) settle(ctx context.Context, e *entry, ksn dukpt.KSN, raw []byte) (*SaleResult, error) {
 	ack, err := t.deliver(ctx, raw)
 	if err != nil {

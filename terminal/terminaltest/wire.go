@@ -27,11 +27,12 @@ var ErrLost = errors.New("terminaltest: no answer")
 // Wire is a terminal.Exchanger straight to a host. It is used by one goroutine at a time.
 type Wire struct {
 	Host     *Host
-	Attempts int          // attempts of one exchange; 0: until a HostError or the context ends
-	Fault    func() Fault // asked before each attempt; nil: no faults
-	Sent     [][]byte     // every message that left the terminal
-	Before   func()       // called before each attempt; nil: nothing
-	last     []byte       // the last genuine answer
+	Attempts int                  // attempts of one exchange; 0: until a HostError or the context ends
+	Fault    func() Fault         // asked before each attempt; nil: no faults
+	Sent     [][]byte             // every message that left the terminal
+	Before   func()               // called before each attempt; nil: nothing
+	Taken    func(message []byte) // called when the terminal has taken an answer; nil: nothing
+	last     []byte               // the last genuine answer
 }
 
 // Exchange implements terminal.Exchanger.
@@ -84,7 +85,11 @@ func (w *Wire) attempt(message []byte, accept func([]byte) error) error {
 		}
 		return accept(stale)
 	case None:
-		return accept(answer)
+		err := accept(answer)
+		if err == nil && w.Taken != nil {
+			w.Taken(message)
+		}
+		return err
 	default:
 		return fmt.Errorf("terminaltest: unknown fault %d", fault)
 	}
