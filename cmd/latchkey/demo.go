@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/planted"
+)
+
+// demoOptions say where the demonstration works and when it ends.
+type demoOptions struct {
+	dir  string // empty: a temporary folder, removed at the end
+	keep bool
+}
+
+func newDemo(c *console) *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "The whole story on this machine, in about a minute",
+		Long: `Demo makes a deployment in a folder of its own, starts the decryption service and an acquirer's host,
+registers a TDES and an AES terminal, and has them sell with PIN over mutual TLS on the loopback
+interface. Then it attacks: a captured message again, the same key serial number with another amount,
+a changed byte, a PIN block made for another card, a PIN block sent as data, a blocked key set.
+
+Everything that is printed comes from the answers of the components. The exit code is 0 only if every
+step ended as it should; otherwise the message names the step, and the code is 6.`,
+		Example: "  latchkey demo\n  latchkey demo --dir ./demo --keep",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(cmd.Context(), c, o)
+		},
+	}
+	cmd.Flags().StringVar(&o.dir, "dir", "", "folder to work in, new or empty, that stays; default: a temporary one that is removed")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until interrupted, and print commands to talk to it")
+	return cmd
+}
+
+// runDemo tells the story in its folder and clears up behind it.
+func runDemo(ctx context.Context, c *console, o demoOptions) (err error) {
+	root := o.dir
+	if root == "" {
+		if root, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return err
+	}
+	if err := vacantFolder(root); err != nil {
+		return err
+	}
+	s := &story{out: newPrinter(c), root: root, started: time.Now()}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if planted.Built {
+		s.out.line("planted faults: %s", strings.Join(plantedFaults(), ", "))
+	}
+	if err := s.tell(ctx); err != nil {
+		return err
+	}
+	sum, err := s.summary(ctx)
+	if err != nil {
+		return err
+	}
+	s.out.summary(sum)
+	if c.format == "json" {
+		if err := c.json(sum); err != nil {
+			return err
+		}
+	}
+	if o.keep {
+		return s.keep(ctx)
+	}
+	return nil
+}
+
+// vacantFolder makes the folder, or refuses one that has something in it.
+func vacantFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return exit.With(exit.Refused, fmt.Errorf("%s is not empty", dir), "the demonstration works in a new or empty folder")
+	}
+	return nil
+}
+
+// plantedFaults lists the guards that this binary was told to skip.
+func plantedFaults() []string {
+	var on []string
+	for _, guard := range []planted.Name{
+		planted.GuardClaim, planted.GuardMACFirst, planted.GuardFormat4PAN, planted.GuardPurpose, planted.GuardBlocked,
+	} {
+		if planted.On(guard) {
+			on = append(on, string(guard))
+		}
+	}
+	if on == nil {
+		return []string{"none"}
+	}
+	return on
+}
+
+// step is one chapter of the story. It ends in an error unless everything came as expected.
+type step struct {
+	title string
+	run   func(context.Context) error
+}
+
+// story is the demonstration while it runs.
+type story struct {
+	out     *printer
+	root    string
+	started time.Time
+	setUp   time.Duration // until the first sale could be made
+	*site
+	tills  []*till
+	counts tally
+	leaves uint64 // of the audit log
+}
+
+// tell runs every step. The error names the step that did not end as it should.
+func (s *story) tell(ctx context.Context) error {
+	steps := s.steps()
+	for i, st := range steps {
+		s.out.step(i+1, st.title)
+		err := st.run(ctx)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted in step %d, %s", i+1, st.title)
+		}
+		code := exit.CodeOf(err)
+		if code == exit.Failure {
+			code = exit.Verification
+		}
+		return exit.With(code, fmt.Errorf("step %d, %s: %w", i+1, st.title, err),
+			"the demonstration did not go as it should; with --dir DIR the log of both services stays in DIR/demo.log")
+	}
+	return nil
+}
+
+func (s *story) steps() []step {
+	return []step{
+		{"a deployment: issuers, keys, key sets", s.makeDeployment},
+		{"the decryption service and an acquirer's host start", s.startServices},
+		{"two terminals get certificates and initial keys", s.registerTerminals},
+		{"the terminals sign in", s.signIn},
+		{"three sales with PIN at T-TDES", s.sales(0)},
+		{"three sales with PIN at T-AES", s.sales(1)},
+		{"attack: a captured message is sent again", s.attackReplay},
+		{"attack: the same KSN with another amount", s.attackSameKSN},
+		{"attack: one byte changed in flight", s.attackChangedByte},
+		{"attack: a PIN block made for another card", s.attackOtherPAN},
+		{"attack: a PIN block sent as card data", s.attackPINAsData},
+		{"a blocked key set", s.blockedKeySet},
+		{"the audit log", s.auditLog},
+	}
+}

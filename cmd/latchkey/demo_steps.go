@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+)
+
+// makeDeployment is the first step: the folder of the host's side.
+func (s *story) makeDeployment(context.Context) (err error) {
+	s.out.line("making issuers, certificates and keys in %s …", s.root)
+	if s.site, err = createSite(s.root); err != nil {
+		return err
+	}
+	ring, err := s.deployment.Keyring()
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"KEY", "USAGE", "ALGORITHM", "KCV", "KEY MODE"}}
+	for _, k := range ring.List() {
+		rows = append(rows, []string{
+			k.Ref.String(), string(k.Attributes.Usage), k.Attributes.Algorithm.String(), k.KCV.String(), k.Labels.KeyMode.String(),
+		})
+	}
+	s.out.table(rows...)
+	sets, err := s.deployment.KeySets()
+	if err != nil {
+		return err
+	}
+	rows = [][]string{{"KEY SET", "SCHEME", "BASE KEY", "KEY IDS FROM", "TO", "STATE"}}
+	for _, k := range sets {
+		rows = append(rows, []string{
+			string(k.ID), k.Scheme.String(), k.BaseKey.String(), k.FirstID.String(), k.LastID.String(), k.State.String(),
+		})
+	}
+	s.out.table(rows...)
+	return nil
+}
+
+func (s *story) startServices(ctx context.Context) error {
+	if err := s.start(ctx, s.root); err != nil {
+		return err
+	}
+	s.out.table(
+		[]string{"decryption service", "https://" + s.service.Service, "for acquirers' hosts, mutual TLS 1.3"},
+		[]string{"", "http://" + s.service.Admin, "health and metrics"},
+		[]string{"acquirer's host", s.url, "for terminals, mutual TLS 1.3"},
+	)
+	return nil
+}
+
+func (s *story) registerTerminals(ctx context.Context) error {
+	for _, t := range []struct {
+		name   keyset.TerminalID
+		scheme dukpt.Scheme
+	}{{"T-TDES", dukpt.TDES}, {"T-AES", dukpt.AES}} {
+		made, err := newTill(ctx, s.site, s.root, t.name, t.scheme)
+		if made != nil {
+			s.tills = append(s.tills, made)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	rows := [][]string{{"TERMINAL", "SLOT", "PURPOSE", "KEY ID", "FIRST KSN", "KEYS", "CERTIFICATE"}}
+	for _, t := range s.tills {
+		status := t.terminal.Status()
+		for _, slot := range status.Slots {
+			purpose := "card data, MAC"
+			if slot.HasPIN() {
+				purpose = "PIN"
+			}
+			rows = append(rows, []string{
+				string(t.name), fmt.Sprint(slot.Slot.Number), purpose, slot.Slot.KeyID.String(), slot.Next.String(),
+				fmt.Sprint(slot.Remaining), status.Serial,
+			})
+		}
+	}
+	s.out.table(rows...)
+	// The decryption service reads new terminals each second; this has it read them now.
+	return s.reread(ctx)
+}
+
+func (s *story) signIn(ctx context.Context) error {
+	for _, t := range s.tills {
+		ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+		res, err := t.terminal.SignIn(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if res.Result != message.SignedIn {
+			return fmt.Errorf("%s is told %v, want %v", t.name, res.Result, message.SignedIn)
+		}
+		if _, err := s.wire.last(); err != nil {
+			return err
+		}
+		s.counts.SignIns++
+		seen, ok := s.terminalPeer(string(t.name))
+		if !ok || seen.serial != t.terminal.Status().Serial || seen.id.Name != string(t.name) {
+			return fmt.Errorf("the acquirer's host saw %v, not %s", seen, t.name)
+		}
+		s.out.held("%s: %v, host time %s", t.name, res.Result, res.HostTime.Format(time.RFC3339))
+		s.out.line("   the terminal saw  %v", t.host)
+		s.out.line("   the acquirer saw  %v", seen)
+	}
+	s.out.line("the acquirer called %v", s.wire.peer())
+	s.setUp = time.Since(s.started)
+	return nil
+}
+
+// sales returns the step of the honest sales at one terminal.
+func (s *story) sales(till int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		t := s.tills[till]
+		for i, cents := range []int64{1234, 2950, 499} {
+			sale, err := t.sell(ctx, s.site, euro(cents), i)
+			if err != nil {
+				return err
+			}
+			s.counts.sold(sale.took)
+			s.showSale(t, sale)
+		}
+		return s.checkLedger()
+	}
+}
+
+func (s *story) showSale(t *till, sale *sold) {
+	d, p := sale.data(), sale.pin()
+	s.out.held("%s sale %d: %v, card %s, %v, counter %s, %d ms", t.name, sale.number, sale.amount, d.MaskedPAN,
+		sale.result.Result, sale.service.CounterStatus, sale.took.Milliseconds())
+	s.out.table(
+		[]string{"   card data", "KSN " + d.KSN, d.KeySet, "base key KCV " + d.KCV, "KeyMode " + d.Labels.KeyMode, "PinExposure " + d.Labels.PINExposure},
+		[]string{"   PIN", "KSN " + p.KSN, p.KeySet, "base key KCV " + p.KCV, "KeyMode " + p.Labels.KeyMode, "PinExposure " + p.Labels.PINExposure},
+	)
+	s.out.line("   PIN block %s under %s, KCV %s; opened by the issuer, PIN matches: %s",
+		p.PINFormat, p.PINKey, p.PINKeyKCV, yesNo(sale.pinMatches))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// checkLedger compares the acquirer's ledger with the sales that terminals were told are approved.
+func (s *story) checkLedger() error {
+	if got := len(s.ledger.Entries()); got != s.counts.Sales {
+		return fmt.Errorf("the acquirer's ledger has %d entries, the terminals know of %d sales", got, s.counts.Sales)
+	}
+	return nil
+}
+
+// close ends the terminals, then the services.
+func (s *story) close() error {
+	var errs []error
+	for _, t := range s.tills {
+		errs = append(errs, t.close())
+	}
+	if s.site != nil {
+		errs = append(errs, s.site.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+)
+
+// demoLimit is how long the demonstration may take.
+const demoLimit = time.Minute
+
+// tally counts what the peers have answered.
+type tally struct {
+	SignIns  int
+	Sales    int // approved
+	Fresh    int
+	Resend   int
+	Held     int
+	Claims   int
+	Refusals map[string]int
+
+	took []time.Duration // one for each honest sale with PIN
+}
+
+// sold counts an approved sale with card data and PIN.
+func (c *tally) sold(took time.Duration) {
+	c.Sales++
+	c.Fresh++
+	c.took = append(c.took, took)
+}
+
+func (c *tally) refused(code string) {
+	if c.Refusals == nil {
+		c.Refusals = make(map[string]int)
+	}
+	c.Refusals[code]++
+}
+
+func (c *tally) median() time.Duration {
+	if len(c.took) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(c.took))
+	return sorted[len(sorted)/2]
+}
+
+// summary is the demonstration in numbers; its JSON form is for programs.
+type summary struct {
+	Sales         int            `json:"sales"`
+	SignIns       int            `json:"signIns"`
+	Fresh         int            `json:"answersFresh"`
+	Resend        int            `json:"answersResend"`
+	Held          int            `json:"answersHeld"`
+	Refusals      map[string]int `json:"refusals"`
+	LedgerEntries int            `json:"ledgerEntries"`
+	CountersUsed  uint64         `json:"countersUsed"`
+	Conflicts     uint64         `json:"conflicts"`
+	AuditLeaves   uint64         `json:"auditLeaves"`
+	SetUp         float64        `json:"setUpSeconds"`
+	SaleMedian    float64        `json:"saleMedianMilliseconds"`
+	Total         float64        `json:"totalSeconds"`
+}
+
+// summary asks the peers for their numbers and holds the whole to its time limit.
+func (s *story) summary(ctx context.Context) (summary, error) {
+	sum := summary{
+		Sales: s.counts.Sales, SignIns: s.counts.SignIns, Fresh: s.counts.Fresh, Resend: s.counts.Resend, Held: s.counts.Held,
+		Refusals: s.counts.Refusals, LedgerEntries: len(s.ledger.Entries()), AuditLeaves: s.leaves,
+		SetUp: s.setUp.Seconds(), SaleMedian: float64(s.counts.median().Microseconds()) / 1000,
+	}
+	for _, t := range s.tills {
+		c, err := s.client.Counters(ctx, string(t.name))
+		if err != nil {
+			return sum, err
+		}
+		for _, slot := range c.Slots {
+			sum.CountersUsed += uint64(slot.Seen)
+			sum.Conflicts += slot.Conflicts
+		}
+	}
+	sum.Total = time.Since(s.started).Seconds()
+	if sum.Total > demoLimit.Seconds() {
+		return sum, exit.Errorf(exit.Verification, "the demonstration took %.0f s, want at most %.0f s", sum.Total, demoLimit.Seconds())
+	}
+	return sum, nil
+}
+
+func (s summary) rows() [][]string {
+	var refusals []string
+	total := 0
+	for _, code := range slices.Sorted(maps.Keys(s.Refusals)) {
+		refusals = append(refusals, fmt.Sprintf("%s %d", code, s.Refusals[code]))
+		total += s.Refusals[code]
+	}
+	return [][]string{
+		{"sales approved", fmt.Sprint(s.Sales)},
+		{"ledger entries", fmt.Sprint(s.LedgerEntries)},
+		{"answers", fmt.Sprintf("%d fresh, %d resend, %d held, %d sign-in", s.Fresh, s.Resend, s.Held, s.SignIns)},
+		{"refusals", fmt.Sprintf("%d: %s", total, strings.Join(refusals, ", "))},
+		{"counters claimed", fmt.Sprint(s.CountersUsed)},
+		{"conflicts", fmt.Sprint(s.Conflicts)},
+		{"audit leaves", fmt.Sprint(s.AuditLeaves)},
+		{"set-up", fmt.Sprintf("%.1f s", s.SetUp)},
+		{"a sale", fmt.Sprintf("%.1f ms (median)", s.SaleMedian)},
+		{"all of it", fmt.Sprintf("%.1f s", s.Total)},
+	}
+}
+
+// keep closes the terminals, whose folders others may then use, and waits.
+func (s *story) keep(ctx context.Context) error {
+	for _, t := range s.tills {
+		if err := t.terminal.Close(); err != nil {
+			return err
+		}
+	}
+	s.out.step(len(s.steps())+1, "everything keeps running until you press Ctrl-C; in another window:")
+	pass := "--passphrase-file " + s.passphrase
+	for _, t := range s.tills {
+		s.out.line("latchkey-terminal status --dir %s", t.folder)
+		s.out.line("echo 4111111111111111 | latchkey-terminal sale --dir %s --amount 12.34 --pan-file -", t.folder)
+	}
+	s.out.line("latchkey terminal list --dir %s %s", s.dir, pass)
+	s.out.line("latchkey keyset state TDES-DATA blocked --dir %s %s", s.dir, pass)
+	s.out.line("latchkey audit verify --dir %s --database %s --checkpoint %s", s.dir, s.database, filepath.Join(s.root, checkpointFile))
+	s.out.line("curl -s http://%s/metrics | grep latchkey_", s.service.Admin)
+	<-ctx.Done()
+	return nil
+}
