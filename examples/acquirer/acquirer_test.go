@@ -2,6 +2,7 @@ package acquirer_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -203,11 +204,11 @@ func TestTerminalToLedger(t *testing.T) {
 	s := newSite(t)
 	s.host.Approve = func(e acquirer.Entry) bool { return e.Amount.Minor < 5000 }
 	term := s.terminal(t)
-	if in, err := term.SignIn(t.Context()); err != nil || in.Result != message.SignedIn {
+	if in, err := term.SignIn(soon(t)); err != nil || in.Result != message.SignedIn {
 		t.Fatalf("sign-in: %+v, %v", in, err)
 	}
 	for minor, want := range map[int64]message.Result{1234: message.Approved, 9999: message.Declined} {
-		r, err := term.Sale(t.Context(), sale(minor))
+		r, err := term.Sale(soon(t), sale(minor))
 		check(t, err)
 		if r.Result != want {
 			t.Errorf("%d: %v, want %v", minor, r.Result, want)
@@ -225,7 +226,7 @@ func TestAgain(t *testing.T) {
 	s := newSite(t)
 	term := s.terminal(t)
 	s.service.refuse = &api.Error{Status: 403, Code: "Forbidden", Message: "not now"}
-	_, err := term.Sale(t.Context(), sale(1234))
+	_, err := term.Sale(soon(t), sale(1234))
 	u, ok := errors.AsType[*terminal.UnansweredError](err)
 	if !ok {
 		t.Fatalf("%v, want an UnansweredError", err)
@@ -234,7 +235,7 @@ func TestAgain(t *testing.T) {
 		t.Errorf("the terminal hears %v", err)
 	}
 	s.service.refuse = nil
-	r, err := term.Resend(t.Context(), &u.Pending)
+	r, err := term.Resend(soon(t), &u.Pending)
 	check(t, err)
 	if !r.Approved() {
 		t.Errorf("resend: %+v", r)
@@ -281,7 +282,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	term := s.terminal(t)
-	if _, err := term.Sale(t.Context(), sale(1)); err != nil {
+	if _, err := term.Sale(soon(t), sale(1)); err != nil {
 		t.Fatal(err)
 	}
 	var genuine []byte
@@ -381,4 +382,11 @@ func TestLedger(t *testing.T) {
 	if _, err := acquirer.OpenLedger(path); err == nil {
 		t.Error("a damaged line is accepted")
 	}
+}
+
+// soon bounds what a terminal would otherwise try for as long as its context lives.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }
