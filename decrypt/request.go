@@ -41,13 +41,6 @@ var (
 	}.DecMode())
 )
 
-func mustCBOR[T any](v T, err error) T {
-	if err != nil {
-		panic("decrypt: " + err.Error()) // options that are constants
-	}
-	return v
-}
-
 func (a asked) marshal() ([]byte, error) {
 	w := wireAsked{
 		Version: requestVersion, Terminal: string(a.terminal), Slot: a.slot, KSN: a.ksn.Append(nil),
@@ -76,6 +69,13 @@ func parseAsked(b []byte) (asked, error) {
 			return asked{}, errors.New("decrypt: stored request: a digest has another length")
 		}
 		a.digests = append(a.digests, message.Digest(d))
+	}
+	again, err := a.marshal()
+	if err != nil {
+		return asked{}, err
+	}
+	if !bytes.Equal(again, b) {
+		return asked{}, errors.New("decrypt: stored request: not the deterministic encoding of its content")
 	}
 	return a, nil
 }

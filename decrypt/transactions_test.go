@@ -262,7 +262,7 @@ func TestEveryRefusalChangesNothing(t *testing.T) {
 			caller := l.caller
 			sets, terminals := clone(l.books.sets), clone(l.books.terminals)
 			replay := c.code == decrypt.CodeKSNReplayed
-			before := l.counters()
+			before := l.snapshot()
 			res, err := c.send(l)
 			r, ok := errors.AsType[*decrypt.Refusal](err)
 			if !ok || r.Code != c.code || res != nil {
@@ -279,8 +279,8 @@ func TestEveryRefusalChangesNothing(t *testing.T) {
 			if replay {
 				return
 			}
-			if after := l.counters(); after != before {
-				t.Errorf("counters moved from %s to %s", before, after)
+			if after := l.snapshot(); after != before {
+				t.Errorf("the store changed from %s to %s", before, after)
 			}
 			if res := l.accept(l.sign(l.sale(5, 1), 5)); res.Status != decrypt.CounterFresh {
 				t.Errorf("the honest message afterwards: %v", res.Status)
@@ -297,10 +297,47 @@ func clone[K comparable, V any](m map[K]V) map[K]V {
 	return out
 }
 
-// counters is the state of both keys as text.
-func (l *laboratory) counters() string {
-	l.tb.Helper()
-	return fmt.Sprint(must[*decrypt.CountersResult](l.tb)(l.service.Counters(context.Background(), l.caller, "T-1")).Slots)
+// TestASecondContentCountsAsAConflict holds what a refusal of the claims may change, and nothing else.
+func TestASecondContentCountsAsAConflict(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, dukpt.TDES)
+	l.accept(l.sign(l.sale(5, 100), 5))
+	before := must[*decrypt.CountersResult](t)(l.service.Counters(t.Context(), l.caller, "T-1"))
+	l.refuses(l.sign(l.sale(5, 200), 5), decrypt.CodeKSNReplayed)
+	after := must[*decrypt.CountersResult](t)(l.service.Counters(t.Context(), l.caller, "T-1"))
+	for i := range after.Slots {
+		after.Slots[i].Conflicts -= before.Slots[i].Conflicts
+	}
+	if pin, data := after.Slots[0], after.Slots[1]; pin.Conflicts+data.Conflicts != 1 || data.High != 5 || data.Seen != 5 || data.Remaining != dukpt.TDES.MaxOrdinal()-5 {
+		t.Errorf("counters %+v", after.Slots)
+	}
+	if res := l.accept(l.sign(l.sale(5, 100), 5)); res.Status != decrypt.CounterResend {
+		t.Errorf("the first content afterwards: %v", res.Status)
+	}
+}
+
+// TestCountersAreOfTheCallersTenant keeps other tenants' terminals unknown.
+func TestCountersAreOfTheCallersTenant(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, dukpt.TDES)
+	l.caller.Tenant = "OTHER"
+	if _, err := l.service.Counters(t.Context(), l.caller, "T-1"); codeOf(err) != decrypt.CodeTerminalUnknown {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAFieldIsNotTakenIntoAnotherMessage replays the PIN block and card of an answered sale inside a new one.
+func TestAFieldIsNotTakenIntoAnotherMessage(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, dukpt.TDES)
+	first := l.sale(1, 100)
+	l.accept(l.sign(first, 1))
+	second := l.sale(2, 99_900)
+	second.Fields = first.Fields
+	l.refuses(l.sign(second, 2), decrypt.CodeKSNReplayed)
+	second.Fields = l.sale(2, 1).Fields
+	second.Fields[1] = first.Fields[1]
+	l.refuses(l.sign(second, 2), decrypt.CodeKSNReplayed)
 }
 
 // TestAFormat4BlockIsOfItsCard moves a PIN block next to the data of another card.

@@ -1,0 +1,307 @@
+package decrypt
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/pin"
+	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/terminal/rogue"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+const (
+	pinSlot, dataSlot = 1, 2
+
+	testPAN   = "4761739001010119"
+	testPIN   = "794361"
+	testTrack = ";4761739001010119=22122011143878089?"
+)
+
+var (
+	passphrase = secret.From([]byte("correct horse battery staple"))
+	zoneKey    = []byte("\x2f\x31\x40\x57\x68\x79\x8a\x9b\xad\xbc\xcb\xda\xe9\xf8\x01\x10")
+	bdkPIN     = []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10")
+	bdkData    = []byte("\x10\x32\x54\x76\x98\xba\xdc\xfe\x01\x23\x45\x67\x89\xab\xcd\xef")
+)
+
+// Making a deployment seals many keys; the tests share one folder and have a database each.
+var (
+	scratch string
+	shared  = sync.OnceValues(build)
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "node-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(scratch) // temporary
+	os.Exit(code)
+}
+
+// place is a deployment with a terminal and what its callers hold.
+type place struct {
+	dir      string
+	bundle   *terminal.Bundle
+	trust    tlsconf.Trust
+	acquirer tls.Certificate // ACQ-1, which is on the list
+	stranger tls.Certificate // ACQ-9, which is not
+	auditor  tls.Certificate // of a role that is not served
+}
+
+func build() (p *place, err error) {
+	p = &place{dir: filepath.Join(scratch, "pos")}
+	d, err := deploy.Create(p.dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: passphrase})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }() // everything is written
+	op, err := d.Operator(deploy.FirstOperator)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := importKey(d, "alias/zone-1", keys.UsagePIN, keys.ModeEncrypt, zoneKey); err != nil {
+		return nil, err
+	}
+	for _, s := range []struct {
+		id          keyset.ID
+		base, first string
+		material    []byte
+		set         *keyset.KeySet
+	}{
+		{"PINS", "alias/bdk-pin", "FFFF9876543210E00000", bdkPIN, keyset.NewTDESPIN()},
+		{"CARDS", "alias/bdk-data", "FFFF9876543310E00000", bdkData, keyset.NewTDESData()},
+	} {
+		info, err := importKey(d, s.base, keys.UsageBDK, keys.ModeDerive, s.material)
+		if err != nil {
+			return nil, err
+		}
+		if err := save(d, op, s.set, s.id, info, s.first); err != nil {
+			return nil, err
+		}
+	}
+	reg := deploy.Registration{
+		ID: "T-1", Slots: []deploy.SlotRequest{{Slot: pinSlot, KeySet: "PINS"}, {Slot: dataSlot, KeySet: "CARDS"}},
+		Endpoints:  []terminal.Endpoint{{URL: "https://127.0.0.1:7443", ServerName: "localhost"}},
+		Passphrase: deploy.NewBundlePassphrase(), Signers: []*deploy.Person{op},
+	}
+	done, err := d.RegisterTerminal(context.Background(), reg)
+	if err != nil {
+		return nil, err
+	}
+	if p.bundle, err = terminal.OpenBundle(reg.Passphrase, done.Bundle); err != nil {
+		return nil, err
+	}
+	if p.trust, err = d.Trust(); err != nil {
+		return nil, err
+	}
+	if p.acquirer, err = d.ServiceCredential(deploy.ServiceAcquirer); err != nil {
+		return nil, err
+	}
+	if p.stranger, err = certify(d, identity.AcquirerHost, "ACQ-9"); err != nil {
+		return nil, err
+	}
+	p.auditor, err = certify(d, identity.Auditor, "AUDITOR-9")
+	return p, err
+}
+
+func importKey(d *deploy.Deployment, name string, usage keys.Usage, mode keys.Mode, material []byte) (engine.KeyInfo, error) {
+	ring, err := d.Keyring()
+	if err != nil {
+		return engine.KeyInfo{}, err
+	}
+	ref, err := keyset.ParseKeyRef(name)
+	if err != nil {
+		return engine.KeyInfo{}, err
+	}
+	k, err := keys.NewKey(keys.Attributes{Algorithm: keys.TDES2, Usage: usage, Mode: mode, Exportability: keys.NonExportable}, material)
+	if err != nil {
+		return engine.KeyInfo{}, err
+	}
+	defer k.Wipe()
+	return ring.Import(ref, k, keyset.Test)
+}
+
+func save(d *deploy.Deployment, op *deploy.Person, s *keyset.KeySet, id keyset.ID, info engine.KeyInfo, first string) (err error) {
+	s.ID, s.Tenant, s.Environment, s.BaseKey, s.BaseKeyFingerprint = id, "ACME", keyset.Test, info.Ref, info.Fingerprint
+	if s.FirstID, err = dukpt.ParseKeyID(first); err != nil {
+		return err
+	}
+	s.LastID = s.FirstID
+	if s.Has(keyset.UsagePIN) {
+		zone, err := keyset.ParseKeyRef("alias/zone-1")
+		if err != nil {
+			return err
+		}
+		s.OutgoingPINKeys = []keyset.KeyRef{zone}
+	}
+	payload, err := keyset.Marshal(s)
+	if err != nil {
+		return err
+	}
+	doc, err := op.Sign(keyset.KindKeySet, payload)
+	if err != nil {
+		return err
+	}
+	_, err = d.SaveKeySet(doc)
+	return err
+}
+
+func certify(d *deploy.Deployment, role identity.Role, name string) (tls.Certificate, error) {
+	issuer, err := d.Issuer(identity.ServicesCA)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	id, err := identity.New("ACME", role, name)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	req := ca.Request{PublicKey: key.Public(), Identity: id}
+	if role.Server() {
+		req.DNSNames = []string{"localhost"}
+	}
+	chain, err := issuer.Issue(context.Background(), req)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	out := tls.Certificate{PrivateKey: key}
+	for _, c := range chain {
+		out.Certificate = append(out.Certificate, c.Raw)
+	}
+	return out, nil
+}
+
+// running is a service on free ports.
+type running struct {
+	tb     testing.TB
+	place  *place
+	config Config
+	addrs  Addrs
+	log    *logBuffer
+	stop   func() error
+	card   *rogue.Terminal
+}
+
+// logBuffer is a log that many goroutines write.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func must[T any](tb testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return v
+	}
+}
+
+// testConfig is a configuration over the shared folder with a database of its own.
+func testConfig(tb testing.TB) (*place, Config) {
+	tb.Helper()
+	p := must[*place](tb)(shared())
+	own := tb.TempDir()
+	pass := filepath.Join(own, "passphrase")
+	if err := os.WriteFile(pass, append(bytes.Clone(passphrase.Expose()), '\n'), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = p.dir, "ACME", "test", pass
+	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	c.Database, c.CheckpointFile = filepath.Join(own, "decryptd.db"), filepath.Join(own, "checkpoint")
+	c.Callers = []CallerConfig{{Name: "ACQ-1", PINKeys: []string{"alias/zone-1"}}}
+	return p, c
+}
+
+// start runs the service until stop or the end of the test.
+func start(tb testing.TB, p *place, c Config) *running {
+	tb.Helper()
+	r := &running{tb: tb, place: p, config: c, log: new(logBuffer)}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan Addrs, 1), make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, c, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), func(a Addrs) { ready <- a })
+	}()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	select {
+	case r.addrs = <-ready:
+	case err := <-ended:
+		tb.Fatalf("Run: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			tb.Errorf("Run: %v", err)
+		}
+	})
+	r.card = must[*rogue.Terminal](tb)(rogue.New(p.bundle))
+	return r
+}
+
+// client is an HTTP client with a certificate.
+func (r *running) client(cert tls.Certificate) *http.Client {
+	r.tb.Helper()
+	config := must[*tls.Config](r.tb)(tlsconf.Client(tlsconf.ClientOptions{
+		Credential: must[*tlsconf.Credential](r.tb)(tlsconf.NewCredential(cert)), Trust: r.place.trust,
+		ServerRole: identity.Decrypt, ServerName: "localhost", Gate: tlsconf.OpenGate(),
+	}))
+	transport := &http.Transport{TLSClientConfig: config}
+	r.tb.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+func (r *running) api() *api.Client {
+	return api.NewClient("https://"+r.addrs.Service, r.client(r.place.acquirer))
+}
+
+// sale is a sale with card and PIN at an ordinal.
+func (r *running) sale(ordinal uint32, cents int64) []byte {
+	r.tb.Helper()
+	p := must[pin.PIN](r.tb)(pin.ParsePIN([]byte(testPIN)))
+	pan := must[pin.PAN](r.tb)(pin.ParsePAN(testPAN))
+	amount := message.Amount{Minor: cents, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2}
+	payload := must[*message.Payload](r.tb)(r.card.Sale(uint64(ordinal), amount, []byte(testTrack), dataSlot, pinSlot, ordinal, p, pan))
+	return must[[]byte](r.tb)(r.card.Message(payload, dataSlot, ordinal))
+}
