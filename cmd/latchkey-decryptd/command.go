@@ -71,7 +71,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 6 verification failed.`,
 		Example: `  latchkey-decryptd --config pos/decryptd.yaml --check
   latchkey-decryptd --config pos/decryptd.yaml --listen 127.0.0.1:0`,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return exit.With(exit.Usage, cobra.NoArgs(cmd, args), "see: latchkey-decryptd --help")
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
