@@ -25,7 +25,7 @@ type Settlement struct {
 // the fresh counter of a resend does not put the message inside below the floor. The first refusal refuses all. An error
 // says that the set is not one, or comes from the ledger.
 func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
-	if err := set.check(); err != nil {
+	if err := set.Check(); err != nil {
 		return Settlement{}, err
 	}
 	if r := set.contradicts(); r != nil {
@@ -67,7 +67,7 @@ func (s *Settlement) claim(c Claim, at time.Time, l Ledger) (*Refusal, error) {
 	e := &r.Row[r.Entry]
 	if r.Verdict == Fresh {
 		e.FirstSeen = at.UTC().Truncate(time.Millisecond)
-		e.Collided, err = collides(c, row, l)
+		e.Collided, err = s.collides(c, row, l)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (s *Settlement) row(key RowKey, l Ledger) ([]Entry, error) {
 }
 
 // collides reports whether a sign-in uses a counter that something else was MACed or encrypted under.
-func collides(c Claim, row []Entry, l Ledger) (bool, error) {
+func (s *Settlement) collides(c Claim, row []Entry, l Ledger) (bool, error) {
 	if c.Purpose != PurposeSignIn {
 		return false, nil
 	}
@@ -100,7 +100,7 @@ func collides(c Claim, row []Entry, l Ledger) (bool, error) {
 		return true, nil
 	}
 	for _, p := range []Purpose{PurposePIN, PurposeData, PurposeMAC, PurposePINResponse, PurposeDataResponse, PurposeMACResponse} {
-		other, err := l.Row(RowKey{c.BaseKey, c.KSN, p})
+		other, err := s.row(RowKey{c.BaseKey, c.KSN, p}, l)
 		if err != nil || len(other) > 0 {
 			return true, err
 		}
@@ -134,8 +134,8 @@ func (s *Settlement) close(set *ClaimSet, l Ledger) error {
 	return nil
 }
 
-// check reports a set that our own code made wrongly.
-func (set *ClaimSet) check() error {
+// Check reports a set that our own code made wrongly. Stores call it, by way of Settle.
+func (set *ClaimSet) Check() error {
 	switch {
 	case set.Digest.IsZero() || set.Original.IsZero():
 		return errors.New("decrypt: a claim set without digest")

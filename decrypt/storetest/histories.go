@@ -1,0 +1,128 @@
+package storetest
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/message"
+)
+
+// testHistories does the same things, drawn at random, to the store and to the model: every outcome and, in the end,
+// everything stored must be equal.
+func testHistories(t *testing.T, h Harness) {
+	root := t.TempDir()
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(root, "history")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		history := &history{t: t, h: h, dir: dir, store: h.Open(t, dir), model: NewModel()}
+		defer func() { _ = history.store.Close() }() // the next history has a store of its own
+		steps := rapid.IntRange(1, 30).Draw(rt, "steps")
+		for range steps {
+			history.step(rt)
+		}
+		if d := compare(history.model.Contents(), h.Dump(t, history.store)); d != "" {
+			rt.Fatalf("the store differs from the model (-model +store):\n%s", d)
+		}
+	})
+}
+
+type history struct {
+	t     *testing.T
+	h     Harness
+	dir   string
+	store decrypt.Store
+	model *Model
+	sets  []decrypt.ClaimSet // claimed before, accepted or not
+}
+
+// ordinals are around the edges of the window: with few of them, messages meet.
+var ordinals = []uint32{1, 2, 3, windowW, windowW + 1, windowW + 2, windowJ, windowJ + 1, 2 * windowJ, 2*windowJ + 1}
+
+func (h *history) step(rt *rapid.T) {
+	switch kind := rapid.SampledFrom([]string{"claim", "claim", "claim", "again", "resend", "reverse", "answer", "answer", "reopen"}).Draw(rt, "kind"); kind {
+	case "claim":
+		h.claim(rt, h.draw(rt))
+	case "again":
+		if len(h.sets) > 0 {
+			h.claim(rt, rapid.SampledFrom(h.sets).Draw(rt, "which"))
+		}
+	case "resend":
+		if len(h.sets) > 0 {
+			inner := rapid.SampledFrom(h.sets).Draw(rt, "which")
+			h.claim(rt, resent(h.name(rt), rapid.SampledFrom(ordinals).Draw(rt, "outer"), inner))
+		}
+	case "reverse":
+		of, n := rapid.SampledFrom(ordinals).Draw(rt, "of"), rapid.SampledFrom(ordinals).Draw(rt, "n")
+		h.claim(rt, reversal(h.name(rt), n, of))
+	case "answer":
+		h.answer(rt)
+	case "reopen":
+		if err := h.store.Close(); err != nil {
+			rt.Fatalf("close: %v", err)
+		}
+		h.store = h.h.Open(h.t, h.dir)
+	}
+}
+
+// name draws one of few names, so that equal messages come about.
+func (h *history) name(rt *rapid.T) string {
+	return fmt.Sprint("m", rapid.IntRange(1, 6).Draw(rt, "name"))
+}
+
+// draw makes a message with any claims.
+func (h *history) draw(rt *rapid.T) decrypt.ClaimSet {
+	n := rapid.SampledFrom(ordinals).Draw(rt, "n")
+	name := h.name(rt)
+	var claims []decrypt.Claim
+	for range rapid.IntRange(1, 3).Draw(rt, "claims") {
+		id := rapid.SampledFrom([]dukpt.KeyID{pinID, dataID}).Draw(rt, "id")
+		p := rapid.SampledFrom([]decrypt.Purpose{decrypt.PurposePIN, decrypt.PurposeData, decrypt.PurposeMAC, decrypt.PurposeSignIn}).Draw(rt, "purpose")
+		make := claim
+		if rapid.Bool().Draw(rt, "bare") {
+			make = bare
+		}
+		c := make(id, n, p, fmt.Sprint(name, rapid.IntRange(0, 1).Draw(rt, "content")))
+		c.Treatment = treatment(rapid.SampledFrom([]string{"zone", "zone", "zone", "other"}).Draw(rt, "key"), rapid.SampledFrom([]string{"v1", "v2"}).Draw(rt, "version"))
+		claims = append(claims, c)
+	}
+	return set(fmt.Sprint(name, "@", n), claims...)
+}
+
+func (h *history) claim(rt *rapid.T, set decrypt.ClaimSet) {
+	want, wantErr := h.model.Claim(h.t.Context(), set)
+	got, err := h.store.Claim(h.t.Context(), set)
+	if codeOf(err) != codeOf(wantErr) || (err == nil) != (wantErr == nil) {
+		rt.Fatalf("claim %s: %v, the model says %v", set.Audit.Object, err, wantErr)
+	}
+	if d := compare(want, got); d != "" {
+		rt.Fatalf("claim %s (-model +store):\n%s", set.Audit.Object, d)
+	}
+	h.sets = append(h.sets, set)
+}
+
+func (h *history) answer(rt *rapid.T) {
+	if len(h.sets) == 0 {
+		return
+	}
+	a := answer(rapid.SampledFrom(h.sets).Draw(rt, "which"), rapid.SampledFrom([]message.Result{message.Approved, message.Declined}).Draw(rt, "result"))
+	want, wantErr := h.model.RecordAnswer(h.t.Context(), a)
+	got, err := h.store.RecordAnswer(h.t.Context(), a)
+	if codeOf(err) != codeOf(wantErr) || (err == nil) != (wantErr == nil) {
+		rt.Fatalf("answer: %v, the model says %v", err, wantErr)
+	}
+	if d := compare(want, got); d != "" {
+		rt.Fatalf("answer (-model +store):\n%s", d)
+	}
+	want, wantOK, _ := h.model.LookupAnswer(h.t.Context(), a.Digest)
+	got, ok, err := h.store.LookupAnswer(h.t.Context(), a.Digest)
+	if d := compare(want, got); err != nil || ok != wantOK || d != "" {
+		rt.Fatalf("look-up: %v, %v, the model says %v (-model +store):\n%s", ok, err, wantOK, d)
+	}
+}
