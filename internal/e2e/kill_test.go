@@ -83,7 +83,7 @@ type traffic struct {
 	answers  int
 	refused  map[string]int // codes that attacks got
 	honest   []string       // refusals of honest sales: there must be none
-	recent   []*sale        // answered since the last start
+	recent   []*sale        // released since the last start, the latest last
 }
 
 func newTraffic(t *testing.T, s *site) *traffic {
@@ -162,7 +162,6 @@ func (tr *traffic) send(ctx context.Context, name string, c *api.Client, s *sale
 		tr.answers++
 		tr.left.Add(-1)
 	}
-	tr.recent = append(tr.recent, s)
 	return true
 }
 
@@ -186,6 +185,7 @@ func (tr *traffic) release(s *sale, res *api.TransactionResponse) {
 		tr.resends++
 	}
 	tr.released[s.ksn][res.RequestDigest] = res.Amount.Minor
+	tr.recent = append(tr.recent, s)
 }
 
 func (tr *traffic) note(ksn string, res *api.TransactionResponse) {
@@ -197,7 +197,7 @@ func (tr *traffic) note(ksn string, res *api.TransactionResponse) {
 	}
 }
 
-// attack sends the forged message of sales that were answered before the last kill.
+// attack sends the forged message of sales that were released before the last kill.
 func (tr *traffic) attack(ctx context.Context, c *api.Client, sales []*sale) {
 	for _, s := range sales {
 		res, err := c.Transaction(ctx, api.TransactionRequest{Message: s.forged})
@@ -212,7 +212,7 @@ func (tr *traffic) attack(ctx context.Context, c *api.Client, sales []*sale) {
 	}
 }
 
-// takeRecent returns what was answered since it was last asked, the latest last and at most n.
+// takeRecent returns what was released since it was last asked, the latest last and at most n.
 func (tr *traffic) takeRecent(n int) []*sale {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -233,7 +233,7 @@ func (tr *traffic) doubles() (out []string) {
 	return out
 }
 
-// round starts the service, attacks what was answered before, lets the acquirers work and, if it kills, ends the service with
+// round starts the service, attacks what was released before, lets the acquirers work and, if it kills, ends the service with
 // kill -9 while enough is under way. It returns how many requests were.
 func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, planted ...string) int64 {
 	t.Helper()
@@ -242,8 +242,12 @@ func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, plan
 	defer cancel()
 	var wg sync.WaitGroup
 	attacker := tr.site.client(t, acquirers[1], d.service)
-	recent := tr.takeRecent(200)
-	wg.Go(func() { tr.attack(ctx, attacker, recent) })
+	recent := tr.takeRecent(400)
+	latest := recent[max(len(recent)-64, 0):]
+	tr.attack(ctx, attacker, latest) // before anybody repeats them: only what is durable refuses these
+	for part := range slices.Chunk(recent[:len(recent)-len(latest)], len(recent)/4+1) {
+		wg.Go(func() { tr.attack(ctx, attacker, part) })
+	}
 	for _, name := range acquirers {
 		c := tr.site.client(t, name, d.service)
 		for range f.workers {
@@ -255,6 +259,7 @@ func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, plan
 		under = tr.waitAndKill(t, f, d)
 	} else {
 		tr.waitUntilSettled(t, d)
+		tr.attack(ctx, attacker, tr.takeRecent(400))
 		d.stop(t)
 	}
 	cancel()
@@ -359,7 +364,7 @@ func (tr *traffic) judge(t *testing.T, f figures, sales []*sale, underWay []int6
 	if tr.resends < f.lostAnswers {
 		t.Errorf("too little: only %d durable claims whose answer was never sent, want %d", tr.resends, f.lostAnswers)
 	}
-	if attacks < 100 {
+	if attacks < 400 {
 		t.Errorf("too little: %d second contents tried", attacks)
 	}
 }
