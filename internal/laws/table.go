@@ -43,13 +43,14 @@ var Imports = map[string][]string{
 	"internal/keyring": {
 		"decrypt/engine", "dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
 	},
-	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset"},
+	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset", "message"},
 }
 
 // Confined says which packages alone may import a third-party path or anything below it.
 var Confined = map[string][]string{
 	"C":                                   {"hsm", "cmd/liblatchkey"},
 	"github.com/hashicorp/vault":          {"tls/ca/vault"},
+	"go.step.sm/crypto":                   {"tls/ca/embedded"},
 	"github.com/smallstep/certificates":   {"tls/ca/embedded"},
 	"modernc.org/sqlite":                  {"internal/store/sqlite"},
 	"github.com/jackc/pgx":                {"internal/store/postgres"},
