@@ -66,20 +66,23 @@ func (s *story) attackSameKSN(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		raw, err := t.otherAmount(m)
-		if err != nil {
-			return err
-		}
-		s.out.line("%s: captured card data and PIN block of %v, now with %v", t.name, sale.amount, *otherAmount)
-		if err := s.refused(ctx, t, raw, decrypt.CodeKSNReplayed); err != nil {
-			return err
-		}
-		if raw, err = t.otherCard(m); err != nil {
-			return err
-		}
-		s.out.line("%s: the same keys for another card", t.name)
-		if err := s.refused(ctx, t, raw, decrypt.CodeKSNReplayed); err != nil {
-			return err
+		fresh, _ := t.next()
+		for _, attempt := range []struct {
+			what  string
+			craft func() ([]byte, error)
+		}{
+			{"captured card data and PIN block, another amount, the same MAC key", func() ([]byte, error) { return t.otherAmount(m, m.Payload.MAC.KSN.Ordinal()) }},
+			{"captured card data and PIN block, another amount, an unused MAC key", func() ([]byte, error) { return t.otherAmount(m, fresh) }},
+			{"another card and amount under the same keys", func() ([]byte, error) { return t.otherCard(m) }},
+		} {
+			raw, err := attempt.craft()
+			if err != nil {
+				return err
+			}
+			s.out.line("%s: %s (%v, not %v)", t.name, attempt.what, *dishonestAmount, sale.amount)
+			if err := s.refused(ctx, t, raw, decrypt.CodeKSNReplayed); err != nil {
+				return err
+			}
 		}
 		c, err := s.client.Counters(ctx, string(t.name))
 		if err != nil {
@@ -93,17 +96,17 @@ func (s *story) attackSameKSN(ctx context.Context) error {
 	return nil
 }
 
-var otherAmount = &message.Amount{Minor: 99999, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2}
+var dishonestAmount = &message.Amount{Minor: 99999, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2}
 
 // newSequence is far from the numbers that the honest terminals use, so that the ledger takes a dishonest message for a
 // new one.
 const newSequence = 1000
 
-// otherAmount puts what was captured under another amount.
-func (t *till) otherAmount(m *message.Message) ([]byte, error) {
+// otherAmount puts what was captured under another amount, MACed under a key of the data slot.
+func (t *till) otherAmount(m *message.Message, mac uint32) ([]byte, error) {
 	p := *m.Payload
-	p.Sequence, p.Amount = p.Sequence+newSequence, otherAmount
-	return t.rogue.Message(&p, sample.DataSlot, m.Payload.MAC.KSN.Ordinal())
+	p.Sequence, p.Amount = p.Sequence+newSequence+uint64(mac), dishonestAmount
+	return t.rogue.Message(&p, sample.DataSlot, mac)
 }
 
 // otherCard uses the same keys for another card: no field and no MAC is one that was seen before.
@@ -113,7 +116,7 @@ func (t *till) otherCard(m *message.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.BootCounter, p.Sequence, p.Amount = m.Payload.BootCounter, m.Payload.Sequence+2*newSequence, otherAmount
+	p.BootCounter, p.Sequence, p.Amount = m.Payload.BootCounter, m.Payload.Sequence+2*newSequence, dishonestAmount
 	return t.rogue.Message(p, sample.DataSlot, data)
 }
 
@@ -130,7 +133,7 @@ func (t *till) payload(data, block uint32, card, pinCard int) (*message.Payload,
 		return nil, err
 	}
 	defer pan.Wipe()
-	p := &message.Payload{Type: message.Sale, BootCounter: 1, Sequence: newSequence + uint64(data), Amount: otherAmount}
+	p := &message.Payload{Type: message.Sale, BootCounter: 1, Sequence: newSequence + uint64(data), Amount: dishonestAmount}
 	f, err := t.rogue.DataField(sample.DataSlot, data, []byte(testCards[card]))
 	if err != nil {
 		return nil, err

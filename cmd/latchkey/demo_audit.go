@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,69 +16,61 @@ import (
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
-// auditLog verifies the log of the decryption service while it runs, and compares it with what was seen from outside.
+// auditLog verifies the log of the decryption service while it runs, as `latchkey audit verify` does, and compares it
+// with what was seen from outside.
 func (s *story) auditLog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
-	report, err := s.verifyAudit(ctx)
+	r, err := s.verifyAudit(ctx)
 	if err != nil {
 		return err
 	}
-	s.leaves = report.Size
-	s.out.held("%d leaves recomputed, %d checkpoints verified, the latest covers %d; root %v", report.Size, report.Checkpoints,
-		report.Signed, report.Root)
+	s.leaves = r.Leaves
+	s.out.held("%d leaves recomputed, %d checkpoints of %s verified, the latest covers %d; root %s", r.Leaves, r.Checkpoints,
+		r.Key, r.Signed, r.Root)
 	refusals, err := s.readAudit(ctx)
 	if err != nil {
 		return err
 	}
-	for code, n := range s.counts.Refusals {
-		if refusals[code] != n {
-			return fmt.Errorf("the log has %d refusals %s, the attacks got %d", refusals[code], code, n)
-		}
+	if !maps.Equal(refusals, s.counts.Refusals) {
+		return fmt.Errorf("the log has the refusals %v, the attacks got %v", refusals, s.counts.Refusals)
 	}
 	s.out.held("every refusal stands in the log with its code, and no card number does")
 	return nil
 }
 
 // verifyAudit waits until a checkpoint covers the whole log: the service signs one each second.
-func (s *story) verifyAudit(ctx context.Context) (audit.Report, error) {
-	text, err := s.deployment.CheckpointVerifier()
+func (s *story) verifyAudit(ctx context.Context) (verified, error) {
+	v, err := readVerifier(filepath.Join(s.dir, "audit", "checkpoint.pub"))
 	if err != nil {
-		return audit.Report{}, err
-	}
-	verifier, err := audit.NewVerifier(text)
-	if err != nil {
-		return audit.Report{}, err
+		return verified{}, err
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		report, err := s.verifyOnce(ctx, verifier)
-		if err != nil || report.Size > 0 && report.Signed == report.Size {
-			return report, err
+		r, err := s.verifyOnce(ctx, v)
+		if err != nil || r.Leaves > 0 && r.Signed == r.Leaves {
+			return r, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return report, fmt.Errorf("the latest checkpoint covers %d of %d leaves", report.Signed, report.Size)
+			return r, fmt.Errorf("the latest checkpoint covers %d of %d leaves", r.Signed, r.Leaves)
 		}
 	}
 }
 
-func (s *story) verifyOnce(ctx context.Context, v *audit.Verifier) (audit.Report, error) {
-	log, err := sqlite.OpenAudit(s.database)
+// verifyOnce also holds the log against the checkpoint that the service has written for shipping.
+func (s *story) verifyOnce(ctx context.Context, v *audit.Verifier) (verified, error) {
+	shipped := filepath.Join(s.root, checkpointFile)
+	if _, err := os.Stat(shipped); errors.Is(err, fs.ErrNotExist) { // the log is younger than a second
+		return verified{}, nil
+	}
+	notes, err := readNotes([]string{shipped})
 	if err != nil {
-		return audit.Report{}, err
+		return verified{}, err
 	}
-	defer log.Close() // only read
-	shipped, err := os.ReadFile(filepath.Join(s.root, checkpointFile))
-	if errors.Is(err, os.ErrNotExist) { // none yet: the log is younger than a second
-		return audit.Report{}, nil
-	}
-	if err != nil {
-		return audit.Report{}, err
-	}
-	return audit.Verify(ctx, log, v, shipped)
+	return verifyLog(ctx, s.database, v, notes)
 }
 
 // readAudit counts the refusals by code, and looks for card numbers, which must not be there.

@@ -122,12 +122,13 @@ func (s *story) keep(ctx context.Context) error {
 	s.out.step(len(s.steps())+1, "everything keeps running until you press Ctrl-C; in another window:")
 	pass := "--passphrase-file " + s.passphrase
 	for _, t := range s.tills {
+		s.out.line("latchkey-terminal sale --dir %s --amount 12.34 --pan-file <(echo 4111111111111111)", t.folder)
 		s.out.line("latchkey-terminal status --dir %s", t.folder)
-		s.out.line("echo 4111111111111111 | latchkey-terminal sale --dir %s --amount 12.34 --pan-file -", t.folder)
 	}
 	s.out.line("latchkey terminal list --dir %s %s", s.dir, pass)
 	s.out.line("latchkey keyset state TDES-DATA blocked --dir %s %s", s.dir, pass)
-	s.out.line("latchkey audit verify --dir %s --database %s --checkpoint %s", s.dir, s.database, filepath.Join(s.root, checkpointFile))
+	s.out.line("latchkey audit verify --database %s --key-file %s --checkpoint %s", s.database,
+		filepath.Join(s.dir, "audit", "checkpoint.pub"), filepath.Join(s.root, checkpointFile))
 	s.out.line("curl -s http://%s/metrics | grep latchkey_", s.service.Admin)
 	<-ctx.Done()
 	return nil

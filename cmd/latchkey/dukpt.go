@@ -248,10 +248,16 @@ func openSwipe(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile
 		if err != nil {
 			return profile{}, secret.Bytes{}, err
 		}
-		if _, err := pin.FindPAN(clear.Expose()); err == nil || name != "auto" {
+		pan, err := pin.FindPAN(clear.Expose())
+		if err == nil {
+			pan.Wipe()
 			return p, clear, nil
 		}
 		clear.Wipe()
+	}
+	if name != "auto" {
+		return profile{}, secret.Bytes{}, exit.With(exit.Verification, fmt.Errorf("profile %s gives no card data", name),
+			"try --profile auto; check the base key (its check value), the KSN and that the data is complete")
 	}
 	return profile{}, secret.Bytes{}, exit.With(exit.Verification, errors.New("no profile gives card data"),
 		"check the base key (its check value), the KSN and that the data is complete")

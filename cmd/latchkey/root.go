@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
@@ -25,8 +27,19 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 6 verification failed.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
+			}
 			return checkFormat(c.format)
+		},
+		Args: cobra.ArbitraryArgs, // names of commands that do not exist come here
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return exit.With(exit.Usage, fmt.Errorf("there is no command %q", args[0]), "see: latchkey --help")
+			}
+			_ = cmd.Usage() // the usage text is help, not the answer
+			return exit.Errorf(exit.Usage, "a command is missing")
 		},
 	}
 	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table or json")
