@@ -22,7 +22,8 @@ const MaxContext = 4 << 10
 // CodeStoreFull or CodeStoreDamaged, or the error of the context, and then nothing was changed.
 type Store interface {
 	// Claim judges every claim of one message against the state before the message, and stores all of them or none. When
-	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed.
+	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed. So it does when some
+	// claims of a message that is no sign-in are fresh and others are not, not counting the MAC outside of a resend.
 	Claim(ctx context.Context, set ClaimSet) (ClaimOutcome, error)
 	// RecordAnswer stores the first answer to a message. The same answer again, by Result and Body, is returned with Again
 	// set and the ack that was recorded for that digest; another one is CodeAnswerConflict. A digest that was never claimed
@@ -50,7 +51,9 @@ type ClaimSet struct {
 	Tenant   keyset.TenantID // of the caller and of the terminal, which are the same
 	Context  []byte          // what Answer needs later, opaque here; at most MaxContext bytes
 	Time     time.Time       // of the host
-	Claims   []Claim         // at least one; no content twice
+	// Claims are those of the message that is answered, its MAC first, and last, in a resend, the one of the MAC outside.
+	// No content stands there twice.
+	Claims []Claim
 	// Closes names the message that a reversal reverses; nil for every other message. It is closed also when it never
 	// arrived, so that it cannot be released later.
 	Closes *Closes

@@ -3,6 +3,7 @@ package storetest
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,7 +100,7 @@ func sale(name string, n uint32) decrypt.ClaimSet {
 
 // resent is a message that carries a sale, MACed under counter n.
 func resent(name string, n uint32, inner decrypt.ClaimSet) decrypt.ClaimSet {
-	s := set(name, append([]decrypt.Claim{claim(dataID, n, decrypt.PurposeMAC, name+" mac")}, inner.Claims...)...)
+	s := set(name, append(slices.Clone(inner.Claims), claim(dataID, n, decrypt.PurposeMAC, name+" mac"))...)
 	s.Original = inner.Digest
 	return s
 }

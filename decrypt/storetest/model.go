@@ -106,6 +106,9 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 		return decrypt.ClaimOutcome{}, m.refuse(set.Audit, &decrypt.Refusal{Code: decrypt.CodeMessageMalformed})
 	}
 	out, refusal := m.judge(&next, set)
+	if refusal == nil {
+		refusal = m.partly(set, out)
+	}
 	if refusal != nil {
 		return decrypt.ClaimOutcome{}, m.refuse(set.Audit, refusal)
 	}
@@ -157,6 +160,27 @@ func (m *Model) judge(next *Contents, set decrypt.ClaimSet) (decrypt.ClaimOutcom
 		})
 	}
 	return out, nil
+}
+
+// partly refuses a message of which a part was released before and a part was not.
+func (m *Model) partly(set decrypt.ClaimSet, out decrypt.ClaimOutcome) *decrypt.Refusal {
+	if set.Claims[0].Purpose == decrypt.PurposeSignIn {
+		return nil
+	}
+	for i, c := range set.Claims {
+		outside := set.Digest != set.Original && i == len(set.Claims)-1
+		if outside || out.Claims[i].Verdict == out.Claims[0].Verdict {
+			continue
+		}
+		s := m.contents.States[c.Row().Counter()]
+		s.Conflicts++
+		if c.Authenticated {
+			s.Evidence++
+		}
+		m.contents.States[c.Row().Counter()] = s
+		return &decrypt.Refusal{Code: decrypt.CodeKSNReplayed}
+	}
+	return nil
 }
 
 // used reports whether anything is stored under the transaction key of a claim.

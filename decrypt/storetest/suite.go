@@ -36,7 +36,7 @@ func Run(t *testing.T, h Harness) {
 		"OtherContents": testOtherContents, "SameContents": testSameContents, "Durable": testDurable, "Answers": testAnswers,
 		"AnswersRace": testAnswersRace, "Reversal": testReversal, "SignIn": testSignIn, "Resend": testResend,
 		"AuditLog": testAuditLog, "Cancelled": testCancelled, "Closed": testClosed, "Malformed": testMalformed,
-		"Commits": testCommits, "TriesCap": testTriesCap, "Histories": testHistories,
+		"Commits": testCommits, "Mixed": testMixed, "TriesCap": testTriesCap, "Histories": testHistories,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -190,6 +190,38 @@ func testAllOrNothing(t *testing.T, h Harness) {
 	if _, ok, err := s.LookupRequest(t.Context(), mixed.Digest); ok || err != nil {
 		t.Errorf("a refused message is known: %v %v", ok, err)
 	}
+}
+
+// testMixed shows fields of one sale again, inside of another message.
+func testMixed(t *testing.T, h Harness) {
+	s := h.open(t, t.TempDir())
+	claimed(t, s, sale("s1", 1), decrypt.Fresh)
+	before := h.Dump(t, s)
+	mac := func(n uint32) decrypt.Claim { return claim(dataID, n, decrypt.PurposeMAC, fmt.Sprint("mac ", n)) }
+	captured, own := sale("s1", 1).Claims[1:], claim(dataID, 2, decrypt.PurposeData, "data of its own")
+	wider := claim(dataID, 1, decrypt.PurposeData, "more data")
+	for name, set := range map[string]decrypt.ClaimSet{
+		"a captured PIN and card data": set("m2", mac(2), captured[0], captured[1]),
+		"a captured PIN":               set("m3", mac(2), captured[0], own),
+		"captured card data":           set("m4", mac(2), claim(pinID, 2, decrypt.PurposePIN, "pin"), captured[1]),
+		"inside a resend":              resent("m5", 9, set("m6", mac(2), captured[0])),
+		"more under the same MAC":      set("m7", sale("s1", 1).Claims[0], captured[0], wider),
+	} {
+		if _, err := s.Claim(t.Context(), set); codeOf(err) != decrypt.CodeKSNReplayed {
+			t.Errorf("%s: %v, want %s", name, err, decrypt.CodeKSNReplayed)
+		}
+	}
+	after := h.Dump(t, s)
+	unchanged(t, before, after)
+	var conflicts, evidence uint64
+	for _, state := range after.States {
+		conflicts += state.Conflicts
+		evidence += state.Evidence
+	}
+	if conflicts != 5 || evidence != 5 {
+		t.Errorf("%d conflicts, %d evidence, want 5, 5", conflicts, evidence)
+	}
+	claimed(t, s, sale("s2", 2), decrypt.Fresh)
 }
 
 // together runs f n times at once and returns when all have returned.
@@ -438,8 +470,8 @@ func testResend(t *testing.T, h Harness) {
 	}
 	again := resent("x81", 81, arrived)
 	out := claimed(t, s, again, decrypt.Resend)
-	if out.Claims[0].Verdict != decrypt.Fresh || out.Claims[1].Verdict != decrypt.Resend {
-		t.Errorf("claims %+v, want a fresh one outside and resends inside", out.Claims)
+	if len(out.Claims) != 4 || out.Claims[0].Verdict != decrypt.Resend || out.Claims[3].Verdict != decrypt.Fresh {
+		t.Errorf("claims %+v, want resends inside and a fresh one outside", out.Claims)
 	}
 	if out.Answer == nil || out.Answer.Result != message.Declined || len(out.Answer.Ack) != 0 {
 		t.Fatalf("answer %+v, want the decision and no ack for this digest yet", out.Answer)

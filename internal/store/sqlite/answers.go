@@ -79,24 +79,35 @@ func lookupAnswer(q querier, digest message.Digest) (decrypt.Answer, bool, error
 	if ok {
 		original = asked.Original
 	}
-	a := decrypt.Answer{Digest: digest, Original: original}
-	var tenant, result string
-	var at int64
-	ok, err = q.one(`SELECT tenant, result, body, at FROM answers WHERE original = ?`, []any{original[:]}, &tenant, &result, &a.Body, &at)
+	a, ok, err := lookupDecision(q, original)
 	if err != nil || !ok {
 		return decrypt.Answer{}, false, err
 	}
-	a.Tenant = keyset.TenantID(tenant)
-	if a.Result, err = message.ParseResult(result); err != nil {
-		return decrypt.Answer{}, false, unreadable("result", err)
-	}
-	a.Time = time.UnixMilli(at).UTC()
+	a.Digest = digest
 	if err := lookupAck(q, &a); err != nil {
 		return decrypt.Answer{}, false, err
 	}
 	return a, true, nil
 }
 
+// lookupDecision reads a row of answers.
+func lookupDecision(q querier, original message.Digest) (decrypt.Answer, bool, error) {
+	a := decrypt.Answer{Original: original}
+	var tenant, result string
+	var at int64
+	ok, err := q.one(`SELECT tenant, result, body, at FROM answers WHERE original = ?`, []any{original[:]}, &tenant, &result, &a.Body, &at)
+	if err != nil || !ok {
+		return decrypt.Answer{}, false, err
+	}
+	a.Tenant = keyset.TenantID(tenant)
+	a.Time = time.UnixMilli(at).UTC()
+	if a.Result, err = message.ParseResult(result); err != nil {
+		return decrypt.Answer{}, false, unreadable("result", err)
+	}
+	return a, true, nil
+}
+
+// lookupAck adds the ack that was recorded for the digest of a, if any.
 func lookupAck(q querier, a *decrypt.Answer) error {
 	var ksn, content []byte
 	ok, err := q.one(`SELECT ack, ksn, content FROM acks WHERE digest = ?`, []any{a.Digest[:]}, &a.Ack, &ksn, &content)

@@ -17,7 +17,8 @@ import (
 
 // Options says how to open a database.
 type Options struct {
-	Create bool // make a new database when there is none; false: ErrMissing
+	Create bool            // make a new database when there is none; false: ErrMissing
+	Batch  func(calls int) // called after each commit with the calls that shared it, by one goroutine; nil: not called
 }
 
 // DB is a decrypt.Store in a file. It is safe for concurrent use. Close it.
@@ -74,7 +75,7 @@ func (db *DB) open(path string, o Options) (err error) {
 	if err != nil {
 		return opening(err)
 	}
-	db.writer = newWriter(db.conn, tree)
+	db.writer = newWriter(db.conn, tree, o.Batch)
 	return nil
 }
 

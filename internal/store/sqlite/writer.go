@@ -32,6 +32,7 @@ type writer struct {
 	queue  chan job
 	ended  chan struct{}
 
+	batch   func(calls int)
 	conn    *sql.Conn
 	tx      tx
 	unsure  bool // a commit failed, so the end of the log is to be read again
@@ -39,8 +40,8 @@ type writer struct {
 	calls   atomic.Uint64
 }
 
-func newWriter(conn *sql.Conn, tree audit.Tree) *writer {
-	w := &writer{conn: conn, queue: make(chan job, queueLength), ended: make(chan struct{})}
+func newWriter(conn *sql.Conn, tree audit.Tree, batch func(int)) *writer {
+	w := &writer{conn: conn, batch: batch, queue: make(chan job, queueLength), ended: make(chan struct{})}
 	w.tx = tx{conn: conn, statements: make(map[string]*sql.Stmt), tree: tree}
 	go w.run()
 	return w
@@ -160,6 +161,9 @@ func (w *writer) attempt(batch []job) (outcomes []error, err error) {
 		return nil, err
 	}
 	w.commits.Add(1)
+	if w.batch != nil {
+		w.batch(len(batch))
+	}
 	return outcomes, nil
 }
 
