@@ -36,7 +36,7 @@ func TestDemoMissesEveryGuard(t *testing.T) {
 		"guard.claim":       "amount",
 		"guard.mac-first":   "byte",
 		"guard.format4-pan": "PIN block",
-		"guard.purpose":     "as data",
+		"guard.purpose":     "as card data",
 		"guard.blocked":     "blocked",
 	} {
 		t.Run(guard, func(t *testing.T) {
