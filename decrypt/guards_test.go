@@ -3,11 +3,13 @@
 package decrypt_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -45,14 +47,24 @@ func TestEveryGuardGuards(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(string(name), func(t *testing.T) {
-			if res, err := c.send(newLaboratory(t, c.scheme)); err == nil {
+			if res, err := c.send(overSQLite(t, c.scheme)); err == nil {
 				t.Fatalf("with the guard on: answered with %d fields", len(res.Fields))
 			}
 			planted.Set(name)
 			defer planted.Set()
-			if res, err := c.send(newLaboratory(t, c.scheme)); err != nil || len(res.Fields) == 0 {
+			if res, err := c.send(overSQLite(t, c.scheme)); err != nil || len(res.Fields) == 0 {
 				t.Fatalf("with the guard off: %v", err)
 			}
 		})
 	}
+}
+
+// overSQLite is a laboratory over a real store: the model knows no switches.
+func overSQLite(t *testing.T, scheme dukpt.Scheme) *laboratory {
+	t.Helper()
+	l := newLaboratory(t, scheme)
+	db := must[*sqlite.DB](t)(sqlite.Open(filepath.Join(t.TempDir(), "claims.db"), sqlite.Options{Create: true}))
+	t.Cleanup(func() { _ = db.Close() }) // temporary
+	l.store, l.service = db, l.with(db)
+	return l
 }

@@ -11,6 +11,7 @@ type metrics struct {
 	transactions *prometheus.CounterVec
 	answers      *prometheus.CounterVec
 	conflicts    prometheus.Counter
+	batch        prometheus.Histogram
 	reloads      *prometheus.CounterVec
 	checkpoints  *prometheus.CounterVec
 }
@@ -27,6 +28,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_ksn_conflicts_total", Help: "Messages refused because their KSN had been used with another content.",
 		}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "latchkey_commit_batch_size", Help: "Calls that shared one durable commit of the store.",
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
+		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_catalog_reloads_total", Help: "Readings of changed key sets and terminals: ok or failed.",
 		}, []string{"result"}),
@@ -34,7 +39,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "latchkey_audit_checkpoints_total", Help: "Signed checkpoints of the audit log: ok or failed.",
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.transactions, m.answers, m.conflicts, m.reloads, m.checkpoints} {
+	for _, c := range []prometheus.Collector{m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -55,20 +60,4 @@ func (m *metrics) refusal(code decrypt.Code) {
 	if code == decrypt.CodeKSNReplayed {
 		m.conflicts.Inc()
 	}
-}
-
-// commits registers what the store counts. The size of a batch is calls divided by commits.
-func commits(reg prometheus.Registerer, stats func() (commits, calls uint64)) error {
-	for _, c := range []struct {
-		name, help string
-		value      func() float64
-	}{
-		{"latchkey_commits_total", "Durable commits of the store.", func() float64 { n, _ := stats(); return float64(n) }},
-		{"latchkey_commit_calls_total", "Calls that the durable commits carried: divided by commits, the size of a batch.", func() float64 { _, n := stats(); return float64(n) }},
-	} {
-		if err := reg.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help}, c.value)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -166,13 +166,13 @@ func (n *node) openStore(secret.Bytes) (err error) {
 		return fmt.Errorf("checkpoint-file: %w", err)
 	}
 	first := err != nil
-	if n.db, err = sqlite.Open(n.config.path(n.config.Database), sqlite.Options{Create: first}); err != nil {
+	n.db, err = sqlite.Open(n.config.path(n.config.Database), sqlite.Options{
+		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
+	})
+	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	return commits(n.registry, func() (uint64, uint64) {
-		s := n.db.Stats()
-		return s.Commits, s.Calls
-	})
+	return nil
 }
 
 func (n *node) openService(secret.Bytes) error {
