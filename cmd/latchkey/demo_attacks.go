@@ -220,16 +220,16 @@ func outcome(heard []said) (refusal *api.Error, answered *api.TransactionRespons
 // the attempt must not have used anything up.
 func (s *story) attackChangedByte(ctx context.Context) error {
 	for i, t := range s.tills {
+		var surprise error // what the terminal would call an unanswered sale
 		t.line.meddle = func(ctx context.Context, original []byte) error {
-			changed, from, to, err := changeAmount(original)
-			if err != nil {
-				return err
-			}
-			s.out.line("%s: one byte of %d changed: %v becomes %v", t.name, len(original), from, to)
-			return s.refused(ctx, t, changed, decrypt.CodeMACInvalid)
+			surprise = s.changeByte(ctx, t, original)
+			return surprise
 		}
 		sale, err := t.sell(ctx, s.site, euro(1999), i)
 		t.line.meddle = nil
+		if surprise != nil {
+			return surprise
+		}
 		if err != nil {
 			return err
 		}
@@ -237,6 +237,16 @@ func (s *story) attackChangedByte(ctx context.Context) error {
 		s.out.held("%s: the unaltered message afterwards: %v, counter %s", t.name, sale.result.Result, sale.service.CounterStatus)
 	}
 	return s.checkLedger()
+}
+
+// changeByte is what happens in flight.
+func (s *story) changeByte(ctx context.Context, t *till, original []byte) error {
+	changed, from, to, err := changeAmount(original)
+	if err != nil {
+		return err
+	}
+	s.out.line("%s: one byte of %d changed: %v becomes %v", t.name, len(original), from, to)
+	return s.refused(ctx, t, changed, decrypt.CodeMACInvalid)
 }
 
 // changeAmount changes one byte of the amount and leaves the MAC as it is.

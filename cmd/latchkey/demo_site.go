@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
-	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
@@ -52,8 +50,7 @@ type site struct {
 	ledger  *acquirer.Ledger
 	reload  chan os.Signal // has the decryption service read key sets again
 
-	mu     sync.Mutex
-	caller map[string]peer // terminals by name, as the acquirer's host saw them
+	callers witness // the terminals, as the acquirer's host saw them
 
 	stop    context.CancelFunc
 	running []chan error // one for each part that runs
@@ -63,7 +60,7 @@ type site struct {
 func createSite(root string) (_ *site, err error) {
 	b := &site{
 		dir: filepath.Join(root, "deployment"), passphrase: filepath.Join(root, "passphrase"),
-		reload: make(chan os.Signal), caller: make(map[string]peer),
+		reload: make(chan os.Signal),
 	}
 	defer func() {
 		if err != nil {
@@ -179,7 +176,7 @@ func (b *site) startAcquirer(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	door, err := acquirer.Listener(credential, trust, tlsconf.GateFunc(b.sawTerminal))
+	door, err := acquirer.Listener(credential, trust, &b.callers)
 	if err != nil {
 		return err
 	}
@@ -199,21 +196,6 @@ func (b *site) startAcquirer(ctx context.Context, root string) error {
 		return serve.Run(ctx, l, serve.Options{Handler: host.Handler(), TLS: door, Logger: log})
 	})
 	return nil
-}
-
-// sawTerminal admits every terminal and remembers its certificate.
-func (b *site) sawTerminal(id identity.Identity, serial string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.caller[id.Name] = peer{id, serial}
-	return nil
-}
-
-func (b *site) terminalPeer(name string) (peer, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p, ok := b.caller[name]
-	return p, ok
 }
 
 // setState signs a key set into another state and returns when the decryption service has read it.

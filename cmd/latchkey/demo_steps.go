@@ -101,12 +101,12 @@ func (s *story) signIn(ctx context.Context) error {
 			return err
 		}
 		s.counts.SignIns++
-		seen, ok := s.terminalPeer(string(t.name))
-		if !ok || seen.serial != t.terminal.Status().Serial || seen.id.Name != string(t.name) {
+		seen := s.callers.peer(string(t.name))
+		if seen.serial == "" || seen.serial != t.terminal.Status().Serial {
 			return fmt.Errorf("the acquirer's host saw %v, not %s", seen, t.name)
 		}
 		s.out.held("%s: %v, host time %s", t.name, res.Result, res.HostTime.Format(time.RFC3339))
-		s.out.line("   the terminal saw  %v", t.host)
+		s.out.line("   the terminal saw  %v", t.hosts.peer(demoAcquirer))
 		s.out.line("   the acquirer saw  %v", seen)
 	}
 	s.out.line("the acquirer called %v", s.wire.peer())

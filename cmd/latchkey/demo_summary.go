@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +23,6 @@ type tally struct {
 	Fresh    int
 	Resend   int
 	Held     int
-	Claims   int
 	Refusals map[string]int
 
 	took []time.Duration // one for each honest sale with PIN
@@ -59,7 +59,7 @@ type summary struct {
 	Held          int            `json:"answersHeld"`
 	Refusals      map[string]int `json:"refusals"`
 	LedgerEntries int            `json:"ledgerEntries"`
-	CountersUsed  uint64         `json:"countersUsed"`
+	KSNsClaimed   uint64         `json:"ksnsClaimed"`
 	Conflicts     uint64         `json:"conflicts"`
 	AuditLeaves   uint64         `json:"auditLeaves"`
 	SetUp         float64        `json:"setUpSeconds"`
@@ -80,7 +80,7 @@ func (s *story) summary(ctx context.Context) (summary, error) {
 			return sum, err
 		}
 		for _, slot := range c.Slots {
-			sum.CountersUsed += uint64(slot.Seen)
+			sum.KSNsClaimed += uint64(slot.Seen)
 			sum.Conflicts += slot.Conflicts
 		}
 	}
@@ -103,7 +103,7 @@ func (s summary) rows() [][]string {
 		{"ledger entries", fmt.Sprint(s.LedgerEntries)},
 		{"answers", fmt.Sprintf("%d fresh, %d resend, %d held, %d sign-in", s.Fresh, s.Resend, s.Held, s.SignIns)},
 		{"refusals", fmt.Sprintf("%d: %s", total, strings.Join(refusals, ", "))},
-		{"counters claimed", fmt.Sprint(s.CountersUsed)},
+		{"KSNs claimed", fmt.Sprint(s.KSNsClaimed)},
 		{"conflicts", fmt.Sprint(s.Conflicts)},
 		{"audit leaves", fmt.Sprint(s.AuditLeaves)},
 		{"set-up", fmt.Sprintf("%.1f s", s.SetUp)},
@@ -120,6 +120,9 @@ func (s *story) keep(ctx context.Context) error {
 		}
 	}
 	s.out.step(len(s.steps())+1, "everything keeps running until you press Ctrl-C; in another window:")
+	if self, err := os.Executable(); err == nil {
+		s.out.line("export PATH=%s:$PATH", filepath.Dir(self))
+	}
 	pass := "--passphrase-file " + s.passphrase
 	for _, t := range s.tills {
 		s.out.line("latchkey-terminal sale --dir %s --amount 12.34 --pan-file <(echo 4111111111111111)", t.folder)

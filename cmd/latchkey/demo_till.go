@@ -19,8 +19,6 @@ import (
 	"github.com/latchkey-pos/latchkey/pin"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/rogue"
-	"github.com/latchkey-pos/latchkey/tls/identity"
-	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 // testCards are numbers that card schemes and processors publish for tests, as track 2.
@@ -56,7 +54,7 @@ type till struct {
 	line     *line
 	copied   *terminal.Bundle
 	rogue    *rogue.Terminal
-	host     peer // the acquirer's host, as the terminal saw it
+	hosts    witness // the acquirer's host, as the terminal saw it
 	sales    []*sold
 }
 
@@ -72,7 +70,7 @@ func newTill(ctx context.Context, b *site, root string, name keyset.TerminalID, 
 	if t.rogue, err = rogue.New(t.copied); err != nil {
 		return nil, err
 	}
-	if t.line.link, err = bundle.Link(terminal.LinkOptions{Gate: tlsconf.GateFunc(t.sawHost)}); err != nil {
+	if t.line.link, err = bundle.Link(terminal.LinkOptions{Gate: &t.hosts}); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(t.folder, 0o700); err != nil {
@@ -99,12 +97,6 @@ func copyBundle(b *terminal.Bundle) *terminal.Bundle {
 		out.Slots[i].KBPK = b.Slots[i].KBPK.Clone()
 	}
 	return &out
-}
-
-// sawHost admits every acquirer's host and remembers its certificate.
-func (t *till) sawHost(id identity.Identity, serial string) error {
-	t.host = peer{id, serial}
-	return nil
 }
 
 func (t *till) close() error {

@@ -24,6 +24,30 @@ type peer struct {
 
 func (p peer) String() string { return fmt.Sprintf("%v, certificate %s", p.id, p.serial) }
 
+// witness is a tlsconf.Gate that admits everybody and remembers who came. It is safe for concurrent use.
+type witness struct {
+	mu   sync.Mutex
+	seen map[string]peer
+}
+
+// Admit implements tlsconf.Gate.
+func (w *witness) Admit(id identity.Identity, serial string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen == nil {
+		w.seen = make(map[string]peer)
+	}
+	w.seen[id.Name] = peer{id, serial}
+	return nil
+}
+
+// peer returns the peer of a name, the zero value for one that never came.
+func (w *witness) peer(name string) peer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen[name]
+}
+
 // said is one answer of the decryption service to the acquirer's host.
 type said struct {
 	transaction *api.TransactionResponse
