@@ -39,7 +39,6 @@ const (
 	CodeKeyIDMismatch       Code = "KeyIdMismatch"
 	CodeKeySetUnknown       Code = "KeySetUnknown"
 	CodeKeySetRetired       Code = "KeySetRetired"
-	CodeKeyExhausted        Code = "KeyExhausted"
 )
 
 // Why a message is answered HELD.
@@ -73,7 +72,6 @@ const (
 	CodeStoreFull         Code = "StoreFull"
 	CodeStoreDamaged      Code = "StoreDamaged"
 	CodeEngineUnavailable Code = "EngineUnavailable"
-	CodeClockUnset        Code = "ClockUnset"
 	CodeInternal          Code = "InternalError"
 )
 
@@ -136,8 +134,6 @@ var codes = []CodeInfo{
 		"create or distribute the key set: latchkey keyset list"},
 	{CodeKeySetRetired, http.StatusForbidden, "the key set is retired",
 		"give the terminal a key of a set that is in use"},
-	{CodeKeyExhausted, http.StatusForbidden, "the initial key has no transaction keys left",
-		"give the terminal a new initial key"},
 
 	{CodeTerminalBlocked, http.StatusOK, "the terminal is blocked: the message is answered HELD",
 		"pass the ack on; the terminal keeps the message until it is unblocked"},
@@ -183,8 +179,6 @@ var codes = []CodeInfo{
 		"stop the service, keep the files and restore from a backup that the audit checkpoint confirms"},
 	{CodeEngineUnavailable, http.StatusServiceUnavailable, "the keys cannot be used now, so nothing is released",
 		"try again later; look at /readyz and the log of the service"},
-	{CodeClockUnset, http.StatusServiceUnavailable, "the clock of the service stands before this software was made",
-		"set the clock"},
 	{CodeInternal, http.StatusInternalServerError, "the service failed",
 		"look at the log of the service"},
 }
