@@ -49,7 +49,6 @@ type till struct {
 	name     keyset.TerminalID
 	scheme   dukpt.Scheme
 	folder   string
-	record   []keyset.Slot // what was registered
 	terminal *terminal.Terminal
 	line     *line
 	copied   *terminal.Bundle
