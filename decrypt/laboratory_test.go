@@ -266,9 +266,12 @@ func (l *laboratory) sale(ordinal uint32, cents int64) *message.Payload {
 	return must[*message.Payload](l.tb)(l.terminal.Sale(uint64(ordinal), euro(cents), []byte(testTrack), dataSlot, pinSlot, ordinal, p, pan))
 }
 
-// sign MACs a payload under the data slot.
+// sign MACs a payload under the data slot. The terminal's clock stands still, so that the same payload is the same message.
 func (l *laboratory) sign(p *message.Payload, ordinal uint32) []byte {
 	l.tb.Helper()
+	if p.Time == 0 {
+		p.Time = time.Date(2026, time.January, 2, 12, 0, 0, 0, time.UTC).Unix()
+	}
 	return must[[]byte](l.tb)(l.terminal.Message(p, dataSlot, ordinal))
 }
 
