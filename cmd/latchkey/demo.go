@@ -166,7 +166,7 @@ func (s *story) steps() []step {
 		{"attack: the same KSN with another amount", s.attackSameKSN},
 		{"attack: one byte changed in flight", s.attackChangedByte},
 		{"attack: a PIN block made for another card", s.attackOtherPAN},
-		{"attack: a PIN block sent as data", s.attackPINAsData},
+		{"attack: a PIN block sent as card data", s.attackPINAsData},
 		{"a blocked key set", s.blockedKeySet},
 		{"the audit log", s.auditLog},
 	}
