@@ -250,10 +250,7 @@ func TestVerifyRewritten(t *testing.T) {
 }
 
 // faulty is a source that cannot be read.
-type faulty struct {
-	memory
-	leaves, checkpoints error
-}
+type faulty struct{ leaves, checkpoints error }
 
 func (f *faulty) Leaves(context.Context, func(Leaf) error) error { return f.leaves }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -46,7 +48,11 @@ func queued(t *testing.T, db *DB, n int) {
 func TestGroupCommit(t *testing.T) {
 	t.Parallel()
 	const callers = maxBatch + 44
-	db, _ := openNew(t)
+	var batches []int
+	db, err := Open(filepath.Join(t.TempDir(), "latchkey.db"), Options{Create: true, Batch: func(calls int) { batches = append(batches, calls) }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	release := hold(t, db)
 	before := db.Stats()
 	var wg sync.WaitGroup
@@ -66,6 +72,12 @@ func TestGroupCommit(t *testing.T) {
 	}
 	if calls := after.Calls - before.Calls; calls != callers {
 		t.Errorf("%d calls counted, want %d", calls, callers)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{1, maxBatch, callers - maxBatch}; !slices.Equal(batches, want) {
+		t.Errorf("commits of %v calls, want %v", batches, want)
 	}
 }
 
@@ -148,6 +160,38 @@ func TestOneBrokenCall(t *testing.T) {
 	wg.Wait()
 	if got := len(dump(t, db).Leaves); got != good {
 		t.Errorf("%d audit records, want %d", got, good)
+	}
+	verifyLog(t, db, path)
+}
+
+// TestCommitFails lets the commit itself fail. Nothing of it stays, and the log goes on where it was.
+func TestCommitFails(t *testing.T) {
+	t.Parallel()
+	db, path := openNew(t)
+	if _, err := db.Claim(t.Context(), claimSet("s1", 1)); err != nil {
+		t.Fatal(err)
+	}
+	before := dump(t, db)
+	r := claimSet("never", 2).Audit
+	r.Result = "FRESH"
+	err := db.writer.submit(t.Context(), func(tx *tx) error {
+		if err := tx.appendRecord(r); err != nil {
+			return err
+		}
+		return errors.Join(tx.exec(`PRAGMA defer_foreign_keys = ON`), tx.exec(`DELETE FROM counters`))
+	})
+	f, ok := errors.AsType[*Fault](err)
+	if !ok || f.Refusal.Code != decrypt.CodeStoreUnavailable || !strings.Contains(f.Error(), "FOREIGN KEY") {
+		t.Fatalf("commit: %v, want a fault with its cause", err)
+	}
+	if !db.writer.unsure {
+		t.Error("the end of the log is not read again")
+	}
+	if after := dump(t, db); len(after.Leaves) != len(before.Leaves) || len(after.States) != 1 {
+		t.Errorf("a commit that failed left %d audit records and %d counters", len(after.Leaves), len(after.States))
+	}
+	if _, err := db.Claim(t.Context(), claimSet("s2", 2)); err != nil {
+		t.Errorf("the next claim: %v", err)
 	}
 	verifyLog(t, db, path)
 }
