@@ -60,11 +60,14 @@ func (h *history) step(rt *rapid.T) {
 	case "resend":
 		if len(h.sets) > 0 {
 			inner := rapid.SampledFrom(h.sets).Draw(rt, "which")
-			h.claim(rt, resent(h.name(rt), rapid.SampledFrom(ordinals).Draw(rt, "outer"), inner))
+			if inner.Digest != inner.Original { // a resend carries no resend
+				return
+			}
+			h.claim(rt, named(resent(h.name(rt), rapid.SampledFrom(ordinals).Draw(rt, "outer"), inner)))
 		}
 	case "reverse":
 		of, n := rapid.SampledFrom(ordinals).Draw(rt, "of"), rapid.SampledFrom(ordinals).Draw(rt, "n")
-		h.claim(rt, reversal(h.name(rt), n, of))
+		h.claim(rt, named(reversal(h.name(rt), n, of)))
 	case "answer":
 		h.answer(rt)
 	case "reopen":
@@ -96,7 +99,20 @@ func (h *history) draw(rt *rapid.T) decrypt.ClaimSet {
 		c.Treatment = treatment(rapid.SampledFrom([]string{"zone", "zone", "zone", "other"}).Draw(rt, "key"), rapid.SampledFrom([]string{"v1", "v2"}).Draw(rt, "version"))
 		claims = append(claims, c)
 	}
-	return set(fmt.Sprint(name, "@", n), claims...)
+	return named(set(fmt.Sprint(name, "@", n), claims...))
+}
+
+// named gives a set the digest of what its message would hold: all but the treatments, which are the caller's.
+func named(s decrypt.ClaimSet) decrypt.ClaimSet {
+	text := fmt.Sprint(s.Audit.Object, s.Closes)
+	for _, c := range s.Claims {
+		text += fmt.Sprint(c.Row(), c.Content, c.Authenticated)
+	}
+	if s.Original == s.Digest {
+		s.Original = digest(text)
+	}
+	s.Digest = digest(text)
+	return s
 }
 
 func (h *history) claim(rt *rapid.T, set decrypt.ClaimSet) {

@@ -21,7 +21,7 @@ const version = 1
 
 // claim settles the claims of one message and writes what they change.
 func (t *tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
-	ledger := &ledger{tx: t}
+	ledger := &ledger{tx: t, states: make(map[decrypt.CounterKey]decrypt.KeyIDState)}
 	s, err := decrypt.Settle(set, ledger)
 	if ledger.err != nil {
 		return decrypt.ClaimOutcome{}, ledger.err
@@ -46,11 +46,18 @@ func (t *tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
 	if err := t.writeRequest(set); err != nil {
 		return decrypt.ClaimOutcome{}, err
 	}
-	a, ok, err := lookupAnswer(t, set.Digest)
-	if ok {
-		s.Outcome.Answer = &a
-	}
+	s.Outcome.Answer, err = t.answered(set)
 	return s.Outcome, err
+}
+
+// answered returns what was decided on the message of a set before, or nil.
+func (t *tx) answered(set *decrypt.ClaimSet) (*decrypt.Answer, error) {
+	a, ok, err := lookupDecision(t, set.Original)
+	if err != nil || !ok {
+		return nil, err
+	}
+	a.Digest = set.Digest
+	return &a, lookupAck(t, &a)
 }
 
 func (t *tx) write(s *decrypt.Settlement) error {
@@ -60,8 +67,10 @@ func (t *tx) write(s *decrypt.Settlement) error {
 		}
 	}
 	for key, row := range s.Rows {
-		if err := t.ensureState(key.Counter()); err != nil { // a reversal may name a key that was never used
-			return err
+		if _, ok := s.States[key.Counter()]; !ok { // a reversal may name a key that was never used
+			if err := t.ensureState(key.Counter()); err != nil {
+				return err
+			}
 		}
 		for n, e := range row {
 			if err := t.writeEntry(key, n, e); err != nil {
@@ -74,13 +83,18 @@ func (t *tx) write(s *decrypt.Settlement) error {
 
 // ledger reads for decrypt.Settle and tells failures of the database from those of the claims.
 type ledger struct {
-	tx  *tx
-	err error
+	tx     *tx
+	states map[decrypt.CounterKey]decrypt.KeyIDState // read already: the claims of a message share few counters
+	err    error
 }
 
 func (l *ledger) State(key decrypt.CounterKey) (decrypt.KeyIDState, error) {
+	if s, ok := l.states[key]; ok {
+		return s, nil
+	}
 	s, _, err := lookupState(l.tx, key)
 	l.err = errors.Join(l.err, err)
+	l.states[key] = s
 	return s, err
 }
 
