@@ -143,7 +143,7 @@ type frame struct {
 }
 
 func assemble(payload, mac []byte) []byte {
-	b, err := encoding.Marshal(frame{Payload: payload, MAC: mac})
+	b, err := codec.Marshal(frame{Payload: payload, MAC: mac})
 	if err != nil {
 		panic("message: " + err.Error()) // two byte strings always encode
 	}
@@ -152,14 +152,10 @@ func assemble(payload, mac []byte) []byte {
 
 func split(b []byte) (payload, mac []byte, err error) {
 	var f frame
-	if planted.On(planted.ParseMessage) {
-		_, err := decoding.UnmarshalFirst(b, &f)
-		if err != nil {
-			return nil, nil, broken("%v", err)
-		}
-		return f.Payload, f.MAC, nil
-	}
 	err = decode(b, &f)
+	if planted.On(planted.ParseMessage) && len(b) > 1 && err != nil {
+		err = decode(b[:len(b)-1], &f)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

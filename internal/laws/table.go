@@ -16,15 +16,16 @@ var Imports = map[string][]string{
 	"internal/seal":    {"internal/secret"},
 	"internal/prompt":  {"internal/exit", "internal/secret"},
 	"internal/audit":   {},
+	"internal/canon":   {},
 	"internal/exit":    {},
 	"internal/serve":   {},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
-	"keys/keyset":   {"dukpt", "keys"},
+	"keys/keyset":   {"dukpt", "internal/canon", "keys"},
 	"pin":           {"internal/des", "internal/planted", "internal/secret"},
 	"dukpt":         {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys", "pin"},
-	"message":       {"dukpt", "internal/planted", "keys/keyset", "pin"},
+	"message":       {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
 
 	"tls/identity":    {},
 	"tls/tlsconf":     {"tls/identity"},
