@@ -9,9 +9,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/pin"
@@ -140,21 +139,7 @@ type treatmentWire struct {
 // maxTreatment bounds a stored treatment in bytes.
 const maxTreatment = 1024
 
-var (
-	treatmentEncoding = must(cbor.CoreDetEncOptions().EncMode())
-	treatmentDecoding = must(cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		MaxNestedLevels: 4, MaxMapPairs: 16, MaxArrayElements: 16,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic("decrypt: " + err.Error())
-	}
-	return v
-}
+var treatmentCodec = canon.New(16, 4)
 
 // Encode returns the deterministic CBOR form. It fails for a treatment without operation and for one that is too long.
 func (t Treatment) Encode() ([]byte, error) {
@@ -171,7 +156,7 @@ func (t Treatment) Encode() ([]byte, error) {
 	if !t.Resolved.IsZero() {
 		w.Resolved = t.Resolved.String()
 	}
-	b, err := treatmentEncoding.Marshal(w)
+	b, err := treatmentCodec.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("decrypt: %v", err)
 	}
@@ -187,7 +172,7 @@ func ParseTreatment(b []byte) (Treatment, error) {
 		return Treatment{}, fmt.Errorf("decrypt: a treatment of %d bytes, want at most %d", len(b), maxTreatment)
 	}
 	var w treatmentWire
-	if err := treatmentDecoding.Unmarshal(b, &w); err != nil {
+	if err := treatmentCodec.Unmarshal(b, &w); err != nil {
 		return Treatment{}, fmt.Errorf("decrypt: treatment: %v", err)
 	}
 	if w.Version != 1 {

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -33,13 +32,7 @@ type wireAsked struct {
 	Digests  [][]byte `cbor:"digests"`
 }
 
-var (
-	askedEncoding = must(cbor.CoreDetEncOptions().EncMode())
-	askedDecoding = must(cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-	}.DecMode())
-)
+var askedCodec = canon.New(16, 4)
 
 func (a asked) marshal() ([]byte, error) {
 	w := wireAsked{
@@ -48,12 +41,12 @@ func (a asked) marshal() ([]byte, error) {
 	for _, d := range a.digests {
 		w.Digests = append(w.Digests, bytes.Clone(d[:]))
 	}
-	return askedEncoding.Marshal(w)
+	return askedCodec.Marshal(w)
 }
 
 func parseAsked(b []byte) (asked, error) {
 	var w wireAsked
-	if err := askedDecoding.Unmarshal(b, &w); err != nil {
+	if err := askedCodec.Unmarshal(b, &w); err != nil {
 		return asked{}, fmt.Errorf("decrypt: stored request: %v", err)
 	}
 	if w.Version != requestVersion || len(w.Digests) < 1 || len(w.Digests) > 2 {

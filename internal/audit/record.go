@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 )
 
 // Version is the version of the record format.
@@ -68,21 +68,7 @@ type recordWire struct {
 	Approvals []string `cbor:"approvals,omitempty"`
 }
 
-var (
-	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		MaxNestedLevels: 4, MaxMapPairs: 16, MaxArrayElements: maxApprovals,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic("audit: " + err.Error())
-	}
-	return v
-}
+var codec = canon.New(16, 4)
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRecord, fmt.Sprintf(format, args...))
@@ -121,7 +107,7 @@ func (r *Record) Encode() ([]byte, error) {
 	if r.Labels != (Labels{}) {
 		w.Labels = &r.Labels
 	}
-	b, err := encoding.Marshal(w)
+	b, err := codec.Marshal(w)
 	if err != nil {
 		return nil, malformed("%v", err)
 	}
@@ -137,7 +123,7 @@ func ParseRecord(b []byte) (Record, error) {
 		return Record{}, malformed("%d bytes, want at most %d", len(b), MaxRecord)
 	}
 	var w recordWire
-	if err := decoding.Unmarshal(b, &w); err != nil {
+	if err := codec.Unmarshal(b, &w); err != nil {
 		return Record{}, malformed("%v", err)
 	}
 	r, err := w.record()

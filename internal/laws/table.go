@@ -13,9 +13,9 @@ var Imports = map[string][]string{
 	"internal/planted": {},
 	"internal/des":     {"internal/secret"},
 	"internal/mac":     {"internal/des", "internal/secret"},
-	"internal/seal":    {"internal/secret"},
+	"internal/seal":    {"internal/canon", "internal/secret"},
 	"internal/prompt":  {"internal/exit", "internal/secret"},
-	"internal/audit":   {},
+	"internal/audit":   {"internal/canon"},
 	"internal/canon":   {},
 	"internal/exit":    {},
 	"internal/serve":   {},
@@ -38,7 +38,7 @@ var Imports = map[string][]string{
 	},
 
 	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
-	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
+	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
 	"decrypt/api":    {"internal/planted"},
 
 	"internal/keyring": {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 )
 
 const (
@@ -32,29 +32,10 @@ type kdf struct {
 	Salt        []byte `cbor:"salt"`
 }
 
-var (
-	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		MaxNestedLevels:   4,
-		MaxMapPairs:       16,
-		MaxArrayElements:  16,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic("seal: " + err.Error())
-	}
-	return v
-}
+var codec = canon.New(16, 4)
 
 func (f *file) marshal() ([]byte, error) {
-	b, err := encoding.Marshal(f)
+	b, err := codec.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -67,7 +48,7 @@ func parse(b []byte, most Params) (*file, error) {
 		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrFormat, len(b), maxSealed)
 	}
 	var f file
-	if err := decoding.Unmarshal(b, &f); err != nil {
+	if err := codec.Unmarshal(b, &f); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrFormat, err)
 	}
 	switch {
