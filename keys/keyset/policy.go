@@ -59,9 +59,9 @@ type Unknown uint8
 const (
 	// Refuse refuses it.
 	Refuse Unknown = iota + 1
-	// RegisterOnFirstMAC registers it when a first MAC verifies.
+	// RegisterOnFirstMAC registers it when a first MAC verifies. Not in use yet; Validate refuses it.
 	RegisterOnFirstMAC
-	// RegisterOnFirstUse registers it when it is first used; for data-only sets.
+	// RegisterOnFirstUse registers it when it is first used. Not in use yet; Validate refuses it.
 	RegisterOnFirstUse
 )
 

@@ -17,7 +17,7 @@ const (
 	ProfileVerifone
 	// ProfileMask is the data variant without the one-way step.
 	ProfileMask
-	// ProfileBareKey uses the transaction key itself, without any variant.
+	// ProfileBareKey uses the transaction key itself, without any variant. Its set holds nothing else and is not delivered.
 	ProfileBareKey
 )
 

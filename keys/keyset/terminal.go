@@ -106,8 +106,8 @@ func (t *Terminal) checkSlots() error {
 			return brokenTerminal("slot %d has no state", s.Slot)
 		}
 		for _, other := range t.Slots[:i] {
-			if other.KeySet == s.KeySet && other.KeyID == s.KeyID {
-				return brokenTerminal("slots %d and %d hold one key", other.Slot, s.Slot)
+			if other.KeyID == s.KeyID { // also under two base keys: messages name an original by its KSN alone
+				return brokenTerminal("slots %d and %d hold key id %v", other.Slot, s.Slot, s.KeyID)
 			}
 		}
 	}

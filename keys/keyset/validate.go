@@ -151,6 +151,9 @@ func (s *KeySet) checkData() error {
 	if profiled && s.Has(UsagePIN) && !s.Profile.SparesPIN() {
 		return broken("under profile %v the data key gives the PIN key: the set is for data only", s.Profile)
 	}
+	if profiled && s.Profile == ProfileBareKey && s.Has(UsageMAC) {
+		return broken("under profile %v the data key gives the MAC keys: the set has no MACs", s.Profile)
+	}
 	if !s.Has(UsageData) && s.Release != 0 {
 		return broken("a set without data keys releases none")
 	}
@@ -249,19 +252,16 @@ func (s *KeySet) checkPolicy() error {
 	if s.Delivery == Code && s.Environment != Test {
 		return broken("delivery by code is for test sets")
 	}
+	if s.Delivery != DeliveryNone && s.Profile == ProfileBareKey {
+		return broken("a delivered set includes MACs, which a set of profile %v may not have: it is not delivered", s.Profile)
+	}
 	if s.Delivery != DeliveryNone && !s.Has(UsageMAC) {
 		return broken("a delivered set includes MACs")
 	}
 	switch s.Unknown {
 	case Refuse:
-	case RegisterOnFirstMAC:
-		if s.Counter != Authenticated {
-			return broken("registering on a first MAC needs authenticated counters")
-		}
-	case RegisterOnFirstUse:
-		if !s.DataOnly() {
-			return broken("registering on first use is for data-only sets")
-		}
+	case RegisterOnFirstMAC, RegisterOnFirstUse:
+		return broken("%v is not in use yet: unknown key ids are refused", s.Unknown)
 	default:
 		return broken("what happens to unknown key ids is not set")
 	}

@@ -44,12 +44,24 @@ func TestValidateRefuses(t *testing.T) {
 		{"MAC algorithm 9", func(s *KeySet) { s.MAC.Algorithm = 9 }, "MAC algorithm"},
 		{"evidence beyond the block", func(s *KeySet) { s.MAC.Evidence = 9 }, "evidence"},
 		{"a MAC rule without MACs", func(s *KeySet) {
-			s.Usages, s.Contents = []Usage{UsageData}, map[Usage]int{UsageData: 1}
-			s.Counter, s.W, s.J, s.Delivery = ClaimedOnly, 0, 0, DeliveryNone
+			rule := s.MAC
+			dataAlone(s)
+			s.MAC = rule
 		}, "no MAC rule"},
 		{"paths zero", func(s *KeySet) { s.Paths = 0 }, "paths"},
 		{"delivery zero", func(s *KeySet) { s.Delivery = 0 }, "delivery"},
 		{"unknown zero", func(s *KeySet) { s.Unknown = 0 }, "unknown key ids"},
+		{"registering on a first MAC", func(s *KeySet) { s.Unknown = RegisterOnFirstMAC }, "not in use yet"},
+		{"registering on first use", func(s *KeySet) {
+			dataAlone(s)
+			s.Unknown = RegisterOnFirstUse
+		}, "not in use yet"},
+		{"bare key with MACs", func(s *KeySet) { s.Profile = ProfileBareKey }, "no MACs"},
+		{"bare key with MACs, not delivered", func(s *KeySet) { s.Profile, s.Delivery = ProfileBareKey, DeliveryNone }, "no MACs"},
+		{"bare key, delivered", func(s *KeySet) {
+			dataAlone(s)
+			s.Profile, s.Delivery = ProfileBareKey, Attested
+		}, "not delivered"},
 	} {
 		s := tdes(NewTDESData(), "A")
 		c.change(s)
@@ -57,6 +69,12 @@ func TestValidateRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want an ErrKeySet about %q", c.name, err, c.want)
 		}
 	}
+}
+
+// dataAlone makes a set of data keys that were injected elsewhere.
+func dataAlone(s *KeySet) {
+	s.Usages, s.Contents, s.MAC = []Usage{UsageData}, map[Usage]int{UsageData: 1}, MACRule{}
+	s.Counter, s.W, s.J, s.Delivery = ClaimedOnly, 0, 0, DeliveryNone
 }
 
 func TestValidateOutgoing(t *testing.T) {
@@ -92,10 +110,11 @@ func TestValidateAccepts(t *testing.T) {
 		"descriptor":           func(s *KeySet) { s.KSNDescriptor = "A05" },
 		"padding 1":            func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding1 },
 		"magtek without PIN":   func(s *KeySet) { s.Profile = ProfileMagTek },
-		"bare key without PIN": func(s *KeySet) { s.Profile = ProfileBareKey },
+		"bare key, data alone": func(s *KeySet) {
+			dataAlone(s)
+			s.Profile = ProfileBareKey
+		},
 		"short MAC, claimed":   func(s *KeySet) { s.Counter, s.W, s.J, s.MAC.Length = ClaimedOnly, 0, 0, MinMACLength },
-		"first use":            func(s *KeySet) { s.Unknown = RegisterOnFirstUse },
-		"first MAC":            func(s *KeySet) { s.Unknown = RegisterOnFirstMAC },
 		"retired":              func(s *KeySet) { s.State = Retired },
 	} {
 		s := tdes(NewTDESData(), "A")
