@@ -20,7 +20,7 @@ type BaseKey struct {
 }
 
 // NewBaseKey takes a key of usage B0, double-length TDES or AES. It copies the key; the caller still wipes its own. It fails
-// with [ErrUnsupported] for another usage or algorithm.
+// with [ErrUnsupported] for another usage or algorithm, and for TDES where Go's FIPS mode forbids it.
 func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("%w: no base key given", ErrUnsupported)

@@ -141,6 +141,9 @@ func (t PINTarget) check() error {
 	}
 	switch {
 	case a.Algorithm.IsTDES():
+		if err := checkDES(); err != nil {
+			return err
+		}
 		return checkPINFormat(t.Format, TDES)
 	case a.Algorithm.IsAES():
 		return checkPINFormat(t.Format, AES)

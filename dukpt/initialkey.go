@@ -14,7 +14,8 @@ type InitialKey struct {
 }
 
 // NewInitialKey takes a key of usage B1 and its name. It copies the key; the caller still wipes its own. It fails with
-// [ErrKSN] when id belongs to another scheme than the key, and with [ErrUnsupported] for another usage or algorithm.
+// [ErrKSN] when id belongs to another scheme than the key, and with [ErrUnsupported] for another usage or algorithm, and for
+// TDES where Go's FIPS mode forbids it.
 func NewInitialKey(id KeyID, k keys.Key) (*InitialKey, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("%w: no initial key given", ErrUnsupported)

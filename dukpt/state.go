@@ -26,7 +26,8 @@ const (
 var stateAlgorithms = map[byte]keys.Algorithm{1: keys.TDES2, 2: keys.AES128, 3: keys.AES192, 4: keys.AES256}
 
 // OpenTerminal reads what [Terminal.AppendState] gave or a save function was given. It copies the state; the caller still
-// wipes it. It fails with [ErrState] for anything else, be it one bit.
+// wipes it. It fails with [ErrState] for anything else, be it one bit, and with [ErrUnsupported] for a TDES state where Go's
+// FIPS mode forbids TDES.
 func OpenTerminal(state secret.Bytes) (*Terminal, error) {
 	b := state.Expose()
 	if len(b) < stateHeader+stateCheck {
@@ -91,7 +92,7 @@ func parseRegisters(body []byte) (registers, error) {
 	}
 	f, err := familyOf(algorithm)
 	if err != nil {
-		return registers{}, fmt.Errorf("%w: %v", ErrState, err)
+		return registers{}, err
 	}
 	id := KeyID{scheme: f.scheme, b: [keyIDSize]byte(body[stateKeyID:])}
 	if !id.canonical() {

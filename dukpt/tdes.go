@@ -86,7 +86,8 @@ func tdesEncrypt(dst []byte, key *tdesKey, src []byte) {
 	c.Wipe()
 }
 
-// newDES panics only when called with a key of another length than 8, 16 or 24.
+// newDES panics when called with a key of another length than 8, 16 or 24, or where DES is forbidden: familyOf refuses TDES
+// there before any key of it exists, and PINTarget.check refuses a TDES target.
 func newDES(key []byte) *des.Cipher {
 	c, err := des.New(key)
 	if err != nil {

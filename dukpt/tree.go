@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
@@ -15,15 +16,26 @@ type family struct {
 	key    WorkingKey // AES: the type of the keys in the tree
 }
 
-// familyOf returns the tree under a base or initial key of this algorithm.
+// familyOf returns the tree under a base or initial key of this algorithm, if this process may compute it.
 func familyOf(a keys.Algorithm) (family, error) {
 	if a == keys.TDES2 {
+		if err := checkDES(); err != nil {
+			return family{}, err
+		}
 		return family{scheme: TDES, size: a.KeyBytes()}, nil
 	}
 	if w := workingKeyOf(a); w != 0 {
 		return family{scheme: AES, size: a.KeyBytes(), key: w}, nil
 	}
 	return family{}, fmt.Errorf("%w: DUKPT under a key of %v", ErrUnsupported, a)
+}
+
+// checkDES refuses TDES where Go's FIPS mode forbids it.
+func checkDES() error {
+	if err := des.Available(); err != nil {
+		return fmt.Errorf("%w: %v", ErrUnsupported, err)
+	}
+	return nil
 }
 
 // algorithm returns the algorithm of the keys in the tree.

@@ -104,7 +104,7 @@ func (k Key) Wipe() { k.material.Wipe() }
 
 // KCV returns the key check value: for TDES the first 3 bytes of an encrypted zero block, for AES the first 5 bytes of the
 // CMAC of a zero block (ANSI X9.24-1 and X9.143), for HMAC the first 3 bytes of the HMAC-SHA-256 of nothing. A zero key
-// has the zero KCV.
+// has the zero KCV, and so has a TDES key where Go's FIPS mode forbids TDES: compare check values only after [KCV.IsZero].
 func (k Key) KCV() KCV {
 	switch raw := k.material.Expose(); {
 	case len(raw) == 0:

@@ -8,6 +8,8 @@ package des
 import (
 	"crypto/cipher"
 	"crypto/des"
+	"crypto/fips140"
+	"errors"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -21,6 +23,16 @@ const BlockSize = des.BlockSize
 //
 // The key schedule stands behind two pointers: fmt follows one, under %s even out of an unexported field.
 type Cipher struct{ block **cipher.Block }
+
+var errForbidden = errors.New("des: Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids DES and TDES")
+
+// Available returns nil where New works, and otherwise an error that says why it does not: Go's FIPS mode is enforced.
+func Available() error {
+	if fips140.Enforced() {
+		return errForbidden
+	}
+	return nil
+}
 
 // New returns the cipher under key. The key is not kept; parity bits are ignored. Keys of other lengths, and TDES where
 // Go's FIPS mode is enforced, are an error.
