@@ -57,8 +57,9 @@ laws: tools ## format, vet, lint and the rules of the house
 	@go test -count=1 -v ./internal/laws
 
 .PHONY: unit
-unit: ## every test but the ones against whole programs
+unit: ## every test but the ones against whole programs; then those of planted faults
 	@go test $$(go list ./... | grep -v internal/e2e)
+	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got

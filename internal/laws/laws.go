@@ -38,12 +38,6 @@ func All() []Law {
 
 func exempt(p *Package) bool { return slices.Contains(TestSupport, p.Path) }
 
-// wires reports whether a package is one of those that put the others together.
-func wires(path string) bool {
-	return strings.HasPrefix(path, "cmd/") || strings.HasPrefix(path, "internal/node/") ||
-		strings.HasPrefix(path, "examples/") || path == "internal/deploy" || path == "internal/sample"
-}
-
 func internalImports(p *Package) []string {
 	var out []string
 	for imp := range p.Imports {
@@ -61,11 +55,7 @@ func table(t *Tree) (breaches []string) {
 			continue
 		}
 		for _, imp := range internalImports(p) {
-			allowed := slices.Contains(Imports[p.Path], imp)
-			if wires(p.Path) {
-				allowed = !slices.Contains(TestSupport, imp) || imp == "terminal/rogue"
-			}
-			if !allowed {
+			if !slices.Contains(Imports[p.Path], imp) {
 				breaches = append(breaches, fmt.Sprintf("%s imports %s", p.Path, imp))
 			}
 		}
@@ -76,7 +66,7 @@ func table(t *Tree) (breaches []string) {
 func listed(t *Tree) (breaches []string) {
 	for _, p := range t.Sorted() {
 		_, row := Imports[p.Path]
-		if !row && !wires(p.Path) && !exempt(p) {
+		if !row && !exempt(p) {
 			breaches = append(breaches, fmt.Sprintf("%s has no row in the table", p.Path))
 		}
 	}

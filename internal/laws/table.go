@@ -3,7 +3,7 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
-	"terminal/enginetest", "terminal/rogue", "terminal/terminaltest", "tls/ca/catest",
+	"terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
 }
 
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
@@ -45,6 +45,30 @@ var Imports = map[string][]string{
 		"decrypt/engine", "dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
 	},
 	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset", "message"},
+
+	"terminal/rogue": {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
+	"internal/deploy": {
+		"decrypt/engine", "dukpt", "internal/audit", "internal/keyring", "internal/seal", "internal/secret", "keys",
+		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/tlsconf",
+	},
+	"internal/sample": {"dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
+	"internal/node/decrypt": {
+		"decrypt", "decrypt/api", "decrypt/engine", "internal/audit", "internal/deploy", "internal/keyring", "internal/seal",
+		"internal/secret", "internal/serve", "internal/store/sqlite", "keys/keyset", "message", "pin", "tls/identity", "tls/tlsconf",
+	},
+
+	"cmd/latchkey": {
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
+		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
+		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
+		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
+	},
+	"cmd/latchkey-decryptd": {
+		"internal/exit", "internal/node/decrypt", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset",
+	},
+	"cmd/latchkey-terminal":          {"internal/exit", "internal/prompt", "internal/seal", "message", "pin", "terminal"},
+	"examples/acquirer":              {"decrypt/api", "tls/identity", "tls/tlsconf"},
+	"examples/acquirer/cmd/acquirer": {"decrypt/api", "examples/acquirer", "internal/deploy", "internal/exit", "internal/seal", "tls/tlsconf"},
 }
 
 // Confined says which packages alone may import a third-party path or anything below it.
