@@ -73,7 +73,8 @@ func TestFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, body, err string }{
 		{"another topic that tests cover", `{"topic":"mac","vectors":[{"id":"a","feature":"b"}]}`, ""},
-		{"our own formats", `{"topic":"protocol-new","vectors":[]}`, ""},
+		{"our own formats", `{"topic":"protocol-acks","vectors":[]}`, ""},
+		{"one of our own that no test reads", `{"topic":"protocol-new","vectors":[]}`, `unknown topic "protocol-new"`},
 		{"unknown topic", `{"topic":"macs","vectors":[{"id":"a","feature":"b"}]}`, `unknown topic "macs"`},
 		{"no topic", `{"vectors":[{"id":"a","feature":"b"}]}`, "has a topic and vectors"},
 		{"no vectors", `{"topic":"extra"}`, "has a topic and vectors"},
