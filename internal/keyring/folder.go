@@ -97,6 +97,20 @@ func vacant(dir string) error {
 	return nil
 }
 
+// makeFolder makes dir and what is missing above it, so that all of it is still there after a power cut. dir is clean.
+func makeFolder(dir string, syncDir func(string) error) error {
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
+		if err := makeFolder(parent, syncDir); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	return syncDir(parent)
+}
+
 // underLock runs f while this process alone may add files to the folder.
 func underLock(dir string, f func() error) error {
 	file, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode)

@@ -113,7 +113,10 @@ func (r record) open(p *keyblock.Protector, labels func(keyset.Environment) labe
 	l := labels(env)
 	e.info.Version = r.KeyVersion
 	e.info.Attributes = e.key.Attributes()
-	e.info.KCV = e.key.KCV()
+	if e.info.KCV = e.key.KCV(); e.info.KCV.IsZero() { // it would match a file that claims none
+		e.wipe()
+		return nil, fmt.Errorf("%w: %s", errNoKCV, e.info.Attributes.Algorithm)
+	}
 	e.info.Fingerprint = e.key.Fingerprint(l.fingerprints)
 	e.info.Labels = l.labels
 	if e.info.KCV.String() != r.KCV || e.info.Fingerprint.String() != r.Fingerprint {
@@ -167,6 +170,9 @@ func unwrap(p *keyblock.Protector, block, label string) (keys.Key, error) {
 	}
 	return content.Key()
 }
+
+// errNoKCV is no damage: the same file opens in a process that may compute TDES.
+var errNoKCV = errors.New("no check value can be computed for the key: Go's FIPS mode is enforced and forbids TDES")
 
 const timeLayout = "2006-01-02T15:04:05Z"
 

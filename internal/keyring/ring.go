@@ -48,6 +48,8 @@ var lmkAttributes = keys.Attributes{
 type Options struct {
 	Clock func() time.Time // dates new keys; nil: time.Now
 	Seal  seal.Params      // cost of sealing the local master key; zero: seal.DefaultParams. Cheap ones are for tests
+
+	syncDir func(string) error // nil: seal.SyncDir; tests watch it
 }
 
 func (o Options) filled() Options {
@@ -56,6 +58,9 @@ func (o Options) filled() Options {
 	}
 	if o.Seal == (seal.Params{}) {
 		o.Seal = seal.DefaultParams
+	}
+	if o.syncDir == nil {
+		o.syncDir = seal.SyncDir
 	}
 	return o
 }
@@ -87,8 +92,8 @@ func CreateWith(dir string, passphrase secret.Bytes, o Options) (*Ring, error) {
 	if err := vacant(dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, folderMode); err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
+	if err := makeFolder(filepath.Clean(dir), o.syncDir); err != nil {
+		return nil, err
 	}
 	if err := os.Chmod(dir, folderMode); err != nil { // it may have been there, with another mode
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -283,17 +288,17 @@ func (r *Ring) write(ref keyset.KeyRef, k keys.Key, env keyset.Environment, vers
 // Reload takes in what other processes added to the folder. Keys already open stay as they are. On error nothing changes;
 // a file that is gone is an error, because keys are never deleted.
 func (r *Ring) Reload() error {
+	r.mu.Lock() // before the folder is listed: what this process adds meanwhile would be open and not listed
+	defer r.mu.Unlock()
+	if r.closed {
+		return errClosed
+	}
 	if err := checkFolder(r.dir); err != nil {
 		return err
 	}
 	keyFiles, secretFiles, err := list(r.dir)
 	if err != nil {
 		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return errClosed
 	}
 	secrets, err := r.readSecrets(secretFiles)
 	if err != nil {
@@ -336,6 +341,9 @@ func (r *Ring) readKeys(files []string) ([]*entry, error) {
 		var e *entry
 		if err == nil {
 			e, err = rec.open(r.protector, r.labelled)
+		}
+		if errors.Is(err, errNoKCV) {
+			return fresh, fmt.Errorf("keyring: %s: %w", path, err)
 		}
 		if err != nil {
 			return fresh, fmt.Errorf("%w: %s: %v", ErrDamaged, path, err)

@@ -1,0 +1,67 @@
+package keyring
+
+import (
+	"crypto/fips140"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyblock"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+// TestFIPSOnly runs itself in a process with Go's FIPS mode enforced: a key without a check value is neither taken in nor
+// read back, though the file claims none either.
+func TestFIPSOnly(t *testing.T) {
+	t.Parallel()
+	if fips140.Enforced() {
+		t.Run("enforced", fipsOnly)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnly$", "-test.v")
+	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestFIPSOnly/enforced") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func fipsOnly(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, folderMode))
+	r, err := newRing(dir, secret.From([]byte("0123456789abcdefghijklmnopqrstuv")), cheap) // sealing is refused here
+	must(t, err)
+	defer r.Close()
+	for _, name := range secretNames {
+		must(t, r.addSecret(name))
+	}
+	_, err = r.Generate(alias(t, "aes"), zoneAES, keyset.Test)
+	must(t, err)
+	k, err := keys.GenerateKey(zoneTDES)
+	must(t, err)
+	if _, err := r.Import(alias(t, "tdes"), k, keyset.Test); !errors.Is(err, errNoKCV) {
+		t.Errorf("import: %v, want %v", err, errNoKCV)
+	}
+
+	rec := record{
+		Version: recordVersion, Ref: "alias/tdes", ID: strings.Repeat("7", 26), Created: "2026-03-04T05:06:07Z",
+		Environment: "test", KeyVersion: 1, Fingerprint: k.Fingerprint(r.fingerprints()).String(),
+	}
+	rec.Block, err = r.protector.Wrap(k, keyblock.OptionalBlock{ID: labelBlock, Data: rec.label()})
+	must(t, err)
+	b, err := writeStrict(rec)
+	must(t, err)
+	must(t, seal.WriteFile(filepath.Join(dir, rec.ID+keySuffix), b, fileMode))
+	if err := r.Reload(); !errors.Is(err, errNoKCV) || errors.Is(err, ErrDamaged) {
+		t.Errorf("reload: %v, want %v and no talk of damage", err, errNoKCV)
+	}
+	if n := len(r.List()); n != 1 {
+		t.Errorf("%d keys are open, want the AES key alone", n)
+	}
+}
