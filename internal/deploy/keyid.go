@@ -19,11 +19,27 @@ const lastSuffix = ".last"
 var ErrNoKeyID = errors.New("deploy: the key set has no key id left")
 
 // allocate gives out the next key id of a set and makes that durable before it returns, so that an id is given out at
-// most once whatever happens afterwards. The next one is above both the stored mark and every id in a record: a mark
-// that was restored from an old backup gives out no id twice as long as the records are newer. The folder is locked.
+// most once whatever happens afterwards. The folder is locked.
 func (d *Deployment) allocate(set *keyset.KeySet, catalog *Catalog) (dukpt.KeyID, error) {
-	path := d.Path("keysets", string(set.ID)+lastSuffix)
-	last, err := readLast(path, set)
+	id, err := d.nextKeyID(set, catalog)
+	if err != nil {
+		return dukpt.KeyID{}, err
+	}
+	if err := seal.WriteFile(d.lastPath(set), []byte(id.String()+"\n"), 0o600); err != nil {
+		return dukpt.KeyID{}, err
+	}
+	return id, nil
+}
+
+// lastPath is the file with the highest key id of a set that was given out.
+func (d *Deployment) lastPath(set *keyset.KeySet) string {
+	return d.Path("keysets", string(set.ID)+lastSuffix)
+}
+
+// nextKeyID returns what allocate would give out. It is above both the stored mark and every id in a record: a mark that
+// was restored from an old backup gives out no id twice as long as the records are newer.
+func (d *Deployment) nextKeyID(set *keyset.KeySet, catalog *Catalog) (dukpt.KeyID, error) {
+	last, err := readLast(d.lastPath(set), set)
 	if err != nil {
 		return dukpt.KeyID{}, err
 	}
@@ -42,9 +58,6 @@ func (d *Deployment) allocate(set *keyset.KeySet, catalog *Catalog) (dukpt.KeyID
 	}
 	if !set.Contains(id) {
 		return dukpt.KeyID{}, fmt.Errorf("%w: %s ends at %v", ErrNoKeyID, set.ID, set.LastID)
-	}
-	if err := seal.WriteFile(path, []byte(id.String()+"\n"), 0o600); err != nil {
-		return dukpt.KeyID{}, err
 	}
 	return id, nil
 }

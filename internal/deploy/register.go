@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -21,7 +22,7 @@ var ErrDelivery = errors.New("deploy: keys of this set are not delivered in a bu
 // Registration says what a new terminal gets. Every field is required.
 type Registration struct {
 	ID         keyset.TerminalID
-	Slots      []SlotRequest       // ascending by slot
+	Slots      []SlotRequest       // ascending by slot, each key set once, at least one with card data
 	Endpoints  []terminal.Endpoint // where the terminal calls
 	Passphrase secret.Bytes        // seals the bundle: see NewBundlePassphrase. The caller keeps and wipes it
 	Signers    []*Person           // who approves the record: one in test, two in production
@@ -102,10 +103,14 @@ func (d *Deployment) register(ctx context.Context, catalog *Catalog, r Registrat
 // reasonCessation is cessationOfOperation of RFC 5280, 5.3.1.
 const reasonCessation = 5
 
-// checkRequest refuses what can be refused before a key id is used up.
+// checkRequest refuses, before a key id or a certificate is used up, what the record or the bundle would refuse in the end.
+// The folder is locked, so the key ids that it looks at are those that will be given out.
 func (d *Deployment) checkRequest(catalog *Catalog, record *keyset.Terminal, r Registration) error {
-	trial := *record
-	for _, s := range r.Slots {
+	trial, data := *record, false
+	for i, s := range r.Slots {
+		if slices.ContainsFunc(r.Slots[:i], func(o SlotRequest) bool { return o.KeySet == s.KeySet }) {
+			return fmt.Errorf("deploy: two slots ask for key set %s, want one slot for each set", s.KeySet)
+		}
 		set, ok := catalog.KeySet(s.KeySet)
 		if !ok {
 			return fmt.Errorf("%w: slot %d names key set %s, which does not exist", ErrDocument, s.Slot, s.KeySet)
@@ -113,17 +118,20 @@ func (d *Deployment) checkRequest(catalog *Catalog, record *keyset.Terminal, r R
 		if set.Delivery != keyset.Code || set.State != keyset.Active {
 			return fmt.Errorf("%w: %s is %v with delivery %v", ErrDelivery, set.ID, set.State, set.Delivery)
 		}
-		id := set.FirstID // stands for the id to come; two slots of one set would otherwise look like one key
-		for range trial.Slots {
-			next, err := successor(id)
-			if err != nil {
-				return fmt.Errorf("%w: %s: %w", ErrNoKeyID, set.ID, err)
-			}
-			id = next
+		id, err := d.nextKeyID(set, catalog)
+		if err != nil {
+			return err
 		}
+		data = data || set.Has(keyset.UsageData)
 		trial.Slots = append(trial.Slots, keyset.Slot{Slot: s.Slot, KeySet: s.KeySet, KeyID: id, State: keyset.SlotActive})
 	}
-	return trial.Validate()
+	if err := trial.Validate(); err != nil {
+		return err
+	}
+	if !data {
+		return errors.New("deploy: no slot is for card data")
+	}
+	return nil
 }
 
 // addSlot gives out a key id, derives its initial key and puts it into the bundle.

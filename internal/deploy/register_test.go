@@ -154,6 +154,60 @@ func TestRegisterRefuses(t *testing.T) {
 	}
 }
 
+// What the record or the bundle would refuse in the end is refused before a key id or a certificate is used up.
+func TestRegisterRefusesBeforeItAllocates(t *testing.T) {
+	t.Parallel()
+	d := withSets(t)
+	twin := dataSet(t, d, "DATA-TWIN", "FFFF9876541FFFC00000", "FFFF9876542000000000")
+	ring, err := d.Keyring()
+	must(t, err)
+	other, err := ring.Generate(ref(t, "alias/bdk/other"), bdkTDES, keyset.Test)
+	must(t, err)
+	twin.BaseKey, twin.BaseKeyFingerprint = other.Ref, other.Fingerprint
+	_, err = d.SaveKeySet(sign(t, twin, person(t, d, FirstOperator)))
+	must(t, err)
+	used := func() string {
+		out := ""
+		for _, path := range []string{
+			d.Path("keysets", "PIN-1.last"), d.Path("keysets", "DATA-1.last"), d.Path("keysets", "DATA-TWIN.last"),
+			d.Path("ca", "terminals", "issued.jsonl"),
+		} {
+			b, err := os.ReadFile(path)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			out += string(b) + "|"
+		}
+		return out
+	}
+	before := used()
+	for name, slots := range map[string][]SlotRequest{
+		"slot 0":                 {{Slot: 0, KeySet: "DATA-1"}, {Slot: 2, KeySet: "PIN-1"}},
+		"slot 17":                {{Slot: 1, KeySet: "DATA-1"}, {Slot: 17, KeySet: "PIN-1"}},
+		"one slot twice":         {{Slot: 1, KeySet: "DATA-1"}, {Slot: 1, KeySet: "PIN-1"}},
+		"slots descending":       {{Slot: 2, KeySet: "DATA-1"}, {Slot: 1, KeySet: "PIN-1"}},
+		"one key id of two sets": {{Slot: 1, KeySet: "DATA-1"}, {Slot: 2, KeySet: "DATA-TWIN"}},
+		"one set twice":          {{Slot: 1, KeySet: "DATA-1"}, {Slot: 2, KeySet: "DATA-1"}},
+		"no slot for card data":  {{Slot: 1, KeySet: "PIN-1"}},
+	} {
+		r := registration(t, d, "T-1")
+		r.Slots = slots
+		if got, err := d.RegisterTerminal(t.Context(), r); err == nil {
+			t.Fatalf("%s: registered as %+v", name, got.Terminal)
+		}
+		if after := used(); after != before {
+			t.Errorf("%s: a refusal used up key ids or a certificate:\n%s after\n%s", name, after, before)
+			before = after
+		}
+	}
+	_, err = d.RegisterTerminal(t.Context(), registration(t, d, "T-1"))
+	must(t, err)
+	r := registration(t, d, "T-2") // DATA-1 is one further now, so the two sets do not meet
+	r.Slots = []SlotRequest{{Slot: 1, KeySet: "DATA-1"}, {Slot: 2, KeySet: "DATA-TWIN"}}
+	_, err = d.RegisterTerminal(t.Context(), r)
+	must(t, err)
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
