@@ -6,10 +6,26 @@ import (
 	"path/filepath"
 )
 
+// system is what durable writing asks of the operating system. Tests put another in its place to watch the order of calls.
+type system struct {
+	write  func(*os.File, []byte) (int, error)
+	sync   func(*os.File) error // of files and of folders
+	rename func(from, to string) error
+}
+
+var osSystem = system{write: (*os.File).Write, sync: (*os.File).Sync, rename: os.Rename}
+
 // WriteFile replaces path with data so that, whatever is cut short, a reader finds the old content or the new one whole:
 // a temporary file in the same folder is written, synced, renamed, and the folder synced. When it returns nil the
 // content is durable. It works for any bytes, sealed or not.
-func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
+func WriteFile(path string, data []byte, mode os.FileMode) error {
+	return osSystem.writeFile(path, data, mode)
+}
+
+// SyncDir makes the names in a folder durable: files created, renamed and removed there before.
+func SyncDir(dir string) error { return osSystem.syncDir(dir) }
+
+func (s system) writeFile(path string, data []byte, mode os.FileMode) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -25,28 +41,27 @@ func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
 	if err := f.Chmod(mode); err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
+	if _, err := s.write(f, data); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := s.sync(f); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := s.rename(f.Name(), path); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	return s.syncDir(dir)
 }
 
-// SyncDir makes the names in a folder durable: files created, renamed and removed there before.
-func SyncDir(dir string) error {
+func (s system) syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("seal: sync folder: %w", err)
 	}
-	if err := d.Sync(); err != nil {
+	if err := s.sync(d); err != nil {
 		_ = d.Close() // the sync error is the one to report
 		return fmt.Errorf("seal: sync folder: %w", err)
 	}
