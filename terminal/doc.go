@@ -13,5 +13,5 @@
 // be told from the real one here; the host tells it by its counters.
 //
 // The software engine keeps keys in the memory of the process and is no secure cryptographic device in the sense of PCI
-// PIN. Messages are those of docs/protocol.md, section 5.
+// PIN. Messages are those of docs/protocol.md, section 3.
 package terminal

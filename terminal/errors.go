@@ -24,6 +24,9 @@ var (
 	ErrJumpBudget = errors.New("terminal: the jumps allowed for this key are used up")
 	// ErrAck says that an answer is not a genuine acknowledgement of what was sent.
 	ErrAck = errors.New("terminal: the answer is not a genuine acknowledgement")
+	// ErrBehind says that the host refused the message that was to settle a sale, because the counters were behind its own,
+	// and that they have followed: the sale is kept, and the next Resend is made above the floor.
+	ErrBehind = errors.New("terminal: the counters were behind those of the host and have followed: resend again")
 	// ErrNoTransaction says that a slot has no transaction under way, or has one already.
 	ErrNoTransaction = errors.New("terminal: slot is not in the state for this call")
 	// ErrSlot says that no slot has this number or serves this purpose.

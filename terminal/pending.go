@@ -207,7 +207,7 @@ func (t *Terminal) Reverse(p *Pending) error {
 
 // Resend settles an unanswered message: by its intent it is delivered again, the original bytes inside a new message
 // under a fresh KSN, or it is reversed. A result comes back only when the host has given one under its MAC; the error is
-// otherwise an *UnansweredError and the message stays.
+// otherwise an *UnansweredError and the message stays. With ErrBehind inside, another Resend is to follow.
 func (t *Terminal) Resend(ctx context.Context, p *Pending) (*SaleResult, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -220,11 +220,62 @@ func (t *Terminal) Resend(ctx context.Context, p *Pending) (*SaleResult, error) 
 		return nil, err
 	}
 	defer t.engine.End(t.macSlot.Number)
+	made := e.deliver == nil
 	raw, err := t.redelivery(e, ksn)
 	if err != nil {
 		return nil, err
 	}
-	return t.settle(ctx, e, ksn, raw)
+	ack, err := t.deliver(ctx, raw)
+	if err == nil && t.catchUp(ack, ksn) {
+		err = t.retract(e, made)
+	}
+	if err != nil {
+		return nil, &UnansweredError{Pending: e.Pending, Err: err}
+	}
+	return t.settle(e, ksn, ack)
+}
+
+// catchUp reports whether an ack refuses nothing but the key of a message that Resend made, and the slot has moved above
+// the floor: then the refusal says nothing about the sale, and the same message under the next key is another matter. An
+// envelope's refusal names its original too, so the KSN has to tell.
+func (t *Terminal) catchUp(ack *message.AckPayload, ksn dukpt.KSN) bool {
+	switch ack.Result {
+	case message.KsnTooOld, message.KsnFenced, message.KsnSpent:
+	default:
+		return false
+	}
+	floor, ok := ack.Floor(t.macSlot.Number, t.macSlot.KeyID)
+	if !ok || floor < ksn.Ordinal() {
+		return false
+	}
+	t.engine.End(t.macSlot.Number)
+	_ = t.follow(ack) // of another slot perhaps; Status shows it
+	next, ok := t.next()
+	return ok && next > floor
+}
+
+// next returns the ordinal of the MAC slot's next key, if one is left.
+func (t *Terminal) next() (uint32, bool) {
+	for _, s := range t.engine.Status() {
+		if s.Slot == t.macSlot.Number && !s.Next.IsZero() {
+			return s.Next.Ordinal(), true
+		}
+	}
+	return 0, false
+}
+
+// retract leaves a sale as it was before the attempt: a reversal made for it was refused for its key and is dropped, so
+// that the next attempt makes another. It returns ErrBehind when that is durable.
+func (t *Terminal) retract(e *entry, made bool) error {
+	if made {
+		without := *e
+		without.deliver = nil
+		if err := t.store.saveEntry(&without); err != nil {
+			return err
+		}
+		*e = without
+	}
+	return ErrBehind
 }
 
 // redelivery makes the message that settles an entry. A reversal, once made, is what is delivered from then on: it is
@@ -262,16 +313,13 @@ func (t *Terminal) unanswered(p *Pending) (*entry, error) {
 	return nil, fmt.Errorf("terminal: no unanswered message with sequence %d", p.Sequence)
 }
 
-// settle delivers raw for an entry and does with the entry what the answer says. The result is returned only when that
-// is durable: otherwise a power cut could reverse a sale that the merchant has seen approved. A cut between the two
-// leaves an answered sale that only the host remembers; the acquirer's ledger shows it.
-func (t *Terminal) settle(ctx context.Context, e *entry, ksn dukpt.KSN, raw []byte) (*SaleResult, error) {
-	ack, err := t.deliver(ctx, raw)
-	if err != nil {
-		return nil, &UnansweredError{Pending: e.Pending, Err: err}
-	}
+// settle does with an entry what the answer says. The result is returned only when that is durable: otherwise a power
+// cut could reverse a sale that the merchant has seen approved. A cut between the two leaves an answered sale that only
+// the host remembers; the acquirer's ledger shows it.
+func (t *Terminal) settle(e *entry, ksn dukpt.KSN, ack *message.AckPayload) (*SaleResult, error) {
 	t.engine.End(t.macSlot.Number)
 	reversal := e.Intent == IntentReverse && e.deliver != nil
+	var err error
 	switch fateOf(ack.Result, reversal) {
 	case settled:
 		err = t.forget(e)

@@ -92,7 +92,11 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 		return nil, err
 	}
 	t.entries = append(t.entries, e)
-	return t.settle(ctx, e, ksn, raw)
+	ack, err := t.deliver(ctx, raw)
+	if err != nil {
+		return nil, &UnansweredError{Pending: e.Pending, Err: err}
+	}
+	return t.settle(e, ksn, ack)
 }
 
 func newEntry(p *message.Payload, raw []byte, withPIN bool) *entry {

@@ -31,8 +31,27 @@ const (
 )
 
 // CreateInsecureFile makes a device key in the file device.key of the folder, or takes the one that is there, and
-// returns the sealer of that key. It protects nothing from whoever can read the folder: test keys only.
+// returns the sealer of that key. It protects nothing from whoever can read the folder: test keys only. It holds the
+// folder while it makes a key, so that two processes do not make two, and fails with ErrLocked when another one holds it.
 func CreateInsecureFile(f FS) (Sealer, error) {
+	s, err := OpenInsecureFile(f)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	unlock, err := f.Lock()
+	if err != nil {
+		return nil, err
+	}
+	s, err = createInsecureFile(f)
+	if e := unlock(); err == nil && e != nil {
+		err = fmt.Errorf("terminal: unlock: %w", e)
+	}
+	return s, err
+}
+
+// createInsecureFile is for whoever holds the folder. It looks again: the key may have been made before the folder was
+// free.
+func createInsecureFile(f FS) (Sealer, error) {
 	s, err := OpenInsecureFile(f)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err

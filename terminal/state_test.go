@@ -261,6 +261,61 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// crowded is a medium that another process is about to work on.
+type crowded struct {
+	*terminaltest.FS
+	rival func()            // what the other process does before this one has the folder, once
+	made  func(name string) // called when a file is made
+}
+
+func (c *crowded) Lock() (func() error, error) {
+	if c.rival != nil {
+		c.rival()
+		c.rival = nil
+	}
+	return c.FS.Lock()
+}
+
+func (c *crowded) Create(name string) (terminal.File, error) {
+	c.made(name)
+	return c.FS.Create(name)
+}
+
+// TestTwoFirstImports has two processes start on one empty folder: one device key is made, by whoever holds the folder.
+func TestTwoFirstImports(t *testing.T) {
+	t.Parallel()
+	lab := terminaltest.NewLab(t, dukpt.AES)
+	plain := terminaltest.NewFS()
+	made := 0
+	medium := &crowded{FS: plain, rival: func() { importInto(t, lab, plain) }, made: func(name string) {
+		made++
+		if _, err := plain.Lock(); !errors.Is(err, terminal.ErrLocked) {
+			t.Errorf("%s is made while nobody holds the folder", name)
+		}
+	}}
+	sealer, err := terminal.CreateInsecureFile(medium)
+	check(t, err)
+	if err := terminal.Import(medium, sealer, lab.Bundle(t)); !errors.Is(err, terminal.ErrExists) {
+		t.Errorf("second import: %v, want ErrExists", err)
+	}
+	if made != 0 {
+		t.Errorf("the second import made %d files", made)
+	}
+	check(t, open(t, plain, nil).Close())
+
+	plain = terminaltest.NewFS()
+	medium = &crowded{FS: plain, made: medium.made}
+	sealer, err = terminal.CreateInsecureFile(medium)
+	check(t, err)
+	again, err := terminal.CreateInsecureFile(medium)
+	check(t, err)
+	sealed, err := sealer.Seal("label", []byte("text"))
+	check(t, err)
+	if _, err := again.Open("label", sealed); err != nil {
+		t.Errorf("the key that is there is not taken: %v", err)
+	}
+}
+
 // TestImportThroughPowerCuts cuts the power at every moment of an import: afterwards there is a terminal, or the import
 // can be repeated; and a terminal that was opened is never imported over.
 func TestImportThroughPowerCuts(t *testing.T) {

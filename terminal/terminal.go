@@ -237,10 +237,14 @@ func (t *Terminal) close() error {
 }
 
 // Zeroize destroys keys, TLS identity and unsettled messages on the medium, and closes the terminal. The counters stay,
-// so that the folder takes no second import. It may be repeated until it returns nil.
+// so that the folder takes no second import. One that failed on the way holds the folder still and may be repeated. After
+// Close it fails with ErrClosed and changes nothing: the folder may be another process's by then.
 func (t *Terminal) Zeroize() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.ready(); err != nil {
+		return err
+	}
 	if err := t.engine.Zeroize(); err != nil {
 		return err
 	}

@@ -35,6 +35,11 @@ type Host struct {
 	Decide func(*message.Payload) message.Result
 	// Floors are reported in every ack.
 	Floors []message.SlotFloor
+	// Enforce has the host refuse what is new to it at and below Floors, as the service does: it books nothing and answers
+	// KsnTooOld, to a resend in the name of its original as well.
+	Enforce bool
+	// Tamper, if not nil, changes what an ack says before it is MACed.
+	Tamper func(*message.AckPayload)
 	reused int
 	signs  int
 }
@@ -131,6 +136,10 @@ func (h *Host) Receive(raw []byte) ([]byte, error) {
 		}
 		innerTx.End()
 		digests = append(digests, inner.Digest())
+		if h.tooOld(m) {
+			result = message.KsnTooOld
+			break
+		}
 		result, err = h.book(inner)
 	default:
 		result, err = h.book(m)
@@ -197,12 +206,23 @@ func (h *Host) signIn(p *message.Payload) error {
 	return nil
 }
 
+// tooOld reports whether the key of a message lies at or below the floor of its slot.
+func (h *Host) tooOld(m *message.Message) bool {
+	ref := m.Payload.MAC
+	return h.Enforce && slices.ContainsFunc(h.Floors, func(f message.SlotFloor) bool {
+		return f.Slot == ref.Slot && f.KeyID == ref.KSN.KeyID() && ref.KSN.Ordinal() <= f.Floor
+	})
+}
+
 // book opens the fields of a message and gives it a result, once.
 func (h *Host) book(m *message.Message) (message.Result, error) {
 	d := m.Digest()
 	if e := h.ledger[d]; e != nil {
 		e.Tries++
 		return e.Result, nil
+	}
+	if h.tooOld(m) {
+		return message.KsnTooOld, nil
 	}
 	p := m.Payload
 	e := &Entry{Type: p.Type, Sequence: p.Sequence, Result: message.Approved, Original: p.Original, Tries: 1}
@@ -277,10 +297,14 @@ func (h *Host) openPIN(tx *dukpt.HostTransaction, f message.Field, pan pin.PAN) 
 }
 
 func (h *Host) ack(tx *dukpt.HostTransaction, p *message.Payload, r message.Result, digests []message.Digest) ([]byte, error) {
-	payload, err := message.EncodeAck(&message.AckPayload{
+	says := &message.AckPayload{
 		Version: message.FormatVersion, Result: r, Digests: digests, Floors: h.Floors,
 		HostTime: time.Now().Unix(), Body: []byte("thank you"),
-	})
+	}
+	if h.Tamper != nil {
+		h.Tamper(says)
+	}
+	payload, err := message.EncodeAck(says)
 	if err != nil {
 		return nil, err
 	}
