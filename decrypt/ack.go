@@ -76,6 +76,6 @@ func (t *transaction) macKey() *located {
 func (t *transaction) result(status CounterStatus) *TransactionResult {
 	return &TransactionResult{
 		Digest: t.received.Digest(), Original: t.m.Digest(), Payload: t.m.Payload,
-		Status: status, Authenticated: true, Labels: t.macKey().info.Labels,
+		Status: status, Authenticated: t.evident(t.m.Payload.MAC), Labels: t.macKey().info.Labels,
 	}
 }

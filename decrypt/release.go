@@ -126,7 +126,8 @@ func (t *transaction) messageClaims() (ClaimSet, error) {
 	return set, err
 }
 
-// closes names the message that a reversal takes back. It is one of the same terminal.
+// closes names the message that a reversal takes back. It is one of the same terminal. An original is named by its KSN
+// without a slot, so one slot must hold its key: under another base key, another row would be closed.
 func (t *transaction) closes() (*Closes, error) {
 	p := t.m.Payload
 	if p.Type != message.Reversal {
@@ -135,17 +136,20 @@ func (t *transaction) closes() (*Closes, error) {
 	if p.Original.KSN == p.MAC.KSN || p.Original.KSN == t.received.Payload.MAC.KSN {
 		return nil, refuse(CodeMessageMalformed, "a reversal of itself")
 	}
+	var held []keyset.Slot
 	for _, slot := range t.terminal.Slots {
-		if slot.KeyID != p.Original.KSN.KeyID() {
-			continue
+		if slot.KeyID == p.Original.KSN.KeyID() {
+			held = append(held, slot)
 		}
-		set, ok := t.catalog.KeySet(slot.KeySet)
-		if !ok || set.Tenant != t.terminal.Tenant {
-			return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", slot.KeySet, slot.Slot)
-		}
-		return &Closes{BaseKey: set.BaseKeyFingerprint, MACKSN: p.Original.KSN}, nil
 	}
-	return nil, refuse(CodeKeyIDMismatch, "the original's KSN %v is of no slot of terminal %s", p.Original.KSN, t.terminal.ID)
+	if len(held) != 1 {
+		return nil, refuse(CodeKeyIDMismatch, "the original's KSN %v is of %d slots of terminal %s, want one", p.Original.KSN, len(held), t.terminal.ID)
+	}
+	set, ok := t.catalog.KeySet(held[0].KeySet)
+	if !ok || set.Tenant != t.terminal.Tenant {
+		return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", held[0].KeySet, held[0].Slot)
+	}
+	return &Closes{BaseKey: set.BaseKeyFingerprint, MACKSN: p.Original.KSN}, nil
 }
 
 // macClaim claims the key of a MAC that has verified.
@@ -225,13 +229,19 @@ func (t *transaction) claim(k *located, purpose Purpose, mac message.MACRef, tre
 	c := Claim{
 		BaseKey: k.set.BaseKeyFingerprint, KSN: k.ksn, Purpose: purpose, Treatment: encoded, MaxContents: maxContents(k.set, purpose),
 	}
-	if rule := t.keys[place{mac.Slot, mac.KSN}].set.MAC; rule.Length >= rule.Evidence {
+	if t.evident(mac) {
 		c.Authenticated, c.MACKSN = true, mac.KSN
 	}
 	if k.set.Counter == keyset.Authenticated {
 		c.Windowed, c.W, c.J = true, k.set.W, k.set.J
 	}
 	return c, nil
+}
+
+// evident reports whether a MAC that has verified is long enough to be evidence of the counters that it covers.
+func (t *transaction) evident(mac message.MACRef) bool {
+	rule := t.keys[place{mac.Slot, mac.KSN}].set.MAC
+	return rule.Length >= rule.Evidence
 }
 
 // maxContents is how many contents one key may carry for a purpose.

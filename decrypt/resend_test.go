@@ -7,8 +7,32 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
+
+// A record that gives one key id to two slots passes no check, but were there one, a reversal under it could mean either
+// base key, and closing the wrong row would let the sale come late.
+func TestAReversalOfAnAmbiguousKSN(t *testing.T) {
+	t.Parallel()
+	for _, slot := range []uint8{1, 3} {
+		l := newLaboratory(t, dukpt.TDES)
+		sale := l.sign(l.sale(1, 100), 1)
+		m := must[*message.Message](t)(message.Parse(sale))
+		reversal := l.sign(&message.Payload{Type: message.Reversal, BootCounter: 1, Sequence: 2, Original: &message.Original{
+			Sequence: 1, KSN: m.Payload.MAC.KSN, Digest: m.Digest(),
+		}}, 2)
+		l.books.changeTerminal(func(r *keyset.Terminal) {
+			twin := keyset.Slot{Slot: slot, KeySet: "PINS", KeyID: m.Payload.MAC.KSN.KeyID(), State: keyset.SlotActive}
+			if slot == pinSlot {
+				r.Slots[0] = twin
+			} else {
+				r.Slots = append(r.Slots, twin)
+			}
+		})
+		l.refuses(reversal, decrypt.CodeKeyIDMismatch)
+	}
+}
 
 // TestAReversalClosesItsSale sends the reversal in both orders.
 func TestAReversalClosesItsSale(t *testing.T) {

@@ -52,7 +52,8 @@ type TransactionResult struct {
 	Original message.Digest   // of the message that is answered: differs from Digest for a resend
 	Payload  *message.Payload // of the message that is answered: for a resend the inner one
 	Status   CounterStatus
-	// Authenticated is true: no result leaves before the MAC of the message, which covers its counters, has verified.
+	// Authenticated says that the MAC of the message that is answered is evidence of the counters it covers: as long as its
+	// key set asks of evidence. No result leaves before that MAC has verified, whatever its length.
 	Authenticated bool
 	Labels        engine.Labels  // of the MAC key
 	Fields        []FieldResult  // in the order of the message; none when the service decided by itself

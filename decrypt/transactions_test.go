@@ -46,6 +46,26 @@ func clearBlock(t *testing.T, scheme dukpt.Scheme, block []byte) []byte {
 	return must[[]byte](t)(pin.AppendFormat0(nil, p, pan))
 }
 
+// TestAShortMACAuthenticatesNoCounter sees that the result says of the counters what the claims say: only claims under a MAC
+// that is evidence move the highest counter. The MACs of the laboratory have 16 bytes.
+func TestAShortMACAuthenticatesNoCounter(t *testing.T) {
+	t.Parallel()
+	for evidence, want := range map[int]bool{16: true, 17: false} {
+		l := newLaboratory(t, dukpt.AES)
+		l.books.changeSet("CARDS", func(s *keyset.KeySet) { s.MAC.Evidence = evidence })
+		sale := l.sign(l.sale(1, 100), 1)
+		for name, raw := range map[string][]byte{"sale": sale, "resend": l.resend(sale, 2), "sign-in": l.signIn(3)} {
+			if res := l.accept(raw); res.Authenticated != want {
+				t.Errorf("evidence from %d bytes, %s: authenticated %v, want %v", evidence, name, res.Authenticated, want)
+			}
+		}
+		counters := must[*decrypt.CountersResult](t)(l.service.Counters(t.Context(), l.caller, "T-1"))
+		if high := counters.Slots[dataSlot-1].High; (high > 0) != want {
+			t.Errorf("evidence from %d bytes: highest authenticated counter %d", evidence, high)
+		}
+	}
+}
+
 func TestASaleIsReleasedAfterItsClaim(t *testing.T) {
 	t.Parallel()
 	bothSchemes(t, func(t *testing.T, scheme dukpt.Scheme) {
