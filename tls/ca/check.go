@@ -13,7 +13,7 @@ import (
 )
 
 // tolerance is how far the validity of a certificate may lie inside what was asked for, for issuers whose clock or
-// rounding differs. It never lies outside.
+// rounding differs. It never lies outside; what Window returns is backdated already.
 const tolerance = 5 * time.Minute
 
 // Serial numbers are random: at least 64 bits of them (CA/Browser Forum baseline, 7.1), at most 20 octets (RFC 5280,
@@ -123,7 +123,7 @@ func (r Request) checkValidity(leaf *x509.Certificate, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if leaf.NotBefore.Before(notBefore.Add(-tolerance)) || leaf.NotBefore.After(notBefore.Add(tolerance)) {
+	if leaf.NotBefore.Before(notBefore) || leaf.NotBefore.After(notBefore.Add(tolerance)) {
 		return errorf(ErrMismatch, "valid from %v, want %v", leaf.NotBefore, notBefore)
 	}
 	if leaf.NotAfter.After(notAfter) || leaf.NotAfter.Before(notAfter.Add(-tolerance)) {

@@ -12,11 +12,13 @@ import (
 
 func fake(t *testing.T, authority identity.Authority, twist catest.Twist) catest.Fixture {
 	t.Helper()
-	f, err := catest.NewFake(authority, twist, time.Now)
+	start := time.Now()
+	now := func() time.Time { return start } // stands still: a second must not end between a request and its check
+	f, err := catest.NewFake(authority, twist, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return catest.Fixture{Issuer: f, Authority: authority, Now: time.Now}
+	return catest.Fixture{Issuer: f, Authority: authority, Now: now}
 }
 
 func TestHonestFakePasses(t *testing.T) {
@@ -42,7 +44,7 @@ func TestTwistedFakesAreCaught(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the fake could not sign wrongly: %v", err)
 			}
-			if err := ca.Check(req, issued, f.Issuer.Chain(), time.Now()); !errors.Is(err, ca.ErrMismatch) {
+			if err := ca.Check(req, issued, f.Issuer.Chain(), f.Now()); !errors.Is(err, ca.ErrMismatch) {
 				t.Errorf("Check: %v, want ErrMismatch", err)
 			} else {
 				t.Log(err)

@@ -71,6 +71,7 @@ func Twists() []Twist {
 		template("no key usage", func(c *x509.Certificate) { c.KeyUsage = 0 }),
 		template("lives longer", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(time.Second) }),
 		template("lives much shorter", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(-10 * time.Minute) }),
+		template("starts a little earlier", func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-time.Second) }),
 		template("starts earlier", func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-10 * time.Minute) }),
 		template("starts later", func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(10 * time.Minute) }),
 		template("another name", func(c *x509.Certificate) { c.URIs[0].Path += "2" }),
