@@ -89,7 +89,7 @@ func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Issue
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	ledger, err := openLedger(filepath.Join(dir, LedgerFile))
+	ledger, err := openLedger(filepath.Join(dir, LedgerFile), (*os.File).Sync)
 	if err != nil {
 		return nil, err
 	}

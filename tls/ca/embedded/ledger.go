@@ -39,9 +39,12 @@ type entry struct {
 // ledger is the append-only record of an authority. Several processes may use one: each operation takes the lock of the
 // file and reads what others have added. It is safe for concurrent use.
 type ledger struct {
-	mu   sync.Mutex
-	file *os.File
-	read int64 // bytes of whole lines that are in the records
+	sync func(*os.File) error
+
+	mu     sync.Mutex
+	file   *os.File
+	read   int64 // bytes of whole lines that are in the records
+	failed error // why a sync failed: the system may have dropped what it could not write, so only a new start is safe
 	records
 }
 
@@ -56,12 +59,13 @@ func newRecords() records {
 	return records{issued: make(map[string]entry), revoked: make(map[string]entry)}
 }
 
-func openLedger(path string) (*ledger, error) {
+// openLedger reads a ledger. sync makes a file durable: (*os.File).Sync, but for tests.
+func openLedger(path string, sync func(*os.File) error) (*ledger, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	l := &ledger{file: f, records: newRecords()}
+	l := &ledger{sync: sync, file: f, records: newRecords()}
 	if err := l.do(func() error { return nil }); err != nil {
 		_ = f.Close() // the damage is the error to report
 		return nil, err
@@ -87,6 +91,9 @@ func (l *ledger) do(f func() error) (err error) {
 			err = fmt.Errorf("embedded: ledger: %w", e)
 		}
 	}()
+	if l.failed != nil {
+		return fmt.Errorf("embedded: ledger: a sync failed before; open it again: %w", l.failed)
+	}
 	if err := l.catchUp(); err != nil {
 		return err
 	}
@@ -105,15 +112,26 @@ func (l *ledger) append(e entry) error {
 		_ = l.file.Truncate(l.read) // or the next catchUp cuts the torn line
 		return fmt.Errorf("embedded: ledger: %w", err)
 	}
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("embedded: ledger: %w", err)
+	if err := l.settle(); err != nil {
+		_ = l.file.Truncate(l.read) // nobody was told of the line; if it stays, whoever opens the ledger syncs it
+		return err
 	}
 	l.read += int64(len(line))
 	return l.apply(e)
 }
 
+// settle makes the file durable. When that fails the ledger is of no more use.
+func (l *ledger) settle() error {
+	if err := l.sync(l.file); err != nil {
+		l.failed = err
+		return fmt.Errorf("embedded: ledger: %w", err)
+	}
+	return nil
+}
+
 // catchUp reads the lines added since the last time. A last line without its end was never acknowledged to anyone and is
-// cut off; a line that does not parse is damage.
+// cut off; a line that does not parse is damage. Whoever wrote the lines may have ended before syncing them, so that is done
+// here before anything rests on them.
 func (l *ledger) catchUp() error {
 	info, err := l.file.Stat()
 	if err != nil {
@@ -128,6 +146,11 @@ func (l *ledger) catchUp() error {
 	}
 	n, err := l.absorb(added)
 	l.read += n
+	if n > 0 {
+		if err := l.settle(); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%w at byte %d: %v", ErrLedger, l.read, err)
 	}

@@ -22,7 +22,7 @@ func ledgerOf(t testing.TB, content []byte) (string, *ledger, error) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := openLedger(path)
+	l, err := openLedger(path, (*os.File).Sync)
 	return path, l, err
 }
 
