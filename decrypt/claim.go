@@ -75,6 +75,8 @@ type Claim struct {
 	Windowed bool
 	W        uint32 // how far below the highest counter a new claim may be, in ordinals
 	J        uint32 // how far above it, in ordinals
+	// Horizon is the time of the claim less R of its key set: a row that was first seen before it is spent.
+	Horizon time.Time
 }
 
 // check reports a claim that our own code made wrongly.
@@ -92,6 +94,8 @@ func (c *Claim) check() error {
 		return fmt.Errorf("decrypt: a claim for %v with up to %d contents", c.Purpose, c.MaxContents)
 	case c.Windowed && c.J == 0:
 		return fmt.Errorf("decrypt: a claim with a window of no counters")
+	case c.Horizon.IsZero():
+		return fmt.Errorf("decrypt: a claim without horizon")
 	case c.Authenticated == c.MACKSN.IsZero():
 		return fmt.Errorf("decrypt: a claim must name the KSN of its MAC when there is one, and only then")
 	}

@@ -3,6 +3,7 @@ package decrypt
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
 )
@@ -42,25 +43,29 @@ type Ruling struct {
 }
 
 // Judge decides one claim against the counter state and the row that it falls into. It is pure: neither argument is
-// changed, FirstSeen of a new entry is left to the caller. The order is that of docs/protocol.md, section 3:
+// changed, FirstSeen of a new entry is left to the caller. The order is that of docs/protocol.md, section 5:
 //
 //  1. the message was reversed: CodeReversed;
-//  2. this content and treatment was released: Resend, up to TriesCap times, then CodeResendCapReached;
-//  3. the counter is spent: CodeKSNSpent;
-//  4. this content was released with another treatment: CodeTreatmentDiffers, which is no evidence of anything;
-//  5. another content and no room for one more: CodeKSNReplayed, counted as a conflict, and as evidence of a clone or a
+//  2. the row is older than the horizon: CodeKSNSpent. It is as old as its oldest content;
+//  3. this content and treatment was released: Resend, up to TriesCap times, then CodeResendCapReached;
+//  4. the counter is spent: CodeKSNSpent;
+//  5. this content was released with another treatment: CodeTreatmentDiffers, which is no evidence of anything;
+//  6. another content and no room for one more: CodeKSNReplayed, counted as a conflict, and as evidence of a clone or a
 //     roll-back when both contents are authenticated;
-//  6. at or below the floor: CodeKSNFenced inside a fence, else CodeKSNTooOld. This holds for a further content of a row
+//  7. at or below the floor: CodeKSNFenced inside a fence, else CodeKSNTooOld. This holds for a further content of a row
 //     too: below the floor nothing new is ever released;
-//  7. more than J above the highest authenticated counter or the floor: CodeKSNOutOfWindow;
-//  8. else Fresh.
+//  8. more than J above the highest authenticated counter or the floor: CodeKSNOutOfWindow;
+//  9. else Fresh.
 //
-// A sign-in releases nothing, so 3 and 6 do not apply to it. W and J apply to windowed claims only. The highest counter
+// A sign-in releases nothing, so 2, 4 and 7 do not apply to it. W and J apply to windowed claims only. The highest counter
 // moves with authenticated, windowed claims that are not refused, and pulls the floor W behind itself.
 func Judge(state KeyIDState, row []Entry, c Claim) Ruling {
 	at := slices.IndexFunc(row, func(e Entry) bool { return !e.Tombstone() && e.Content == c.Content })
 	if code := closed(row, at); code != "" {
 		return refuseClaim(state, row, code)
+	}
+	if c.Purpose != PurposeSignIn && expired(row, c.Horizon) {
+		return refuseClaim(state, row, CodeKSNSpent)
 	}
 	if at >= 0 && sameTreatment(row[at].Treatment, c.Treatment) {
 		return again(state, row, at, c)
@@ -89,6 +94,11 @@ func closed(row []Entry, at int) Code {
 		return CodeReversed
 	}
 	return ""
+}
+
+// expired reports whether a row was first used before the horizon.
+func expired(row []Entry, horizon time.Time) bool {
+	return slices.ContainsFunc(row, func(e Entry) bool { return e.FirstSeen.Before(horizon) })
 }
 
 func again(state KeyIDState, row []Entry, at int, c Claim) Ruling {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -87,6 +88,16 @@ func tried(n int) func(*decrypt.Entry) { return func(e *decrypt.Entry) { e.Tries
 func bareEntry(e *decrypt.Entry)       { e.Authenticated, e.MACKSN = false, dukpt.KSN{} }
 func reversedEntry(e *decrypt.Entry)   { e.ClosedBy = message.DigestOf([]byte("reversal")) }
 
+// judgedHorizon is the horizon of claims that have one.
+var judgedHorizon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func horizon(c *decrypt.Claim) { c.Horizon = judgedHorizon }
+
+// seenAt is first seen that long after the horizon.
+func seenAt(d time.Duration) func(*decrypt.Entry) {
+	return func(e *decrypt.Entry) { e.FirstSeen = judgedHorizon.Add(d) }
+}
+
 // contents is a row with n different contents, none of them "a".
 func contents(n int) []decrypt.Entry {
 	var row []decrypt.Entry
@@ -124,7 +135,7 @@ func TestJudge(t *testing.T) {
 		{"reversed before too old", state{Floor: 5}, []decrypt.Entry{tombstone}, judged(5, mac), "Reversed", state{Floor: 5}},
 		{"another content where one is reversed", state{}, []decrypt.Entry{entry("b", reversedEntry)}, judged(1, mac), "KsnReplayed", state{Conflicts: 1, Evidence: 1}},
 
-		// 2: the same again
+		// 3: the same again
 		{"the same again", state{High: 1, Seen: 1}, []decrypt.Entry{entry("a")}, judged(1, mac), "RESEND", state{High: 1, Seen: 1}},
 		{"with another version of the key", state{}, []decrypt.Entry{entry("a")}, judged(1, pin, treated(treatmentOf("ISO_FORMAT_0", "zone", "v2"))), "RESEND", state{High: 1, Seen: 1}},
 		{"one of several", state{}, append(contents(2), entry("a")), judged(1, data, upTo(3)), "RESEND", state{High: 1, Seen: 1}},
@@ -135,7 +146,23 @@ func TestJudge(t *testing.T) {
 		{"again though spent", state{Spent: spent}, []decrypt.Entry{entry("a")}, judged(15, mac), "RESEND", state{High: 15, Seen: 15, Spent: spent}},
 		{"again, proven now", state{Seen: 9000}, []decrypt.Entry{entry("a", bareEntry)}, judged(9000, mac), "RESEND", state{High: 9000, Seen: 9000, Floor: 9000 - judgedW}},
 
-		// 3: spent
+		// 2: older than the horizon
+		{"first seen at the horizon", state{}, []decrypt.Entry{entry("a", seenAt(0))}, judged(1, mac, horizon), "RESEND", state{High: 1, Seen: 1}},
+		{"first seen before the horizon", state{}, []decrypt.Entry{entry("a", seenAt(-time.Millisecond))}, judged(1, mac, horizon), "KsnSpent", state{}},
+		{"another content before the horizon", state{}, []decrypt.Entry{entry("b", seenAt(-time.Millisecond))}, judged(1, mac, horizon), "KsnSpent", state{}},
+		{"another content at the horizon", state{}, []decrypt.Entry{entry("b", seenAt(0))}, judged(1, mac, horizon), "KsnReplayed", state{Conflicts: 1, Evidence: 1}},
+		{"another treatment before the horizon", state{}, []decrypt.Entry{entry("a", seenAt(-time.Millisecond))}, judged(1, pin, treated(otherKey), horizon), "KsnSpent", state{}},
+		{"more data before the horizon", state{}, []decrypt.Entry{entry("b", seenAt(-time.Millisecond))}, judged(1, data, upTo(8), horizon), "KsnSpent", state{}},
+		{"more data at the horizon", state{}, []decrypt.Entry{entry("b", seenAt(0))}, judged(1, data, upTo(8), horizon), "FRESH", state{High: 1, Seen: 1}},
+		{"a row is as old as its oldest", state{}, []decrypt.Entry{entry("b", seenAt(-time.Millisecond)), entry("a", seenAt(time.Hour))}, judged(1, data, upTo(8), horizon), "KsnSpent", state{}},
+		{"tried too often before the horizon", state{}, []decrypt.Entry{entry("a", tried(50), seenAt(-time.Millisecond))}, judged(1, mac, horizon), "KsnSpent", state{}},
+		{"reversed before the horizon", state{}, []decrypt.Entry{entry("a", reversedEntry, seenAt(-time.Millisecond))}, judged(1, mac, horizon), "Reversed", state{}},
+		{"a tombstone before the horizon", state{}, []decrypt.Entry{tombstone}, judged(1, mac, horizon), "Reversed", state{}},
+		{"an empty row has no age", state{}, nil, judged(1, mac, horizon), "FRESH", state{High: 1, Seen: 1}},
+		{"a sign-in again before the horizon", state{}, []decrypt.Entry{entry("a", seenAt(-time.Millisecond))}, judged(1, signIn, upTo(8), horizon), "RESEND", state{High: 1, Seen: 1}},
+		{"a sign-in before the horizon", state{}, []decrypt.Entry{entry("b", seenAt(-time.Millisecond))}, judged(1, signIn, upTo(8), horizon), "FRESH", state{High: 1, Seen: 1}},
+
+		// 4: spent
 		{"before the spent ones", state{Spent: spent}, nil, judged(9, mac), "FRESH", state{High: 9, Seen: 9, Spent: spent}},
 		{"the first spent one", state{Spent: spent}, nil, judged(10, mac), "KsnSpent", state{Spent: spent}},
 		{"the last spent one", state{Spent: spent}, nil, judged(20, mac), "KsnSpent", state{Spent: spent}},
@@ -145,13 +172,13 @@ func TestJudge(t *testing.T) {
 		{"spent before too old", state{Spent: spent, Floor: 30}, nil, judged(15, mac), "KsnSpent", state{Spent: spent, Floor: 30}},
 		{"a sign-in on a spent one", state{Spent: spent}, nil, judged(15, signIn, upTo(8)), "FRESH", state{High: 15, Seen: 15, Spent: spent}},
 
-		// 4: another treatment
+		// 5: another treatment
 		{"another key", state{}, []decrypt.Entry{entry("a")}, judged(1, pin, treated(otherKey)), "TreatmentDiffers", state{}},
 		{"another format", state{}, []decrypt.Entry{entry("a")}, judged(1, pin, treated(otherFormat)), "TreatmentDiffers", state{}},
 		{"another treatment below the floor", state{Floor: 5}, []decrypt.Entry{entry("a")}, judged(1, pin, treated(otherKey)), "TreatmentDiffers", state{Floor: 5}},
 		{"stored treatment unreadable", state{}, []decrypt.Entry{entry("a", func(e *decrypt.Entry) { e.Treatment = []byte{0xff} })}, judged(1, pin), "TreatmentDiffers", state{}},
 
-		// 5: another content
+		// 6: another content
 		{"another content", state{}, contents(1), judged(1, mac), "KsnReplayed", state{Conflicts: 1, Evidence: 1}},
 		{"another content without MAC", state{}, contents(1), judged(1, mac, unproven), "KsnReplayed", state{Conflicts: 1}},
 		{"the first content was without MAC", state{}, []decrypt.Entry{entry("b", bareEntry)}, judged(1, mac), "KsnReplayed", state{Conflicts: 1}},
@@ -164,7 +191,7 @@ func TestJudge(t *testing.T) {
 		{"the ninth sign-in", state{}, contents(8), judged(1, signIn, upTo(8)), "KsnReplayed", state{Conflicts: 1, Evidence: 1}},
 		{"a second PIN", state{}, contents(1), judged(1, pin), "KsnReplayed", state{Conflicts: 1, Evidence: 1}},
 
-		// 6: floor and fence
+		// 7: floor and fence
 		{"at the floor", state{Floor: 100}, nil, judged(100, mac), "KsnTooOld", state{Floor: 100}},
 		{"above the floor", state{Floor: 100}, nil, judged(101, mac), "FRESH", state{High: 101, Seen: 101, Floor: 100}},
 		{"more data below the floor", state{Floor: 100}, contents(1), judged(100, data, upTo(8)), "KsnTooOld", state{Floor: 100}},
@@ -176,7 +203,7 @@ func TestJudge(t *testing.T) {
 		{"fenced and released", state{Floor: 100, Fences: fence, Released: []decrypt.Range{{From: 60, To: 60}}}, nil, judged(60, mac), "FRESH",
 			state{High: 60, Seen: 60, Floor: 100, Fences: fence, Released: []decrypt.Range{{From: 60, To: 60}}}},
 
-		// 7: window
+		// 8: window
 		{"at the end of the window", state{}, nil, judged(judgedJ, mac), "FRESH", state{High: judgedJ, Seen: judgedJ, Floor: judgedJ - judgedW}},
 		{"past the window", state{}, nil, judged(judgedJ+1, mac), "KsnOutOfWindow", state{}},
 		{"the window starts at high", state{High: 50, Seen: 50}, nil, judged(judgedJ+50, mac), "FRESH", state{High: judgedJ + 50, Seen: judgedJ + 50, Floor: judgedJ + 50 - judgedW}},
@@ -216,6 +243,38 @@ func TestJudge(t *testing.T) {
 			}
 			checkRow(t, before, c.claim, r)
 		})
+	}
+}
+
+// TestJudgeTimeOnlyCloses draws anything and lets time pass: a claim that was refused stays refused, and one that was
+// accepted stays as it is or is spent.
+func TestJudgeTimeOnlyCloses(t *testing.T) {
+	t.Parallel()
+	seen := rapid.Custom(func(t *rapid.T) decrypt.Entry {
+		return entry(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "content"), seenAt(time.Duration(rapid.IntRange(-3, 3).Draw(t, "seen"))),
+			tried(rapid.SampledFrom([]int{0, decrypt.TriesCap}).Draw(t, "tries")))
+	})
+	closed := 0
+	rapid.Check(t, func(t *rapid.T) {
+		row := rapid.SliceOfN(seen, 0, 3).Draw(t, "row")
+		c := judged(rapid.Uint32Range(1, 9).Draw(t, "n"), decrypt.PurposeData, upTo(rapid.IntRange(1, 4).Draw(t, "contents")), horizon)
+		state := decrypt.KeyIDState{Floor: rapid.Uint32Range(0, 9).Draw(t, "floor")}
+		before := decrypt.Judge(state, row, c)
+		c.Horizon = c.Horizon.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "passes")))
+		after := decrypt.Judge(state, row, c)
+		spent := after.Verdict == decrypt.Refused && after.Code == decrypt.CodeKSNSpent
+		if !spent && (after.Verdict != before.Verdict || after.Code != before.Code) {
+			t.Fatalf("%v %s became %v %s as time passed", before.Verdict, before.Code, after.Verdict, after.Code)
+		}
+		if before.Code == decrypt.CodeKSNSpent && !spent {
+			t.Fatalf("spent became %v %s", after.Verdict, after.Code)
+		}
+		if spent && before.Verdict != decrypt.Refused {
+			closed++
+		}
+	})
+	if closed == 0 {
+		t.Error("time closed nothing")
 	}
 }
 

@@ -89,7 +89,7 @@ func (t *transaction) repeat(ctx context.Context, f *openField, c ClaimResult) e
 // claimSet is the part that all messages have in common.
 func (t *transaction) claimSet() ClaimSet {
 	return ClaimSet{
-		Digest: t.received.Digest(), Original: t.m.Digest(), Tenant: t.terminal.Tenant, Time: t.clock(),
+		Digest: t.received.Digest(), Original: t.m.Digest(), Tenant: t.terminal.Tenant, Time: t.now,
 		Audit: t.record("CLAIMED", ""),
 	}
 }
@@ -228,6 +228,7 @@ func (t *transaction) claim(k *located, purpose Purpose, mac message.MACRef, tre
 	}
 	c := Claim{
 		BaseKey: k.set.BaseKeyFingerprint, KSN: k.ksn, Purpose: purpose, Treatment: encoded, MaxContents: maxContents(k.set, purpose),
+		Horizon: t.now.Add(-k.set.R),
 	}
 	if t.evident(mac) {
 		c.Authenticated, c.MACKSN = true, mac.KSN

@@ -4,12 +4,63 @@ import (
 	"bytes"
 	"context"
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
+
+// TestARowOlderThanItsHorizonIsSpent lets a sale grow as old as its key sets allow, and older.
+func TestARowOlderThanItsHorizonIsSpent(t *testing.T) {
+	t.Parallel()
+	bothSchemes(t, func(t *testing.T, scheme dukpt.Scheme) {
+		l := newLaboratory(t, scheme)
+		for _, id := range []keyset.ID{"PINS", "CARDS"} {
+			l.books.changeSet(id, func(s *keyset.KeySet) { s.R = time.Hour })
+		}
+		sale, signIn := l.sign(l.sale(1, 100), 1), l.signIn(2)
+		l.accept(sale)
+		l.accept(signIn)
+		l.clock.Add(time.Hour)
+		if res := l.accept(sale); res.Status != decrypt.CounterResend || len(res.Fields) != 2 {
+			t.Errorf("at the horizon: %v, %d fields", res.Status, len(res.Fields))
+		}
+		l.clock.Add(time.Millisecond)
+		for name, raw := range map[string][]byte{
+			"the same": sale, "inside a resend": l.resend(sale, 3), "another under its KSN": l.sign(l.sale(1, 200), 1),
+		} {
+			if res := l.accept(raw); res.Decided != message.KsnSpent || res.Code != decrypt.CodeKSNSpent || len(res.Fields) != 0 {
+				t.Errorf("past the horizon, %s: decided %v, %d fields", name, res.Decided, len(res.Fields))
+			}
+		}
+		if a := l.ack(l.accept(sale).Ack, 1); a.Result != message.KsnSpent {
+			t.Errorf("ack %v", a.Result)
+		}
+		if res := l.accept(signIn); res.Decided != message.SignedIn {
+			t.Errorf("the sign-in again: %v", res.Decided)
+		}
+		if res := l.accept(l.sign(l.sale(4, 100), 4)); res.Status != decrypt.CounterFresh || len(res.Fields) != 2 {
+			t.Errorf("another sale: %v, %d fields", res.Status, len(res.Fields))
+		}
+	})
+}
+
+// TestTheShorterHorizonCounts: each row has the horizon of its own key set, and one that is spent holds back the message.
+func TestTheShorterHorizonCounts(t *testing.T) {
+	t.Parallel()
+	for _, id := range []keyset.ID{"PINS", "CARDS"} {
+		l := newLaboratory(t, dukpt.TDES)
+		l.books.changeSet(id, func(s *keyset.KeySet) { s.R = time.Second })
+		sale := l.sign(l.sale(1, 100), 1)
+		l.accept(sale)
+		l.clock.Add(time.Minute)
+		if res := l.accept(sale); res.Decided != message.KsnSpent || len(res.Fields) != 0 {
+			t.Errorf("%s past its horizon: decided %v, %d fields", id, res.Decided, len(res.Fields))
+		}
+	}
+}
 
 // A record that gives one key id to two slots passes no check, but were there one, a reversal under it could mean either
 // base key, and closing the wrong row would let the sale come late.

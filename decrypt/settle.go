@@ -189,6 +189,9 @@ func (set *ClaimSet) Check() error {
 		if err := set.Claims[i].check(); err != nil {
 			return err
 		}
+		if h := set.Claims[i].Horizon; !h.Before(set.Time) {
+			return fmt.Errorf("decrypt: a claim with horizon %v at %v", h, set.Time)
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -108,7 +109,7 @@ func (r *TransactionResult) Wipe() {
 // Only then is anything answered. What the service decides by itself comes back as a result with an acknowledgement:
 // HELD, REVERSED, sign-in, and messages whose KSN is spent, too old or fenced.
 func (s *Service) Transaction(ctx context.Context, caller Caller, req TransactionRequest) (*TransactionResult, error) {
-	t := &transaction{Service: s, caller: caller, req: req}
+	t := &transaction{Service: s, caller: caller, req: req, now: s.clock()}
 	defer t.end()
 	res, err := t.run(ctx)
 	if err != nil {
@@ -137,6 +138,7 @@ type transaction struct {
 	*Service
 	caller   Caller
 	req      TransactionRequest
+	now      time.Time        // of the claims, all of one message
 	received *message.Message // as it came
 	m        *message.Message // what is answered: the inner one of a resend
 	terminal *keyset.Terminal

@@ -19,8 +19,9 @@ import (
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 123_000_000, time.UTC)
 
 const (
-	windowW = 64
-	windowJ = 200
+	windowW  = 64
+	windowJ  = 200
+	horizonR = 24 * time.Hour
 )
 
 var (
@@ -57,6 +58,7 @@ func claim(id dukpt.KeyID, n uint32, p decrypt.Purpose, content string) decrypt.
 		BaseKey: base, KSN: ksn(id, n), Purpose: p, Content: decrypt.Content(sha256.Sum256([]byte(content))),
 		ClaimKeyVersion: 1, FillKeyVersion: 1, Treatment: treatment("zone", "v1"),
 		Authenticated: true, MACKSN: ksn(id, n), MaxContents: 1, Windowed: true, W: windowW, J: windowJ,
+		Horizon: noon.Add(-horizonR),
 	}
 	switch p {
 	case decrypt.PurposeData:
@@ -80,6 +82,15 @@ func set(name string, claims ...decrypt.Claim) decrypt.ClaimSet {
 		Digest: digest(name), Original: digest(name), Tenant: "SHOP", Context: []byte("context of " + name), Time: noon,
 		Claims: claims, Audit: record("transaction/sale", name),
 	}
+}
+
+// at is the same set at another time of the host.
+func at(s decrypt.ClaimSet, when time.Time) decrypt.ClaimSet {
+	s.Time, s.Claims = when, slices.Clone(s.Claims)
+	for i := range s.Claims {
+		s.Claims[i].Horizon = when.Add(-horizonR)
+	}
+	return s
 }
 
 // record is an audit record of a message.

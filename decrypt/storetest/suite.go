@@ -36,7 +36,7 @@ func Run(t *testing.T, h Harness) {
 		"OtherContents": testOtherContents, "SameContents": testSameContents, "Durable": testDurable, "Answers": testAnswers,
 		"AnswersRace": testAnswersRace, "Reversal": testReversal, "SignIn": testSignIn, "Resend": testResend,
 		"AuditLog": testAuditLog, "Cancelled": testCancelled, "Closed": testClosed, "Malformed": testMalformed,
-		"Commits": testCommits, "Mixed": testMixed, "TriesCap": testTriesCap, "Histories": testHistories,
+		"Commits": testCommits, "Mixed": testMixed, "Horizon": testHorizon, "TriesCap": testTriesCap, "Histories": testHistories,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -315,6 +315,59 @@ func testDurable(t *testing.T, h Harness) {
 	}
 }
 
+// testHorizon lets time pass: a row is answered again until its horizon, and then no more.
+func testHorizon(t *testing.T, h Harness) {
+	dir := t.TempDir()
+	s := h.Open(t, dir)
+	data := func(name string) decrypt.ClaimSet {
+		return set(name, claim(dataID, 3, decrypt.PurposeMAC, name), claim(dataID, 3, decrypt.PurposeData, name))
+	}
+	signIn := set("sign-in", claim(dataID, 4, decrypt.PurposeSignIn, "sign-in"))
+	reversed := sale("reversed", 5)
+	for _, c := range []decrypt.ClaimSet{sale("s1", 1), data("d3"), signIn, reversed, reversal("r6", 6, 5)} {
+		claimed(t, s, c, decrypt.Fresh)
+	}
+	if err := s.Close(); err != nil { // the age is that of what is stored
+		t.Fatalf("close: %v", err)
+	}
+	s = h.open(t, dir)
+	last, late := noon.Add(horizonR), noon.Add(horizonR+time.Millisecond)
+	claimed(t, s, at(sale("s1", 1), last), decrypt.Resend)
+	before := h.Dump(t, s)
+	more := set("more", data("d3").Claims[0], claim(dataID, 3, decrypt.PurposeData, "more"))
+	for name, c := range map[string]struct {
+		set  decrypt.ClaimSet
+		code decrypt.Code
+	}{
+		"the same":                   {sale("s1", 1), decrypt.CodeKSNSpent},
+		"another message":            {sale("other", 1), decrypt.CodeKSNSpent},
+		"inside a resend":            {resent("x7", 7, sale("s1", 1)), decrypt.CodeKSNSpent},
+		"a field in another message": {set("m8", claim(dataID, 8, decrypt.PurposeMAC, "m8"), sale("s1", 1).Claims[1]), decrypt.CodeKSNSpent},
+		"more data":                  {more, decrypt.CodeKSNSpent},
+		"a reversed message":         {reversed, decrypt.CodeReversed},
+	} {
+		if _, err := s.Claim(t.Context(), at(c.set, late)); codeOf(err) != c.code {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
+	unchanged(t, before, h.Dump(t, s))
+	for _, state := range h.Dump(t, s).States {
+		if state.Conflicts != 0 {
+			t.Errorf("%d conflicts of rows that are spent", state.Conflicts)
+		}
+	}
+	claimed(t, s, at(signIn, late), decrypt.Resend)
+	claimed(t, s, at(set("sign-in 2", claim(dataID, 4, decrypt.PurposeSignIn, "sign-in 2")), late), decrypt.Fresh)
+	claimed(t, s, at(sale("s2", 2), late), decrypt.Fresh) // a key without a row has no age
+	claimed(t, s, at(sale("s2", 2), late.Add(horizonR)), decrypt.Resend)
+
+	// A clock that was set back answers what was released, and takes nothing in its place.
+	claimed(t, s, at(sale("s1", 1), last), decrypt.Resend)
+	if _, err := s.Claim(t.Context(), at(sale("other", 1), last)); codeOf(err) != decrypt.CodeKSNReplayed {
+		t.Errorf("another message when the clock is set back: %v, want %s", err, decrypt.CodeKSNReplayed)
+	}
+}
+
 func testAnswers(t *testing.T, h Harness) {
 	s := h.open(t, t.TempDir())
 	first, second := sale("s1", 1), sale("s2", 2)
@@ -589,6 +642,8 @@ func testMalformed(t *testing.T, h Harness) {
 		"nine data allowed":  func(s *decrypt.ClaimSet) { s.Claims[2].MaxContents = decrypt.MaxDataContents + 1 },
 		"no treatment":       func(s *decrypt.ClaimSet) { s.Claims[1].Treatment = nil },
 		"no window":          func(s *decrypt.ClaimSet) { s.Claims[1].J = 0 },
+		"no horizon":         func(s *decrypt.ClaimSet) { s.Claims[1].Horizon = time.Time{} },
+		"horizon to come":    func(s *decrypt.ClaimSet) { s.Claims[1].Horizon = s.Time },
 		"MAC without KSN":    func(s *decrypt.ClaimSet) { s.Claims[1].MACKSN = dukpt.KSN{} },
 		"reversal of no key": func(s *decrypt.ClaimSet) { s.Closes = &decrypt.Closes{MACKSN: ksn(dataID, 9)} },
 	} {

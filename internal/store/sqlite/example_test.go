@@ -47,6 +47,7 @@ func ExampleOpen() {
 		Claims: []decrypt.Claim{{
 			BaseKey: base, KSN: ksn, Purpose: decrypt.PurposeMAC, Content: sha256.Sum256([]byte("its content")), Treatment: treatment,
 			Authenticated: true, MACKSN: ksn, MaxContents: 1, Windowed: true, W: 4096, J: 10_000,
+			Horizon: time.UnixMilli(1767225601123).Add(-30 * 24 * time.Hour),
 		}},
 		Audit: audit.Record{Time: time.UnixMilli(1767225601123), Instance: "decrypt-1", Action: "transaction/sale"},
 	}

@@ -28,6 +28,7 @@ func claimSet(name string, n uint32) decrypt.ClaimSet {
 			KSN:     must(must(dukpt.ParseKeyID("1234567890123456")).AtOrdinal(n)), Purpose: p,
 			Content:   sha256.Sum256([]byte(name + p.String())),
 			Treatment: must(decrypt.Treatment{Operation: "decrypt-data"}.Encode()), MaxContents: 1,
+			Horizon: noon.Add(-24 * time.Hour),
 		}
 	}
 	d := message.DigestOf([]byte(name))
