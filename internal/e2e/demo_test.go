@@ -33,11 +33,11 @@ func TestDemo(t *testing.T) {
 // TestDemoMissesEveryGuard runs the demonstration with each guard switched off, and demands that it fails at that guard's step.
 func TestDemoMissesEveryGuard(t *testing.T) {
 	for guard, step := range map[string]string{
-		"guard.claim":       "amount",
-		"guard.mac-first":   "byte",
-		"guard.format4-pan": "PIN block",
-		"guard.purpose":     "as card data",
-		"guard.blocked":     "blocked",
+		"guard.claim":       "step 8, attack: the same KSN with another amount",
+		"guard.mac-first":   "step 9, attack: one byte changed in flight",
+		"guard.format4-pan": "step 10, attack: a PIN block made for another card",
+		"guard.purpose":     "step 11, attack: a PIN block sent as card data",
+		"guard.blocked":     "step 12, a blocked key set",
 	} {
 		t.Run(guard, func(t *testing.T) {
 			out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED=" + guard}, filepath.Join(binaries.planted, "latchkey"), "demo")
@@ -45,7 +45,7 @@ func TestDemoMissesEveryGuard(t *testing.T) {
 				t.Fatalf("the demo does not notice\n%s%s", out, errs)
 			}
 			said := regexp.MustCompile(`(?m)^latchkey: .*$`).FindString(errs)
-			if !strings.Contains(said, step) {
+			if !strings.HasPrefix(said, "latchkey: "+step+": ") {
 				t.Errorf("exit code %d, but %q does not name the step %q\n%s%s", code, said, step, out, errs)
 			}
 			t.Logf("exit code %d: %s", code, said)

@@ -16,13 +16,14 @@ type figures struct {
 	inFlight     int           // requests at least under way at each
 	workers      int           // of each acquirer
 	lostAnswers  int           // claims at least that were durable and whose answer was never sent
+	resends      int           // sales at least that were settled by a message of type resend
 	killAfter    time.Duration // at most, from when enough is under way
 	plantedKills int           // at most, until the planted bug is caught
 }
 
 var (
-	ciFigures   = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, killAfter: 400 * time.Millisecond, plantedKills: 40}
-	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, killAfter: 800 * time.Millisecond, plantedKills: 100}
+	ciFigures   = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, resends: 20, killAfter: 400 * time.Millisecond, plantedKills: 40}
+	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, resends: 500, killAfter: 800 * time.Millisecond, plantedKills: 100}
 )
 
 func chosen() figures {
