@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -131,13 +132,22 @@ type opened struct {
 	KSN       string `json:"ksn"`
 	Profile   string `json:"profile"`
 	BaseKCV   string `json:"baseKeyKcv"`
-	MaskedPAN string `json:"maskedPan"`
+	Kind      string `json:"kind"`
+	MaskedPAN string `json:"maskedPan,omitempty"`
 	Bytes     int    `json:"bytes"`
+	SHA256    string `json:"sha256,omitempty"`
 	Clear     string `json:"clear,omitempty"`
 }
 
+// What the caller says the data is. Without a card number in it, card data was opened in the wrong way; of raw data
+// nothing tells.
+const (
+	kindCard = "card"
+	kindRaw  = "raw"
+)
+
 func newDUKPTDecrypt(c *console) *cobra.Command {
-	var bdkFile, ksnText, name, cipherText, iv string
+	var bdkFile, ksnText, name, kind, cipherText, iv string
 	var reveal bool
 	cmd := &cobra.Command{
 		Use:   "decrypt",
@@ -145,6 +155,10 @@ func newDUKPTDecrypt(c *console) *cobra.Command {
 		Long: `Decrypt opens card data that a reader encrypted in CBC mode under a DUKPT key, to find out whether
 a base key, a KSN and a maker's profile belong together. It shows the card number masked; the
 clear text only with --reveal.
+
+Data that holds no card number, such as what a reader says about the magnetic stripe itself, is opened
+with --kind raw and a named profile: it shows the length and the SHA-256 digest, and the bytes only with
+--reveal. Nothing tells then whether key, KSN and profile belong together: compare the digest.
 
 Profiles:
 ` + profileHelp() + `  auto       tries all of them and says which one fits
@@ -157,6 +171,9 @@ through latchkey-decryptd.`,
 			ksn, err := parseKSN(ksnText)
 			if err != nil {
 				return err
+			}
+			if kind != kindCard && kind != kindRaw {
+				return exit.Errorf(exit.Usage, "--kind %q is neither %s nor %s", kind, kindCard, kindRaw)
 			}
 			ct, err := hex.DecodeString(cipherText)
 			if err != nil || len(ct) == 0 {
@@ -173,18 +190,27 @@ through latchkey-decryptd.`,
 				return err
 			}
 			defer bdk.Wipe()
-			p, clear, err := openSwipe(bdk, ksn, name, vector, ct)
+			open := openSwipe
+			if kind == kindRaw {
+				open = openRaw
+			}
+			p, clear, err := open(bdk, ksn, name, vector, ct)
 			if err != nil {
 				return err
 			}
 			defer clear.Wipe()
-			return showSwipe(c, ksn, p, bdk.KCV(), clear, reveal)
+			o := opened{KSN: ksn.String(), Profile: p.name, BaseKCV: bdk.KCV().String(), Kind: kind, Bytes: clear.Len()}
+			if kind == kindRaw {
+				return showRaw(c, o, p, clear, reveal)
+			}
+			return showSwipe(c, o, p, clear, reveal)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&bdkFile, "bdk-file", "", "file with the base derivation key in hexadecimal digits (- for standard input)")
 	f.StringVar(&ksnText, "ksn", "", "key serial number sent with the data")
 	f.StringVar(&name, "profile", "auto", "how the reader uses the key: "+profileNames())
+	f.StringVar(&kind, "kind", kindCard, "what the data is: card (it holds a card number) or raw (it need not)")
 	f.StringVar(&cipherText, "data", "", "the encrypted data in hexadecimal digits")
 	f.StringVar(&iv, "iv", "", "initialization vector in hexadecimal digits (default all zeros)")
 	f.BoolVar(&reveal, "reveal", false, "show the clear text: card data of a real customer must not be shown")
@@ -232,16 +258,25 @@ func readHexKey(c *console, path string, scheme dukpt.Scheme) (keys.Key, error) 
 	return key, exit.With(exit.Usage, err, "a TDES base key has 32 hexadecimal digits, an AES one 32, 48 or 64")
 }
 
-func openSwipe(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile, secret.Bytes, error) {
-	var tried []profile
+// named returns the profile of a name, or all for auto, as far as they are of the scheme.
+func named(name string, scheme dukpt.Scheme) ([]profile, error) {
+	var out []profile
 	for _, p := range profiles {
-		if (name == p.name || name == "auto") && (p.spec.Key != 0) == (ksn.Scheme() == dukpt.AES) {
-			tried = append(tried, p)
+		if (name == p.name || name == "auto") && (p.spec.Key != 0) == (scheme == dukpt.AES) {
+			out = append(out, p)
 		}
 	}
-	if len(tried) == 0 {
-		return profile{}, secret.Bytes{}, exit.With(exit.Usage,
-			fmt.Errorf("profile %q does not exist for a %s KSN", name, ksn.Scheme()), "one of: "+profileNames())
+	if len(out) == 0 {
+		return nil, exit.With(exit.Usage,
+			fmt.Errorf("profile %q does not exist for a %s KSN", name, scheme), "one of: "+profileNames())
+	}
+	return out, nil
+}
+
+func openSwipe(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile, secret.Bytes, error) {
+	tried, err := named(name, ksn.Scheme())
+	if err != nil {
+		return profile{}, secret.Bytes{}, err
 	}
 	for _, p := range tried {
 		clear, err := decryptWith(bdk, ksn, p, iv, ct)
@@ -257,10 +292,33 @@ func openSwipe(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile
 	}
 	if name != "auto" {
 		return profile{}, secret.Bytes{}, exit.With(exit.Verification, fmt.Errorf("profile %s gives no card data", name),
-			"try --profile auto; check the base key (its check value), the KSN and that the data is complete")
+			"try --profile auto; check the base key (its check value), the KSN and that the data is complete; --kind raw opens data without a card number")
 	}
 	return profile{}, secret.Bytes{}, exit.With(exit.Verification, errors.New("no profile gives card data"),
 		"check the base key (its check value), the KSN and that the data is complete")
+}
+
+// openRaw opens what need not hold a card number, in the one way that the caller names. Card data it refuses: who knows
+// the shown digest of a card number finds the number.
+func openRaw(bdk keys.Key, ksn dukpt.KSN, name string, iv, ct []byte) (profile, secret.Bytes, error) {
+	if name == "auto" {
+		return profile{}, secret.Bytes{}, exit.With(exit.Usage, errors.New("--kind raw needs a named --profile: nothing tells which one fits"),
+			"one of: "+profileNames())
+	}
+	tried, err := named(name, ksn.Scheme())
+	if err != nil {
+		return profile{}, secret.Bytes{}, err
+	}
+	clear, err := decryptWith(bdk, ksn, tried[0], iv, ct)
+	if err != nil {
+		return profile{}, secret.Bytes{}, err
+	}
+	if pan, err := pin.FindPAN(clear.Expose()); err == nil {
+		pan.Wipe()
+		clear.Wipe()
+		return profile{}, secret.Bytes{}, exit.With(exit.Refused, errors.New("the data holds a card number"), "open it with --kind card")
+	}
+	return tried[0], clear, nil
 }
 
 func decryptWith(bdk keys.Key, ksn dukpt.KSN, p profile, iv, ct []byte) (secret.Bytes, error) {
@@ -284,21 +342,35 @@ func decryptWith(bdk keys.Key, ksn dukpt.KSN, p profile, iv, ct []byte) (secret.
 	return secret.From(out), nil
 }
 
-func showSwipe(c *console, ksn dukpt.KSN, p profile, kcv keys.KCV, clear secret.Bytes, reveal bool) error {
-	o := opened{KSN: ksn.String(), Profile: p.name, BaseKCV: kcv.String(), Bytes: clear.Len(), MaskedPAN: "none found"}
-	if pan, err := pin.FindPAN(clear.Expose()); err == nil {
-		o.MaskedPAN = pan.Masked()
-		pan.Wipe()
+func showSwipe(c *console, o opened, p profile, clear secret.Bytes, reveal bool) error {
+	pan, err := pin.FindPAN(clear.Expose())
+	if err != nil {
+		return err
 	}
-	fields := []field{
-		{"KSN", o.KSN}, {"profile", p.name + ": " + p.about}, {"base key KCV", o.BaseKCV},
-		{"card number", o.MaskedPAN}, {"bytes", o.Bytes},
-	}
+	o.MaskedPAN = pan.Masked()
+	pan.Wipe()
+	fields := append(o.fields(p), field{"card number", o.MaskedPAN}, field{"bytes", o.Bytes})
 	if reveal {
 		o.Clear = printable(clear.Expose())
 		fields = append(fields, field{"clear text", o.Clear})
 	}
 	return c.show(o, fields...)
+}
+
+func showRaw(c *console, o opened, p profile, clear secret.Bytes, reveal bool) error {
+	sum := sha256.Sum256(clear.Expose())
+	o.SHA256 = hex.EncodeToString(sum[:])
+	fields := append(o.fields(p), field{"bytes", o.Bytes}, field{"SHA-256", o.SHA256})
+	if reveal {
+		o.Clear = strings.ToUpper(hex.EncodeToString(clear.Expose()))
+		fields = append(fields, field{"clear bytes", o.Clear})
+	}
+	return c.show(o, fields...)
+}
+
+// fields are those of both kinds.
+func (o opened) fields(p profile) []field {
+	return []field{{"KSN", o.KSN}, {"profile", p.name + ": " + p.about}, {"base key KCV", o.BaseKCV}, {"kind", o.Kind}}
 }
 
 // printable gives text as it is, and anything else as hexadecimal digits. Zero padding at the end is not shown.

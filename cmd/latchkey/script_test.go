@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"crypto/des"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,8 +67,12 @@ type swipe struct {
 	Kind       string `json:"kind"`
 	BDK        string `json:"bdk"`
 	KSN        string `json:"ksn"`
+	KeyUse     string `json:"key_use"`
+	Cipher     string `json:"cipher"`
+	IV         string `json:"iv"`
 	Ciphertext string `json:"ciphertext"`
-	ClearText  string `json:"clear_text"`
+	ClearText  string `json:"clear_text"` // none: not text, and no card data
+	ClearHex   string `json:"clear_hex"`
 }
 
 func readSwipes(t *testing.T) []swipe {
@@ -88,6 +97,72 @@ func readSwipes(t *testing.T) []swipe {
 		t.Fatalf("%d swipes in devices.json, want those of MagTek and ID TECH", len(swipes))
 	}
 	return swipes
+}
+
+// TestCaptures opens every published capture as a user does, and holds all that is shown against what its source prints.
+func TestCaptures(t *testing.T) {
+	t.Parallel()
+	makers := map[string]string{"pin variant": "magtek", "data request (variant, then one-way)": "idtech"}
+	dir := t.TempDir()
+	swipes := readSwipes(t)
+	for _, s := range swipes {
+		name, ok := makers[s.KeyUse]
+		if !ok || s.Cipher != "TDES-CBC" {
+			t.Fatalf("%s: no profile is known for %q, %s", s.ID, s.KeyUse, s.Cipher)
+		}
+		if err := os.WriteFile(filepath.Join(dir, s.ID+".txtar"), s.script(t, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testscript.Run(t, testscript.Params{Dir: dir})
+	t.Logf("captures opened: %d", len(swipes))
+}
+
+// script opens a capture with and without --reveal, and compares every byte of standard output.
+func (s swipe) script(t *testing.T, profile string) []byte {
+	t.Helper()
+	clear, err := hex.DecodeString(s.ClearHex)
+	if err != nil || len(clear) == 0 {
+		t.Fatalf("%s: clear_hex %q: %v", s.ID, s.ClearHex, err)
+	}
+	o := opened{KSN: s.KSN, Profile: profile, BaseKCV: s.kcv(t), Bytes: len(clear)}
+	revealed := strings.TrimRight(string(clear), "\x00")
+	if s.ClearText == "" {
+		sum := sha256.Sum256(clear)
+		o.Kind, o.SHA256, revealed = kindRaw, hex.EncodeToString(sum[:]), s.ClearHex
+	} else {
+		number := regexp.MustCompile(`^%B([0-9]{6})([0-9]+)([0-9]{4})\^`).FindStringSubmatch(s.ClearText)
+		if number == nil || revealed != s.ClearText {
+			t.Fatalf("%s: clear_text %q is not the track in clear_hex", s.ID, s.ClearText)
+		}
+		o.Kind, o.MaskedPAN = kindCard, number[1]+strings.Repeat("*", len(number[2]))+number[3]
+	}
+	command := "latchkey dukpt decrypt --bdk-file bdk --ksn " + s.KSN + " --profile " + profile + " --kind " + o.Kind +
+		" --iv " + s.IV + " --data " + s.Ciphertext + " -o json"
+	masked, all := new(bytes.Buffer), new(bytes.Buffer)
+	err = (&console{stdout: masked}).json(o)
+	o.Clear = revealed
+	if err := errors.Join(err, (&console{stdout: all}).json(o)); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Appendf(nil, "%[1]s\ncmp stdout masked\n! stderr .\n%[1]s --reveal\ncmp stdout revealed\n! stderr .\n"+
+		"-- bdk --\n%[2]s\n-- masked --\n%[3]s-- revealed --\n%[4]s", command, s.BDK, masked, all)
+}
+
+// kcv is the check value of the base key, by the standard library.
+func (s swipe) kcv(t *testing.T) string {
+	t.Helper()
+	key, err := hex.DecodeString(s.BDK)
+	if err != nil || len(key) != 16 {
+		t.Fatalf("%s: base key of %d bytes: %v", s.ID, len(key), err)
+	}
+	block, err := des.NewTripleDESCipher(append(key, key[:8]...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := make([]byte, 8)
+	block.Encrypt(zero, zero)
+	return strings.ToUpper(hex.EncodeToString(zero[:3]))
 }
 
 // exits runs a command and wants exactly this exit code: exits 6 latchkey dukpt decrypt …
