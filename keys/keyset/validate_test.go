@@ -100,22 +100,22 @@ func TestValidateOutgoing(t *testing.T) {
 func TestValidateAccepts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(s *KeySet){
-		"W and J least":        func(s *KeySet) { s.W, s.J = minWindow, minJump },
-		"W and J most":         func(s *KeySet) { s.W, s.J = maxWindow, maxJump },
-		"R least in test":      func(s *KeySet) { s.R = time.Second },
-		"R most":               func(s *KeySet) { s.R = maxHorizon },
-		"R least":              func(s *KeySet) { s.R, s.Environment, s.Delivery = minHorizon, Production, Attested },
-		"data 8":               func(s *KeySet) { s.Contents[UsageData] = 8 },
-		"one key id":           func(s *KeySet) { s.LastID = s.FirstID },
-		"descriptor":           func(s *KeySet) { s.KSNDescriptor = "A05" },
-		"padding 1":            func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding1 },
-		"magtek without PIN":   func(s *KeySet) { s.Profile = ProfileMagTek },
+		"W and J least":      func(s *KeySet) { s.W, s.J = minWindow, minJump },
+		"W and J most":       func(s *KeySet) { s.W, s.J = maxWindow, maxJump },
+		"R least in test":    func(s *KeySet) { s.R = time.Second },
+		"R most":             func(s *KeySet) { s.R = maxHorizon },
+		"R least":            func(s *KeySet) { s.R, s.Environment, s.Delivery = minHorizon, Production, Attested },
+		"data 8":             func(s *KeySet) { s.Contents[UsageData] = 8 },
+		"one key id":         func(s *KeySet) { s.LastID = s.FirstID },
+		"descriptor":         func(s *KeySet) { s.KSNDescriptor = "A05" },
+		"padding 1":          func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding1 },
+		"magtek without PIN": func(s *KeySet) { s.Profile = ProfileMagTek },
 		"bare key, data alone": func(s *KeySet) {
 			dataAlone(s)
 			s.Profile = ProfileBareKey
 		},
-		"short MAC, claimed":   func(s *KeySet) { s.Counter, s.W, s.J, s.MAC.Length = ClaimedOnly, 0, 0, MinMACLength },
-		"retired":              func(s *KeySet) { s.State = Retired },
+		"short MAC, claimed": func(s *KeySet) { s.Counter, s.W, s.J, s.MAC.Length = ClaimedOnly, 0, 0, MinMACLength },
+		"retired":            func(s *KeySet) { s.State = Retired },
 	} {
 		s := tdes(NewTDESData(), "A")
 		change(s)
