@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/latchkey-pos/latchkey/internal/filelock"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
@@ -117,9 +118,9 @@ func underLock(dir string, f func() error) error {
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	defer file.Close() // also unlocks
-	if err := lock(file); err != nil {
-		return fmt.Errorf("keyring: lock %s: %w", dir, err)
+	defer file.Close()                          // also unlocks
+	if err := filelock.Lock(file); err != nil { // or two processes could take one name for two keys
+		return fmt.Errorf("keyring: %w", err)
 	}
 	return f()
 }

@@ -9,16 +9,17 @@ var TestSupport = []string{
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
 // without a package, break the law. Change it only with a reason in docs/decisions.
 var Imports = map[string][]string{
-	"internal/secret":  {},
-	"internal/planted": {},
-	"internal/des":     {"internal/secret"},
-	"internal/mac":     {"internal/des", "internal/secret"},
-	"internal/seal":    {"internal/canon", "internal/secret"},
-	"internal/prompt":  {"internal/exit", "internal/secret"},
-	"internal/audit":   {"internal/canon"},
-	"internal/canon":   {},
-	"internal/exit":    {},
-	"internal/serve":   {},
+	"internal/secret":   {},
+	"internal/planted":  {},
+	"internal/des":      {"internal/secret"},
+	"internal/mac":      {"internal/des", "internal/secret"},
+	"internal/seal":     {"internal/canon", "internal/secret"},
+	"internal/prompt":   {"internal/exit", "internal/secret"},
+	"internal/audit":    {"internal/canon"},
+	"internal/canon":    {},
+	"internal/exit":     {},
+	"internal/filelock": {},
+	"internal/serve":    {},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
@@ -30,7 +31,7 @@ var Imports = map[string][]string{
 	"tls/identity":    {},
 	"tls/tlsconf":     {"tls/identity"},
 	"tls/ca":          {"tls/identity"},
-	"tls/ca/embedded": {"internal/seal", "internal/secret", "tls/ca", "tls/identity"},
+	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
 
 	"terminal": {
 		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "message", "pin",
@@ -42,7 +43,7 @@ var Imports = map[string][]string{
 	"decrypt/api":    {"internal/planted"},
 
 	"internal/keyring": {
-		"decrypt/engine", "dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
+		"decrypt/engine", "dukpt", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
 	},
 	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset", "message"},
 

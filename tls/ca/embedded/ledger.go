@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/latchkey-pos/latchkey/internal/filelock"
 )
 
 // ErrLedger is wrapped when the record of issued certificates is damaged. Nothing is issued until someone has looked.
@@ -83,11 +85,11 @@ func (l *ledger) close() error {
 func (l *ledger) do(f func() error) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := lock(l.file); err != nil {
+	if err := filelock.Lock(l.file); err != nil {
 		return fmt.Errorf("embedded: ledger: %w", err)
 	}
 	defer func() {
-		if e := unlock(l.file); err == nil && e != nil {
+		if e := filelock.Unlock(l.file); err == nil && e != nil {
 			err = fmt.Errorf("embedded: ledger: %w", e)
 		}
 	}()
