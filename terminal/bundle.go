@@ -237,14 +237,14 @@ func (e Endpoint) validate() error {
 	return nil
 }
 
-// bundleRecord is a Bundle as it is sealed.
+// bundleRecord is what a sealed bundle says beside its secrets: those follow it, the private key and then the key block
+// protection key of each slot.
 type bundleRecord struct {
 	Version     uint               `cbor:"v"`
 	Tenant      string             `cbor:"tenant"`
 	Terminal    string             `cbor:"terminal"`
 	Environment string             `cbor:"env"`
 	Chain       [][]byte           `cbor:"chain"`
-	PrivateKey  cell               `cbor:"key"`
 	Roots       [][]byte           `cbor:"roots"`
 	Endpoints   []endpointRecord   `cbor:"endpoints"`
 	Slots       []bundleSlotRecord `cbor:"slots"`
@@ -258,26 +258,23 @@ type endpointRecord struct {
 type bundleSlotRecord struct {
 	Slot  slotRecord `cbor:"slot"`
 	Block string     `cbor:"block"`
-	KBPK  cell       `cbor:"kbpk"`
 }
 
 // encodeBundle returns the plain form, which the caller seals and wipes.
-func encodeBundle(b *Bundle) ([]byte, error) {
+func encodeBundle(b *Bundle) (secret.Bytes, error) {
 	if err := b.Validate(); err != nil {
-		return nil, err
+		return secret.Bytes{}, err
 	}
 	r := bundleRecord{
 		Version: recordVersion, Tenant: string(b.Tenant), Terminal: string(b.Terminal), Environment: b.Environment.String(),
-		Chain: b.Chain, PrivateKey: cell{b.PrivateKey}, Roots: b.Roots, Endpoints: endpointRecords(b.Endpoints),
+		Chain: b.Chain, Roots: b.Roots, Endpoints: endpointRecords(b.Endpoints),
 	}
+	secrets := []secret.Bytes{b.PrivateKey}
 	for _, s := range b.Slots {
-		r.Slots = append(r.Slots, bundleSlotRecord{Slot: s.record(), Block: s.Block, KBPK: cell{s.KBPK}})
+		r.Slots = append(r.Slots, bundleSlotRecord{Slot: s.record(), Block: s.Block})
+		secrets = append(secrets, s.KBPK)
 	}
-	out, err := encoding.Marshal(&r)
-	if err != nil {
-		return nil, fmt.Errorf("terminal: %w", err)
-	}
-	return out, nil
+	return joinSecrets(&r, secrets...)
 }
 
 func endpointRecords(in []Endpoint) (out []endpointRecord) {
@@ -300,17 +297,24 @@ func decodeBundle(plain []byte) (*Bundle, error) {
 		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrBundle, len(plain), maxBundle)
 	}
 	var r bundleRecord
-	err := decodeRecord(plain, &r)
+	secrets, err := splitSecrets(plain, &r)
+	if err == nil && len(secrets) != 1+len(r.Slots) {
+		wipeAll(secrets)
+		err = fmt.Errorf("%d secrets with %d slots", len(secrets), len(r.Slots))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrBundle, err)
+	}
 	b := &Bundle{
 		Tenant: keyset.TenantID(r.Tenant), Terminal: keyset.TerminalID(r.Terminal),
-		Chain: r.Chain, PrivateKey: r.PrivateKey.Bytes, Roots: r.Roots, Endpoints: endpointsOf(r.Endpoints),
+		Chain: r.Chain, PrivateKey: secrets[0], Roots: r.Roots, Endpoints: endpointsOf(r.Endpoints),
 	}
-	for _, s := range r.Slots {
+	for i, s := range r.Slots {
 		slot, e := s.Slot.slot()
 		if err == nil {
 			err = e
 		}
-		b.Slots = append(b.Slots, BundleSlot{Slot: slot, Block: s.Block, KBPK: s.KBPK.Bytes})
+		b.Slots = append(b.Slots, BundleSlot{Slot: slot, Block: s.Block, KBPK: secrets[1+i]})
 	}
 	if err == nil && r.Version != recordVersion {
 		err = fmt.Errorf("version %d, want %d", r.Version, recordVersion)
@@ -339,8 +343,8 @@ func sealBundle(cost seal.Params, passphrase secret.Bytes, b *Bundle) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	defer secret.Wipe(plain)
-	return seal.SealWith(cost, passphrase, bundleLabel, plain)
+	defer plain.Wipe()
+	return seal.SealWith(cost, passphrase, bundleLabel, plain.Expose())
 }
 
 // OpenBundle decrypts what SealBundle made and checks it. The caller wipes the result. A wrong passphrase is the error

@@ -6,10 +6,13 @@ import (
 )
 
 // What the tests in package terminal_test see of the inside.
-var (
-	EncodeBundle = encodeBundle
-	DecodeBundle = decodeBundle
-)
+var DecodeBundle = decodeBundle
+
+// EncodeBundle is encodeBundle with a result that is easy to compare.
+func EncodeBundle(b *Bundle) ([]byte, error) {
+	plain, err := encodeBundle(b)
+	return plain.Expose(), err
+}
 
 // SealBundleCheaply is SealBundle at the least cost.
 func SealBundleCheaply(passphrase secret.Bytes, b *Bundle) ([]byte, error) {

@@ -75,13 +75,41 @@ func (s store) loadRecord(name string, v any) error {
 	return nil
 }
 
+// saveRecord seals a record that holds no secret.
 func (s store) saveRecord(name string, v any) error {
 	plain, err := encoding.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
-	defer secret.Wipe(plain)
 	return s.save(name, plain)
+}
+
+// loadSecret reads a sealed record with one secret, which the caller wipes.
+func (s store) loadSecret(name string, v any) (secret.Bytes, error) {
+	plain, err := s.load(name)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer plain.Wipe()
+	secrets, err := splitSecrets(plain.Expose(), v)
+	if err == nil && len(secrets) != 1 {
+		wipeAll(secrets)
+		err = fmt.Errorf("%d secrets, want 1", len(secrets))
+	}
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("%w: %s: %v", ErrState, name, err)
+	}
+	return secrets[0], nil
+}
+
+// saveSecret seals a record with one secret, which is neither kept nor wiped.
+func (s store) saveSecret(name string, v any, content secret.Bytes) error {
+	plain, err := joinSecrets(v, content)
+	if err != nil {
+		return err
+	}
+	defer plain.Wipe()
+	return s.save(name, plain.Expose())
 }
 
 // names lists the files with a prefix, sorted.
@@ -105,13 +133,13 @@ type holder struct {
 	slots       []Slot
 }
 
+// identityRecord is what the identity file says beside the private key.
 type identityRecord struct {
 	Version     uint             `cbor:"v"`
 	Tenant      string           `cbor:"tenant"`
 	Terminal    string           `cbor:"terminal"`
 	Environment string           `cbor:"env"`
 	Chain       [][]byte         `cbor:"chain"`
-	PrivateKey  cell             `cbor:"key"`
 	Roots       [][]byte         `cbor:"roots"`
 	Endpoints   []endpointRecord `cbor:"endpoints"`
 	Slots       []slotRecord     `cbor:"slots"`
@@ -131,24 +159,24 @@ func holderOf(b *Bundle) *holder {
 func (s store) saveHolder(h *holder) error {
 	r := identityRecord{
 		Version: recordVersion, Tenant: string(h.tenant), Terminal: string(h.terminal), Environment: h.environment.String(),
-		Chain: h.chain, PrivateKey: cell{h.tlsKey}, Roots: h.roots, Endpoints: endpointRecords(h.endpoints),
+		Chain: h.chain, Roots: h.roots, Endpoints: endpointRecords(h.endpoints),
 	}
 	for _, slot := range h.slots {
 		r.Slots = append(r.Slots, slot.record())
 	}
-	return s.saveRecord(identityName, &r)
+	return s.saveSecret(identityName, &r, h.tlsKey)
 }
 
 func (s store) loadHolder() (*holder, error) {
 	var r identityRecord
-	if err := s.loadRecord(identityName, &r); err != nil {
+	key, err := s.loadSecret(identityName, &r)
+	if err != nil {
 		return nil, err
 	}
 	h := &holder{
 		tenant: keyset.TenantID(r.Tenant), terminal: keyset.TerminalID(r.Terminal),
-		chain: r.Chain, tlsKey: r.PrivateKey.Bytes, roots: r.Roots, endpoints: endpointsOf(r.Endpoints),
+		chain: r.Chain, tlsKey: key, roots: r.Roots, endpoints: endpointsOf(r.Endpoints),
 	}
-	var err error
 	h.environment, err = keyset.ParseEnvironment(r.Environment)
 	for _, sr := range r.Slots {
 		slot, e := sr.slot()
@@ -200,54 +228,23 @@ type slotHeader struct {
 	Jumped  uint64      `cbor:"jumped"` // ordinals given up by jumps
 }
 
-// slotFile is the content of a slot's file: the header, then the registers. It is encoded by hand, so that the registers
-// pass through no buffer of the encoder.
-type slotFile struct {
-	_         struct{} `cbor:",toarray"`
-	Header    slotHeader
-	Registers cell
-}
-
 func slotName(number uint8) string { return slotPrefix + strconv.Itoa(int(number)) }
 
 func (s store) saveSlot(number uint8, h slotHeader, registers secret.Bytes) error {
-	head, err := encoding.Marshal(&h)
-	if err != nil {
-		return fmt.Errorf("terminal: %w", err)
-	}
-	n := registers.Len()
-	prefix := append([]byte{0x82}, head...) // an array of two
-	prefix = appendBytesHead(prefix, n)
-	plain := secret.New(len(prefix) + n)
-	defer plain.Wipe()
-	copy(plain.Expose(), prefix)
-	copy(plain.Expose()[len(prefix):], registers.Expose())
-	return s.save(slotName(number), plain.Expose())
-}
-
-// appendBytesHead appends the head of a byte string of n < 65536 bytes, RFC 8949, 3.
-func appendBytesHead(dst []byte, n int) []byte {
-	switch {
-	case n < 24:
-		return append(dst, 0x40|byte(n))
-	case n < 256:
-		return append(dst, 0x58, byte(n))
-	default:
-		return append(dst, 0x59, byte(n>>8), byte(n))
-	}
+	return s.saveSecret(slotName(number), &h, registers)
 }
 
 // loadSlot returns the header and the registers of a slot; the caller wipes them.
 func (s store) loadSlot(slot Slot) (slotHeader, secret.Bytes, error) {
-	var f slotFile
+	var h slotHeader
 	name := slotName(slot.Number)
-	if err := s.loadRecord(name, &f); err != nil {
-		f.Registers.Wipe()
+	registers, err := s.loadSecret(name, &h)
+	if err != nil {
 		return slotHeader{}, secret.Bytes{}, err
 	}
-	if f.Header.Version != recordVersion || f.Header.KeyID != slot.KeyID {
-		f.Registers.Wipe()
-		return slotHeader{}, secret.Bytes{}, fmt.Errorf("%w: %s: version %d, key %v", ErrState, name, f.Header.Version, f.Header.KeyID)
+	if h.Version != recordVersion || h.KeyID != slot.KeyID {
+		registers.Wipe()
+		return slotHeader{}, secret.Bytes{}, fmt.Errorf("%w: %s: version %d, key %v", ErrState, name, h.Version, h.KeyID)
 	}
-	return f.Header, f.Registers.Bytes, nil
+	return h, registers, nil
 }
