@@ -134,9 +134,6 @@ func defaultMAC(scheme dukpt.Scheme) MACRule {
 // Has reports whether the set serves a purpose.
 func (s *KeySet) Has(u Usage) bool { return slices.Contains(s.Usages, u) }
 
-// DataOnly reports whether keys of the set encrypt card data and never a PIN.
-func (s *KeySet) DataOnly() bool { return s.Has(UsageData) && !s.Has(UsagePIN) }
-
 // Contains reports whether a key id lies in the range of the set.
 func (s *KeySet) Contains(id dukpt.KeyID) bool {
 	return !id.IsZero() && id.Scheme() == s.Scheme && compareIDs(s.FirstID, id) <= 0 && compareIDs(id, s.LastID) <= 0

@@ -1,9 +1,0 @@
-package keyset
-
-// must gives tests a value that cannot fail.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic("keyset: " + err.Error())
-	}
-	return v
-}
