@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,7 +57,7 @@ func (a *app) importBundle(bundle, code string) error {
 		return err
 	}
 	defer b.Wipe()
-	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
 		return err
 	}
 	medium := terminal.OSFS(a.dir)
@@ -67,6 +69,37 @@ func (a *app) importBundle(bundle, code string) error {
 		return err
 	}
 	return a.status()
+}
+
+// testOnlySyncDir is replaced by tests only.
+var testOnlySyncDir = seal.SyncDir
+
+// makeFolder makes a folder and those above it, and makes their names durable by sync: a power cut that loses the folder
+// of a used terminal would let the same bundle be imported again, and its keys serve twice. The name of a folder that is
+// there is made durable too, because an attempt may have ended before it came to that; where the folder above it may not
+// be read, somebody else has made it.
+func makeFolder(dir string, sync func(string) error) error {
+	dir = filepath.Clean(dir)
+	existed := isFolder(dir)
+	above := []string{filepath.Dir(dir)}
+	for d := above[0]; !isFolder(d) && d != filepath.Dir(d); d = filepath.Dir(d) {
+		above = append(above, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range above {
+		err := sync(d)
+		if err != nil && !(existed && errors.Is(err, fs.ErrPermission)) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func newStatus(a *app) *cobra.Command {

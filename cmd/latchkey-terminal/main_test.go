@@ -1,13 +1,18 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
@@ -56,5 +61,69 @@ func TestParseAmount(t *testing.T) {
 		if got := a.String(); (err == nil) != (c.want != "") || err == nil && got != c.want {
 			t.Errorf("%s %s: %s, %v, want %q", c.amount, c.currency, got, err, c.want)
 		}
+	}
+}
+
+// TestMakeFolder makes a folder three deep and one that is there: each name made is made durable in the folder above it.
+func TestMakeFolder(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	deep := filepath.Join(root, "a", "b", "c")
+	var synced []string
+	note := func(dir string) error { synced = append(synced, dir); return nil }
+	for _, want := range [][]string{{filepath.Dir(deep), filepath.Join(root, "a"), root}, {filepath.Dir(deep)}} {
+		synced = nil
+		if err := makeFolder(deep+"/", note); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(deep); err != nil || !info.IsDir() {
+			t.Fatalf("%s is not there: %v", deep, err)
+		}
+		if !slices.Equal(synced, want) {
+			t.Errorf("synced %q, want %q", synced, want)
+		}
+	}
+	broken := errors.New("broken")
+	if err := makeFolder(deep, func(string) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("a folder that is not durable: %v, want the error of its sync", err)
+	}
+	closed := func(string) error { return fs.ErrPermission }
+	if err := makeFolder(deep, closed); err != nil {
+		t.Errorf("a folder made by somebody else: %v", err)
+	}
+	if err := makeFolder(filepath.Join(root, "new"), closed); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a new folder that is not durable: %v, want the error of its sync", err)
+	}
+	file := filepath.Join(root, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeFolder(filepath.Join(file, "below"), note); err == nil {
+		t.Error("a folder below a file is made")
+	}
+}
+
+// TestImportMakesNamesDurable holds the import to a folder whose name is durable before any key is in it.
+func TestImportMakesNamesDurable(t *testing.T) {
+	dir := t.TempDir()
+	sealed, err := terminal.SealBundle(secret.From([]byte(code)), terminaltest.NewLab(t, dukpt.AES).Bundle(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, codeFile := filepath.Join(dir, "bundle"), filepath.Join(dir, "code")
+	for name, b := range map[string][]byte{bundle: sealed, codeFile: []byte(code)} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broken := errors.New("broken")
+	testOnlySyncDir = func(string) error { return broken }
+	t.Cleanup(func() { testOnlySyncDir = seal.SyncDir })
+	a := &app{dir: filepath.Join(dir, "t1"), stdout: io.Discard, stderr: io.Discard}
+	if err := a.importBundle(bundle, codeFile); !errors.Is(err, broken) {
+		t.Errorf("%v, want the error of the sync", err)
+	}
+	if left, err := os.ReadDir(a.dir); err != nil || len(left) != 0 {
+		t.Errorf("%d files in a folder that may be lost, %v", len(left), err)
 	}
 }
