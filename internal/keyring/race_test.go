@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -42,5 +43,38 @@ func TestReloadBesideGenerate(t *testing.T) {
 			<-done
 			return
 		}
+	}
+}
+
+// TestTwoRingsAtOnce has two rings on one folder rotate one key and one secret, as two processes do: every version is made once.
+func TestTwoRingsAtOnce(t *testing.T) {
+	t.Parallel()
+	const each = 15
+	a, dir := create(t)
+	generate(t, a, "zone", zoneAES, keyset.Test)
+	b := reopen(t, dir)
+	ref := alias(t, "zone")
+	var wg sync.WaitGroup
+	for _, r := range []*Ring{a, b} {
+		wg.Go(func() {
+			for range each {
+				if _, err := r.Rotate(ref); err != nil {
+					t.Errorf("Rotate: %v", err)
+					return
+				}
+				if _, err := r.RotateSecret(SecretPAN); err != nil {
+					t.Errorf("RotateSecret: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r := reopen(t, dir)
+	version, key, err := r.Secret(SecretPAN)
+	must(t, err)
+	key.Wipe()
+	if n := len(r.List()); n != 1+2*each || version != 1+2*each {
+		t.Errorf("%d versions of the key and %d of the secret, want %d of each", n, version, 1+2*each)
 	}
 }

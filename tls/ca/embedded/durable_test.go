@@ -2,9 +2,11 @@ package embedded
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,6 +144,40 @@ func TestOpenWithoutSync(t *testing.T) {
 	d.fails = 1
 	if _, err := openLedger(d.path, d.sync); !errors.Is(err, errDisk) {
 		t.Errorf("got %v, want %v", err, errDisk)
+	}
+}
+
+// TestTwoLedgersAtOnce has two ledgers on one file append as fast as they can, as two processes do: no line is lost.
+func TestTwoLedgersAtOnce(t *testing.T) {
+	t.Parallel()
+	const each = 200
+	path := filepath.Join(t.TempDir(), LedgerFile)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() *ledger {
+		l, err := openLedger(path, func(*os.File) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.close() })
+		return l
+	}
+	var wg sync.WaitGroup
+	for who, l := range []*ledger{open(), open()} {
+		wg.Go(func() {
+			for n := range each {
+				e := entry{Event: eventIssued, Serial: fmt.Sprintf("%02x%04x", who+1, n)}
+				if err := l.do(func() error { return l.append(e) }); err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(open().issued); n != 2*each {
+		t.Errorf("%d lines, want %d", n, 2*each)
 	}
 }
 
