@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -21,10 +22,11 @@ func (s *story) makeDeployment(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"KEY", "USAGE", "ALGORITHM", "KCV", "KEY MODE"}}
+	rows := [][]string{{"KEY", "USAGE", "ALGORITHM", "KCV", "ENVIRONMENT", "KEY MODE"}}
 	for _, k := range ring.List() {
 		rows = append(rows, []string{
-			k.Ref.String(), string(k.Attributes.Usage), k.Attributes.Algorithm.String(), k.KCV.String(), k.Labels.KeyMode.String(),
+			k.Ref.String(), string(k.Attributes.Usage), k.Attributes.Algorithm.String(), k.KCV.String(),
+			k.Labels.Environment.String(), k.Labels.KeyMode.String(),
 		})
 	}
 	s.out.table(rows...)
@@ -134,12 +136,17 @@ func (s *story) showSale(t *till, sale *sold) {
 	d, p := sale.data(), sale.pin()
 	s.out.held("%s sale %d: %v, card %s, %v, counter %s, %d ms", t.name, sale.number, sale.amount, d.MaskedPAN,
 		sale.result.Result, sale.service.CounterStatus, sale.took.Milliseconds())
-	s.out.table(
-		[]string{"   card data", "KSN " + d.KSN, d.KeySet, "base key KCV " + d.KCV, "KeyMode " + d.Labels.KeyMode, "PinExposure " + d.Labels.PINExposure},
-		[]string{"   PIN", "KSN " + p.KSN, p.KeySet, "base key KCV " + p.KCV, "KeyMode " + p.Labels.KeyMode, "PinExposure " + p.Labels.PINExposure},
-	)
+	s.out.table(labelled("   card data", d), labelled("   PIN", p))
 	s.out.line("   PIN block %s under %s, KCV %s; opened by the issuer, PIN matches: %s",
 		p.PINFormat, p.PINKey, p.PINKeyKCV, yesNo(sale.pinMatches))
+}
+
+// labelled is one line about a field: its key, and what stands in the labels of the answer.
+func labelled(name string, f api.Field) []string {
+	return []string{
+		name, "KSN " + f.KSN, f.KeySet, "base key KCV " + f.KCV,
+		"Environment " + f.Labels.Environment, "KeyMode " + f.Labels.KeyMode, "PinExposure " + f.Labels.PINExposure,
+	}
 }
 
 func yesNo(b bool) string {

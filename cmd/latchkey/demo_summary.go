@@ -59,7 +59,7 @@ type summary struct {
 	Held          int            `json:"answersHeld"`
 	Refusals      map[string]int `json:"refusals"`
 	LedgerEntries int            `json:"ledgerEntries"`
-	KSNsClaimed   uint64         `json:"ksnsClaimed"`
+	HighestSum    uint64         `json:"highestCountersSummed"` // the highest ordinal of each slot; gaps count
 	Conflicts     uint64         `json:"conflicts"`
 	AuditLeaves   uint64         `json:"auditLeaves"`
 	SetUp         float64        `json:"setUpSeconds"`
@@ -80,7 +80,7 @@ func (s *story) summary(ctx context.Context) (summary, error) {
 			return sum, err
 		}
 		for _, slot := range c.Slots {
-			sum.KSNsClaimed += uint64(slot.Seen)
+			sum.HighestSum += uint64(slot.Seen)
 			sum.Conflicts += slot.Conflicts
 		}
 	}
@@ -103,7 +103,7 @@ func (s summary) rows() [][]string {
 		{"ledger entries", fmt.Sprint(s.LedgerEntries)},
 		{"answers", fmt.Sprintf("%d fresh, %d resend, %d held, %d sign-in", s.Fresh, s.Resend, s.Held, s.SignIns)},
 		{"refusals", fmt.Sprintf("%d: %s", total, strings.Join(refusals, ", "))},
-		{"KSNs claimed", fmt.Sprint(s.KSNsClaimed)},
+		{"highest counters, summed", fmt.Sprint(s.HighestSum)},
 		{"conflicts", fmt.Sprint(s.Conflicts)},
 		{"audit leaves", fmt.Sprint(s.AuditLeaves)},
 		{"set-up", fmt.Sprintf("%.1f s", s.SetUp)},

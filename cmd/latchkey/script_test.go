@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/des"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 )
 
 func TestMain(m *testing.M) {
@@ -34,7 +38,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "tamper": tamper},
 		Setup: func(env *testscript.Env) error {
 			for _, s := range swipes {
 				name := strings.ReplaceAll(s.ID, "-", "_")
@@ -212,4 +216,35 @@ func TestNoFlagTakesASecret(t *testing.T) {
 	if flags < 20 {
 		t.Errorf("only %d flags seen", flags)
 	}
+}
+
+// tamper changes one word of one record of an audit log, in the file of its database: tamper DATABASE N OLD NEW. The
+// record stays well formed.
+func tamper(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 || len(args[2]) != len(args[3]) {
+		ts.Fatalf("usage: tamper DATABASE N OLD NEW, of one length")
+	}
+	want, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	name := ts.MkAbs(args[0])
+	log, err := sqlite.OpenAudit(name)
+	ts.Check(err)
+	var record []byte
+	err = log.Leaves(context.Background(), func(l audit.Leaf) error {
+		if l.Index == want {
+			record = bytes.Clone(l.Record)
+		}
+		return nil
+	})
+	ts.Check(errors.Join(err, log.Close()))
+	changed := bytes.Replace(record, []byte(args[2]), []byte(args[3]), 1)
+	_, err = audit.ParseRecord(changed)
+	ts.Check(err)
+	file, err := os.ReadFile(name)
+	ts.Check(err)
+	if bytes.Equal(changed, record) || !bytes.Contains(file, record) {
+		ts.Fatalf("record %d of %d bytes does not hold %s, or does not stand in the file as one", want, len(record), args[2])
+	}
+	// A split page leaves a stale copy of a row behind: which one is read is the database's business.
+	ts.Check(os.WriteFile(name, bytes.ReplaceAll(file, record, changed), 0o600))
 }
