@@ -27,6 +27,9 @@ var (
 	// ErrBehind says that the host refused the message that was to settle a sale, because the counters were behind its own,
 	// and that they have followed: the sale is kept, and the next Resend is made above the floor.
 	ErrBehind = errors.New("terminal: the counters were behind those of the host and have followed: resend again")
+	// ErrQueue says that so many keys have been used since the oldest unanswered sale that the host is about to refuse
+	// that one as too old. Resend it first.
+	ErrQueue = errors.New("terminal: the oldest unanswered sale is about to become too old: resend it first")
 	// ErrNoTransaction says that a slot has no transaction under way, or has one already.
 	ErrNoTransaction = errors.New("terminal: slot is not in the state for this call")
 	// ErrSlot says that no slot has this number or serves this purpose.

@@ -47,8 +47,8 @@ func (r *SaleResult) Approved() bool { return r.Result == message.Approved && !r
 // reverse it, any other whole.
 //
 // A result is one that the host gave under its MAC; Held keeps the message for later, refusals of the key go to
-// Exceptions. When no answer came the error is an *UnansweredError. ErrSale, ErrSlot and errors of the engine and the
-// medium come before anything is sent.
+// Exceptions. When no answer came the error is an *UnansweredError. ErrSale, ErrSlot, ErrQueue and errors of the engine and
+// the medium come before anything is sent.
 func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,6 +63,9 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 	withPIN := r.AskPIN || !r.PIN.IsZero()
 	pinSlot, err := t.pinSlot(withPIN)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.queueOpen(); err != nil {
 		return nil, err
 	}
 	ksn, err := t.engine.Begin(t.macSlot.Number)
@@ -97,6 +100,22 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 		return nil, &UnansweredError{Pending: e.Pending, Err: err}
 	}
 	return t.settle(e, ksn, ack)
+}
+
+// queueOpen reports whether a sale may use another key of the MAC slot: not when the oldest unanswered message is so far
+// behind that the host's window is about to close over it.
+func (t *Terminal) queueOpen() error {
+	next, ok := t.next()
+	if !ok || t.macSlot.Window == 0 {
+		return nil // Begin says that the keys are used up
+	}
+	for _, e := range t.entries {
+		if e.Result == 0 && uint64(e.KSN.Ordinal())+uint64(t.macSlot.Window-windowMargin) <= uint64(next) {
+			return fmt.Errorf("%w: sequence %d at ordinal %d, next ordinal %d, window %d",
+				ErrQueue, e.Sequence, e.KSN.Ordinal(), next, t.macSlot.Window)
+		}
+	}
+	return nil
 }
 
 func newEntry(p *message.Payload, raw []byte, withPIN bool) *entry {

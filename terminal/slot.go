@@ -11,6 +11,9 @@ import (
 // budgetJumps is how many jumps of the largest size one key id allows over its life.
 const budgetJumps = 10
 
+// windowMargin is how many ordinals before the end of the window sales stop: room for the messages that settle the oldest.
+const windowMargin = 64
+
 // Slot says what one key of the terminal is for, as its key set prescribes. It holds no secret.
 type Slot struct {
 	Number    uint8          // the number of the slot in messages, 1 to keyset.MaxSlots
@@ -20,6 +23,7 @@ type Slot struct {
 	MAC       dukpt.MACSpec  // how messages are MACed; every slot can
 	Data      dukpt.DataSpec // how card data is encrypted; the zero value: not under this slot
 	PINFormat pin.Format     // how PINs are encrypted; the zero value: not under this slot
+	Window    uint32         // W: how many ordinals below the highest the host still accepts; 0: it sets no floor
 	MaxJump   uint32         // J: the most ordinals that the host may ask to skip at once; 0: none
 }
 
@@ -45,6 +49,9 @@ func (s Slot) validate() error {
 	if s.MaxJump >= s.Scheme().MaxOrdinal() {
 		return fmt.Errorf("slot %d: jump of %d ordinals", s.Number, s.MaxJump)
 	}
+	if s.Window != 0 && s.Window <= windowMargin {
+		return fmt.Errorf("slot %d: window of %d ordinals, want more than %d, or none", s.Number, s.Window, windowMargin)
+	}
 	if err := s.MAC.Validate(s.Scheme()); err != nil {
 		return fmt.Errorf("slot %d: %w", s.Number, err)
 	}
@@ -69,7 +76,8 @@ func slotOf(number uint8, set *keyset.KeySet, id dukpt.KeyID) (Slot, error) {
 		return Slot{}, fmt.Errorf("%w: key set %s does not contain %v, or makes no MACs", ErrBundle, set.ID, id)
 	}
 	s := Slot{
-		Number: number, KeySet: set.ID, Revision: set.Revision, KeyID: id, MAC: set.MACSpec(), MaxJump: set.J,
+		Number: number, KeySet: set.ID, Revision: set.Revision, KeyID: id, MAC: set.MACSpec(), Window: set.W,
+		MaxJump: set.J,
 	}
 	if set.Has(keyset.UsageData) {
 		s.Data = set.DataSpec(dukpt.Request, dukpt.CBC, nil)
@@ -103,6 +111,7 @@ type slotRecord struct {
 	MAC       macRecord   `cbor:"mac"`
 	Data      *dataRecord `cbor:"data,omitempty"`
 	PINFormat uint8       `cbor:"pf,omitempty"`
+	Window    uint32      `cbor:"w"`
 	MaxJump   uint32      `cbor:"j"`
 }
 
@@ -121,7 +130,7 @@ type dataRecord struct {
 
 func (s Slot) record() slotRecord {
 	r := slotRecord{
-		Number: s.Number, KeySet: string(s.KeySet), Revision: s.Revision, KeyID: s.KeyID, MaxJump: s.MaxJump,
+		Number: s.Number, KeySet: string(s.KeySet), Revision: s.Revision, KeyID: s.KeyID, Window: s.Window, MaxJump: s.MaxJump,
 		PINFormat: uint8(s.PINFormat),
 		MAC: macRecord{
 			Algorithm: s.MAC.Algorithm.String(), Key: uint8(s.MAC.Key), Padding: uint8(s.MAC.Padding), Length: s.MAC.Length,
@@ -139,7 +148,7 @@ func (r slotRecord) slot() (Slot, error) {
 		return Slot{}, err
 	}
 	s := Slot{
-		Number: r.Number, KeySet: keyset.ID(r.KeySet), Revision: r.Revision, KeyID: r.KeyID, MaxJump: r.MaxJump,
+		Number: r.Number, KeySet: keyset.ID(r.KeySet), Revision: r.Revision, KeyID: r.KeyID, Window: r.Window, MaxJump: r.MaxJump,
 		PINFormat: pin.Format(r.PINFormat),
 		MAC: dukpt.MACSpec{
 			Algorithm: alg, Key: dukpt.WorkingKey(r.MAC.Key), Padding: dukpt.MACPadding(r.MAC.Padding), Length: r.MAC.Length,

@@ -398,6 +398,7 @@ func TestBundle(t *testing.T) {
 		"same slot": func(b *terminal.Bundle) { b.Slots[1].Number = b.Slots[0].Number },
 		"no data":   func(b *terminal.Bundle) { b.Slots = b.Slots[1:] },
 		"slot 0":    func(b *terminal.Bundle) { b.Slots[0].Number = 0 },
+		"narrow":    func(b *terminal.Bundle) { b.Slots[0].Window = 64 },
 		"other key": func(b *terminal.Bundle) { b.PrivateKey = lab.Bundle(t).PrivateKey },
 	} {
 		bad := lab.Bundle(t)

@@ -612,6 +612,64 @@ func TestOldEnvelopeForGood(t *testing.T) {
 	}
 }
 
+// TestQueue leaves a sale unanswered and goes on selling: shortly before the host's window closes behind the oldest, that
+// one has to be settled first.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range schemes {
+		lab := terminaltest.NewLab(t, scheme)
+		lab.Sets[terminaltest.DataSlot].W = 128
+		fault := terminaltest.AnswerLost
+		wire := &terminaltest.Wire{Host: lab.Host, Attempts: 1, Fault: func() terminaltest.Fault { return fault }}
+		medium := imported(t, lab)
+		term := open(t, medium, wire)
+		_, err := term.Sale(t.Context(), sale(t, false)) // ordinal 1
+		oldest := unanswered(t, err).Pending
+		fault = terminaltest.None
+		for ordinal := 2; ordinal < 1+128-64; ordinal++ {
+			_, err := term.Sale(t.Context(), sale(t, ordinal%2 == 0))
+			check(t, err)
+		}
+		check(t, term.Close())
+		sent := len(wire.Sent)
+		term = open(t, medium, wire)
+		if _, err := term.Sale(t.Context(), sale(t, false)); !errors.Is(err, terminal.ErrQueue) {
+			t.Errorf("%v: %v, want ErrQueue", scheme, err)
+		}
+		if next := term.Status().Slots[0].Next.Ordinal(); next < 65 || len(wire.Sent) != sent || len(term.Pending()) != 1 {
+			t.Errorf("%v: the refused sale sent %d messages, next ordinal %d", scheme, len(wire.Sent)-sent, next)
+		}
+		_, err = term.SignIn(t.Context())
+		check(t, err)
+		_, err = term.Resend(t.Context(), &oldest)
+		check(t, err)
+		_, err = term.Sale(t.Context(), sale(t, false))
+		check(t, err)
+	}
+}
+
+// TestQueueWithoutWindow sells on: a host that sets no floor refuses nothing as too old.
+func TestQueueWithoutWindow(t *testing.T) {
+	t.Parallel()
+	lab := terminaltest.NewLab(t, dukpt.AES)
+	b := lab.Bundle(t)
+	b.Slots[0].Window, b.Slots[0].MaxJump = 0, 0
+	medium := terminaltest.NewFS()
+	sealer, err := terminal.CreateInsecureFile(medium)
+	check(t, err)
+	check(t, terminal.Import(medium, sealer, b))
+	fault := terminaltest.AnswerLost
+	wire := &terminaltest.Wire{Host: lab.Host, Attempts: 1, Fault: func() terminaltest.Fault { return fault }}
+	term := open(t, medium, wire)
+	_, err = term.Sale(t.Context(), sale(t, false))
+	unanswered(t, err)
+	fault = terminaltest.None
+	for range 200 {
+		_, err := term.Sale(t.Context(), sale(t, false))
+		check(t, err)
+	}
+}
+
 // TestZeroizeAfterClose closes a terminal and opens its folder again: the closed one has no say about it any more.
 func TestZeroizeAfterClose(t *testing.T) {
 	t.Parallel()

@@ -139,6 +139,8 @@ func explain(err error) error {
 		{seal.ErrExposed, exit.Refused, "chmod 600 the file"},
 		{fs.ErrNotExist, exit.NotFound, "check the file name"},
 		{terminal.ErrSale, exit.Usage, "give a card with --track2-file or --pan-file"},
+		{terminal.ErrQueue, exit.Refused, "settle it with latchkey-terminal resend; when it does not answer, try signin"},
+		{terminal.ErrBehind, exit.Refused, "run latchkey-terminal resend again"},
 		{terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"},
 		{terminal.ErrJumpBudget, exit.Refused, "ask for a new key"},
 	} {
