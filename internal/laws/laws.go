@@ -7,9 +7,11 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -121,7 +123,8 @@ func pure(t *Tree) (breaches []string) {
 
 var processCalls = map[string]bool{
 	"os.Exit": true, "log.Fatal": true, "log.Fatalf": true, "log.Fatalln": true,
-	"os.Getenv": true, "os.LookupEnv": true, "os.Environ": true,
+	"os.Getenv": true, "os.LookupEnv": true, "os.Environ": true, "os.ExpandEnv": true,
+	"syscall.Exit": true, "syscall.Getenv": true, "syscall.Environ": true,
 }
 
 func process(t *Tree) (breaches []string) {
@@ -129,6 +132,7 @@ func process(t *Tree) (breaches []string) {
 		if p.IsMain() {
 			continue
 		}
+		breaches = append(breaches, unnamed(t, p, "log", "os", "syscall")...)
 		eachSelector(p, func(name string, n ast.Node) {
 			reads := strings.HasPrefix(name, "os.") && name != "os.Exit" && slices.Contains(ReadsEnvironment, p.Path)
 			if processCalls[name] && !reads {
@@ -139,17 +143,60 @@ func process(t *Tree) (breaches []string) {
 	return breaches
 }
 
+// eachSelector visits what a package selects from its imports, by import path and name, whatever a file calls the import.
 func eachSelector(p *Package, visit func(name string, n ast.Node)) {
 	for _, f := range p.Files {
+		imports := importNames(f.Syntax)
 		ast.Inspect(f.Syntax, func(n ast.Node) bool {
-			if sel, ok := n.(*ast.SelectorExpr); ok {
-				if x, ok := sel.X.(*ast.Ident); ok {
-					visit(x.Name+"."+sel.Sel.Name, n)
-				}
+			if name := selected(n, imports); name != "" {
+				visit(name, n)
 			}
 			return true
 		})
 	}
+}
+
+// importNames returns the path of each import of a file by the name that it has there. Without a name it is taken for the
+// last element of the path, which is right for the standard library.
+func importNames(f *ast.File) map[string]string {
+	out := make(map[string]string)
+	for _, spec := range f.Imports {
+		imp, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			continue // Load has read it
+		}
+		name := path.Base(imp)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		out[name] = imp
+	}
+	return out
+}
+
+// selected returns what a node selects from an import, such as "crypto/tls.Config", or "".
+func selected(n ast.Node, imports map[string]string) string {
+	sel, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	if x, ok := sel.X.(*ast.Ident); ok && imports[x.Name] != "" {
+		return imports[x.Name] + "." + sel.Sel.Name
+	}
+	return ""
+}
+
+// unnamed reports imports into the scope of a file: what comes from them cannot be seen there.
+func unnamed(t *Tree, p *Package, paths ...string) (breaches []string) {
+	for _, f := range p.Files {
+		for _, spec := range f.Syntax.Imports {
+			imp, err := strconv.Unquote(spec.Path.Value)
+			if err == nil && spec.Name != nil && spec.Name.Name == "." && slices.Contains(paths, imp) {
+				breaches = append(breaches, fmt.Sprintf("%s: %s imported without a name", t.position(spec), imp))
+			}
+		}
+	}
+	return breaches
 }
 
 func documented(t *Tree) (breaches []string) {
@@ -215,17 +262,18 @@ func exportedReceiver(d *ast.FuncDecl) bool {
 
 func tlsConfig(t *Tree) (breaches []string) {
 	for _, p := range t.Sorted() {
+		if p.Path != "tls/tlsconf" {
+			breaches = append(breaches, unnamed(t, p, "crypto/tls")...)
+		}
 		for _, f := range p.Files {
+			if p.Path != "tls/tlsconf" {
+				for _, n := range builtConfigs(f.Syntax) {
+					breaches = append(breaches, fmt.Sprintf("%s: tls.Config built outside tls/tlsconf", t.position(n)))
+				}
+			}
 			ast.Inspect(f.Syntax, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.CompositeLit:
-					if name := selectorName(n.Type); name == "tls.Config" && p.Path != "tls/tlsconf" {
-						breaches = append(breaches, fmt.Sprintf("%s: tls.Config built outside tls/tlsconf", t.position(n)))
-					}
-				case *ast.Ident:
-					if n.Name == "InsecureSkipVerify" || n.Name == "VerifyPeerCertificate" {
-						breaches = append(breaches, fmt.Sprintf("%s: %s", t.position(n), n.Name))
-					}
+				if id, ok := n.(*ast.Ident); ok && (id.Name == "InsecureSkipVerify" || id.Name == "VerifyPeerCertificate") {
+					breaches = append(breaches, fmt.Sprintf("%s: %s", t.position(n), id.Name))
 				}
 				return true
 			})
@@ -234,13 +282,45 @@ func tlsConfig(t *Tree) (breaches []string) {
 	return breaches
 }
 
-func selectorName(e ast.Expr) string {
-	if sel, ok := e.(*ast.SelectorExpr); ok {
-		if x, ok := sel.X.(*ast.Ident); ok {
-			return x.Name + "." + sel.Sel.Name
-		}
+// builtConfigs finds every mention of the type tls.Config but the one behind a star: what has the type itself has a value
+// of it. A list of pointers may have its values written without the type.
+func builtConfigs(f *ast.File) (found []ast.Node) {
+	imports := importNames(f)
+	isConfig := func(n ast.Node) bool { return selected(n, imports) == "crypto/tls.Config" }
+	isPointer := func(n ast.Node) bool {
+		star, ok := n.(*ast.StarExpr)
+		return ok && isConfig(star.X)
 	}
-	return ""
+	ast.Inspect(f, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.CompositeLit); ok && isPointer(elementOf(lit.Type)) && slices.ContainsFunc(lit.Elts, untyped) {
+			found = append(found, n)
+		}
+		if isConfig(n) {
+			found = append(found, n)
+		}
+		return !isPointer(n)
+	})
+	return found
+}
+
+// elementOf returns the type of the elements of an array, slice or map type, else nil.
+func elementOf(e ast.Expr) ast.Expr {
+	switch e := e.(type) {
+	case *ast.ArrayType:
+		return e.Elt
+	case *ast.MapType:
+		return e.Value
+	}
+	return nil
+}
+
+// untyped reports whether an element of a composite literal is one itself and leaves its type out.
+func untyped(e ast.Expr) bool {
+	if kv, ok := e.(*ast.KeyValueExpr); ok {
+		e = kv.Value
+	}
+	lit, ok := e.(*ast.CompositeLit)
+	return ok && lit.Type == nil
 }
 
 var secretField = regexp.MustCompile(`(?i)^(key|keybytes|material|secret|pin|pan|digits|track|track1|track2|passphrase|kbpk|lmk|bdk|ik|ipek|initialkey|basekey|registers?|clearpin|privatekey)$`)

@@ -91,17 +91,43 @@ func TestBreaches(t *testing.T) {
 			"planted":  "import _ \"" + Module + "/internal/planted\"",
 		},
 		"process": {
-			"getenv": "import \"os\"\nvar e = os.Getenv(\"X\")",
-			"fatal":  "import \"log\"\nfunc f() { log.Fatal(1) }",
+			"getenv":        "import \"os\"\nvar e = os.Getenv(\"X\")",
+			"fatal":         "import \"log\"\nfunc f() { log.Fatal(1) }",
+			"aliasedexit":   "import system \"os\"\nfunc f() { system.Exit(1) }",
+			"aliasedgetenv": "import system \"os\"\nvar e = system.Getenv(\"X\")",
+			"aliasedfatal":  "import l \"log\"\nvar die = l.Fatalf",
+			"exitbyvalue":   "import \"os\"\nvar end = os.Exit",
+			"dot":           "import . \"os\"\nfunc f() { Exit(1) }",
+			"syscall":       "import \"syscall\"\nfunc f() { syscall.Exit(1) }",
 		},
 		"tls": {
-			"skip": "import \"crypto/tls\"\nfunc f(c *tls.Config) { c.InsecureSkipVerify = true }",
-			"peer": "import \"crypto/tls\"\nfunc f(c *tls.Config) { c.VerifyPeerCertificate = nil }",
+			"skip":      "import \"crypto/tls\"\nfunc f(c *tls.Config) { c.InsecureSkipVerify = true }",
+			"peer":      "import \"crypto/tls\"\nfunc f(c *tls.Config) { c.VerifyPeerCertificate = nil }",
+			"new":       "import \"crypto/tls\"\nvar c = new(tls.Config)",
+			"var":       "import \"crypto/tls\"\nvar c tls.Config",
+			"local":     "import \"crypto/tls\"\nfunc f() *tls.Config { var c tls.Config; return &c }",
+			"alias":     "import stdtls \"crypto/tls\"\nvar c = stdtls.Config{}",
+			"aliasptr":  "import stdtls \"crypto/tls\"\nfunc f() *stdtls.Config { return &stdtls.Config{} }",
+			"aliasnew":  "import stdtls \"crypto/tls\"\nvar c = new(stdtls.Config)",
+			"dot":       "import . \"crypto/tls\"\nvar c = &Config{}",
+			"renamed":   "import \"crypto/tls\"\ntype config = tls.Config",
+			"embedded":  "import \"crypto/tls\"\ntype config struct{ tls.Config }",
+			"inlist":    "import \"crypto/tls\"\nvar c = []*tls.Config{{}}",
+			"inmap":     "import \"crypto/tls\"\nvar c = map[string]*tls.Config{\"a\": {}}",
+			"byvalue":   "import \"crypto/tls\"\nfunc f(c tls.Config) {}",
+			"parameter": "import \"crypto/tls\"\nfunc g[T any]() *T { return new(T) }\nvar c = g[tls.Config]()",
 		},
+	}
+	wholes := map[string]map[string]map[string]string{ // law -> what it says -> files
+		"documented": {"keys has no package comment": {"keys/k.go": "package keys\n", "keys/l.go": "package keys\n"}},
+		"listed":     {"dukpt is listed and does not exist": {"keys/k.go": doc + "package keys\n"}},
 	}
 	for _, law := range All() {
 		t.Run(law.Name, func(t *testing.T) {
 			t.Parallel()
+			for want, files := range wholes[law.Name] {
+				demand(t, law, files, want)
+			}
 			b, ok := breaches[law.Name]
 			if !ok {
 				t.Fatal("no planted breach for this law")
@@ -111,6 +137,35 @@ func TestBreaches(t *testing.T) {
 				demand(t, law, map[string]string{"terminal/" + name + ".go": doc + "package terminal\n" + body + "\n"}, "terminal")
 			}
 		})
+	}
+}
+
+// TestNoBreach shows what looks like a breach of a law and is none.
+func TestNoBreach(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	const doc = "// Package x is planted.\n"
+	for name, body := range map[string]string{
+		"terminal/pointers.go":  "package terminal\nimport \"crypto/tls\"\ntype s struct{ c *tls.Config; all []*tls.Config }\nfunc f(c *tls.Config) (*tls.Config, error) { s := []*tls.Config{c}; return s[0], nil }",
+		"terminal/certs.go":     "package terminal\nimport \"crypto/tls\"\nvar c tls.Certificate",
+		"terminal/other.go":     "package terminal\nimport (\n\t\"example.org/tls\"\n\t\"example.org/os\"\n)\nvar c tls.Config\nfunc g() { os.Exit(1) }",
+		"tls/tlsconf/build.go":  "package tlsconf\nimport stdtls \"crypto/tls\"\nvar c = &stdtls.Config{}",
+		"cmd/program/main.go":   "package main\nimport system \"os\"\nfunc main() { system.Exit(1) }",
+		"internal/testvec/v.go": "package testvec\nimport system \"os\"\nvar e = system.Getenv(\"X\")",
+	} {
+		plant(t, root, name, doc+body+"\n")
+	}
+	tree, err := Load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, law := range All() {
+		if law.Name != "process" && law.Name != "tls" {
+			continue
+		}
+		for _, breach := range law.Check(tree) {
+			t.Errorf("law %q: %s", law.Name, breach)
+		}
 	}
 }
 
