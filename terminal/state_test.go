@@ -414,6 +414,39 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// TestBundleSpelling writes the hand-made part of a bundle in other ways: array and byte strings have one spelling.
+func TestBundleSpelling(t *testing.T) {
+	t.Parallel()
+	b := terminaltest.NewLab(t, dukpt.AES).Bundle(t)
+	good, err := terminal.EncodeBundle(b)
+	check(t, err)
+	_, err = terminal.DecodeBundle(good)
+	check(t, err)
+	last := len(good) - 32 // the last secret is a key of 32 bytes: 58 20 and the key
+	head, key := good[:last-2], good[last:]
+	for name, bad := range map[string][]byte{
+		"nothing":              nil,
+		"a byte after the end": slices.Concat(good, []byte{0}),
+		"one secret more":      slices.Concat([]byte{good[0] + 1}, good[1:], []byte{0x40}),
+		"one secret less":      slices.Concat([]byte{good[0] - 1}, head[1:]),
+		"a count too high":     slices.Concat([]byte{good[0] + 1}, good[1:]),
+		"a count too low":      slices.Concat([]byte{good[0] - 1}, good[1:]),
+		"long array head":      slices.Concat([]byte{0x98, good[0] & 0x1f}, good[1:]),
+		"no array":             good[1:],
+		"long length":          slices.Concat(head, []byte{0x59, 0, 32}, key),
+		"longer length":        slices.Concat(head, []byte{0x5a, 0, 0, 0, 32}, key),
+		"a key cut short":      good[:len(good)-1],
+		"text for a key":       slices.Concat(head, []byte{0x78, 32}, key),
+		"an empty key":         slices.Concat(head, []byte{0x40}),
+		"an indefinite key":    slices.Concat(head, []byte{0x5f, 0x58, 32}, key, []byte{0xff}),
+		"no key":               head,
+	} {
+		if _, err := terminal.DecodeBundle(bad); !errors.Is(err, terminal.ErrBundle) {
+			t.Errorf("%s: %v, want ErrBundle", name, err)
+		}
+	}
+}
+
 // FuzzDecodeBundle holds every accepted bundle to its one encoding.
 func FuzzDecodeBundle(f *testing.F) {
 	lab := terminaltest.NewLab(f, dukpt.AES)
