@@ -20,8 +20,9 @@ type AnswerRequest struct {
 
 // AnswerResult is the acknowledgement for the terminal.
 type AnswerResult struct {
-	Ack   []byte
-	Again bool // the same answer had been recorded before
+	Ack    []byte
+	Again  bool          // the same answer had been recorded before
+	Labels engine.Labels // of the key that the acknowledgement is MACed under
 }
 
 // Answer records the host's decision durably and returns its acknowledgement. The first decision on a message stands:
@@ -29,6 +30,17 @@ type AnswerResult struct {
 // acknowledgement is MACed under the response key of the KSN that the request was MACed under; for a resend that is the
 // fresh one of the resend. Errors are a *Refusal.
 func (s *Service) Answer(ctx context.Context, caller Caller, req AnswerRequest) (*AnswerResult, error) {
+	res, err := s.answer(ctx, caller, req)
+	if err != nil {
+		return nil, s.keepRefusal(ctx, err, audit.Record{
+			Actor: caller.Name, Role: caller.Role, Tenant: string(caller.Tenant), Source: caller.Source, Action: "answer",
+			Digest: req.Digest,
+		})
+	}
+	return res, nil
+}
+
+func (s *Service) answer(ctx context.Context, caller Caller, req AnswerRequest) (*AnswerResult, error) {
 	if err := caller.Check(); err != nil {
 		return nil, err
 	}
@@ -54,8 +66,12 @@ func (s *Service) Answer(ctx context.Context, caller Caller, req AnswerRequest) 
 		return nil, err
 	}
 	recorded, err := s.repeated(ctx, req)
-	if err != nil || recorded != nil {
-		return recorded, err
+	if err != nil {
+		return nil, err
+	}
+	if recorded != nil {
+		recorded.Labels = info.Labels
+		return recorded, nil
 	}
 	ops, err := s.engine.Begin(ctx, set.BaseKey, a.ksn)
 	if err != nil {
@@ -69,7 +85,7 @@ func (s *Service) Answer(ctx context.Context, caller Caller, req AnswerRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &AnswerResult{Ack: done.Ack, Again: done.Again}, nil
+	return &AnswerResult{Ack: done.Ack, Again: done.Again, Labels: info.Labels}, nil
 }
 
 // repeated returns the recorded acknowledgement of the same answer, without which none is made twice.

@@ -85,6 +85,9 @@ func TestAnswersThatAreRefused(t *testing.T) {
 			if _, err := l.service.Answer(context.Background(), l.caller, bad); codeOf(err) != c.code {
 				t.Fatalf("got %v, want %s", err, c.code)
 			}
+			if got, want := l.recorded(c.code), 1; got != want && c.code != decrypt.CodeEngineUnavailable {
+				t.Errorf("the audit log holds %d refusals %s, want %d", got, c.code, want)
+			}
 			l.caller, l.books.terminals = caller, terminals
 			l.engine.fail(nil)
 			first := must[*decrypt.AnswerResult](t)(l.service.Answer(context.Background(), l.caller, good))

@@ -3,7 +3,9 @@ package decrypt
 import (
 	"context"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -25,10 +27,22 @@ type SlotCounters struct {
 	Floor     uint32 // at and below this nothing new is accepted
 	Remaining uint32 // keys above Seen
 	Conflicts uint64 // second contents that were refused
+	Labels    engine.Labels
 }
 
 // Counters returns where the counters of a terminal of the caller's tenant stand. Errors are a *Refusal.
 func (s *Service) Counters(ctx context.Context, caller Caller, id keyset.TerminalID) (*CountersResult, error) {
+	res, err := s.counters(ctx, caller, id)
+	if err != nil {
+		return nil, s.keepRefusal(ctx, err, audit.Record{
+			Actor: caller.Name, Role: caller.Role, Tenant: string(caller.Tenant), Source: caller.Source, Action: "counters",
+			Object: string(id),
+		})
+	}
+	return res, nil
+}
+
+func (s *Service) counters(ctx context.Context, caller Caller, id keyset.TerminalID) (*CountersResult, error) {
 	if err := caller.Check(); err != nil {
 		return nil, err
 	}
@@ -42,6 +56,10 @@ func (s *Service) Counters(ctx context.Context, caller Caller, id keyset.Termina
 		if !ok {
 			return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", slot.KeySet, slot.Slot)
 		}
+		info, err := s.describe(ctx, set)
+		if err != nil {
+			return nil, err
+		}
 		state, err := s.store.Counters(ctx, set.BaseKeyFingerprint, slot.KeyID)
 		if err != nil {
 			return nil, s.storeFailed(ctx, err)
@@ -49,6 +67,7 @@ func (s *Service) Counters(ctx context.Context, caller Caller, id keyset.Termina
 		out.Slots = append(out.Slots, SlotCounters{
 			Slot: slot.Slot, KeySet: slot.KeySet, KeyID: slot.KeyID, High: state.High, Seen: state.Seen, Floor: state.Floor,
 			Remaining: slot.KeyID.Scheme().MaxOrdinal() - state.Seen, Conflicts: state.Conflicts,
+			Labels: info.Labels,
 		})
 	}
 	return out, nil

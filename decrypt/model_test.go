@@ -16,3 +16,13 @@ func (l *laboratory) snapshot() string {
 	c := l.store.(*storetest.Model).Contents()
 	return fmt.Sprintf("%v %v %v %v", c.States, c.Rows, c.Requests, c.Answers)
 }
+
+// recorded counts the refusals with a code in the audit log.
+func (l *laboratory) recorded(code decrypt.Code) (n int) {
+	for _, r := range l.store.(*storetest.Model).Contents().Leaves {
+		if r.Result == "REFUSED" && r.Reason == string(code) {
+			n++
+		}
+	}
+	return n
+}

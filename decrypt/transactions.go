@@ -9,7 +9,6 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -428,27 +427,8 @@ func (t *transaction) failed(ctx context.Context, err error) error {
 		t.log.LogAttrs(ctx, slog.LevelError, "transaction failed", slog.String("error", err.Error()))
 		r = refuse(CodeInternal, "nothing was answered and nothing was released")
 	}
-	if t.audited || t.terminal == nil || r.Unavailable() {
+	if t.audited {
 		return r
 	}
-	if e := t.store.Audit(ctx, t.record("REFUSED", r.Code)); e != nil {
-		return t.storeFailed(ctx, e)
-	}
-	return r
-}
-
-// record is the audit record of this message.
-func (t *transaction) record(result string, code Code) audit.Record {
-	mac := t.keys[place{t.received.Payload.MAC.Slot, t.received.Payload.MAC.KSN}]
-	r := audit.Record{
-		Time: t.clock(), Instance: t.instance, Actor: t.caller.Name, Role: t.caller.Role, Tenant: string(t.caller.Tenant),
-		Source: t.caller.Source, Action: "transaction/" + t.received.Payload.Type.String(),
-		Object: string(t.terminal.ID) + "/" + t.received.Payload.MAC.KSN.String(),
-		Result: result, Reason: string(code), Digest: t.received.Digest(),
-	}
-	if mac != nil {
-		r.KCV = mac.info.KCV.String()
-		r.Labels = auditLabels(mac.info.Labels)
-	}
-	return r
+	return t.keepRefusal(ctx, r, t.record("REFUSED", r.Code))
 }

@@ -288,6 +288,9 @@ func TestEveryRefusalChangesNothing(t *testing.T) {
 			if !ok || r.Code != c.code || res != nil {
 				t.Fatalf("got %v, %v; want the refusal %s", res, err, c.code)
 			}
+			if got := l.recorded(c.code); !r.Unavailable() && got != 1 {
+				t.Errorf("the audit log holds %d refusals %s, want 1", got, c.code)
+			}
 			for _, s := range []string{testPAN, testPIN, testTrack, "9010101"} {
 				if strings.Contains(err.Error(), s) || strings.Contains(l.log.String(), s) {
 					t.Errorf("%q or the log holds %q", err, s)

@@ -96,6 +96,7 @@ const (
 type AnswerResponse struct {
 	Ack      []byte    `json:"Ack"` // message bytes to send to the terminal, in JSON base64
 	Recorded Recording `json:"Recorded"`
+	Labels   Labels    `json:"Labels,omitzero"` // of the key that Ack is MACed under
 }
 
 // CountersResponse says where the counters of a terminal stand.
@@ -116,4 +117,5 @@ type SlotCounters struct {
 	Floor     uint32 `json:"Floor"`     // at and below this nothing new is accepted
 	Remaining uint32 `json:"Remaining"` // keys left above Seen
 	Conflicts uint64 `json:"Conflicts"` // refused second contents
+	Labels    Labels `json:"Labels,omitzero"`
 }

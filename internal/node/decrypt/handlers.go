@@ -60,7 +60,7 @@ func plainPaths(next http.Handler) http.Handler {
 func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	caller, err := h.permissions.caller(r)
 	if err != nil {
-		return h.refused(err)
+		return h.early(r, caller, "transaction", err)
 	}
 	body, err := serve.ReadBody(w, r)
 	if err != nil {
@@ -68,19 +68,19 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	}
 	parsed, err := api.ParseTransactionRequest(body)
 	if err != nil {
-		return h.refused(bodyRefusal(err))
+		return h.early(r, caller, "transaction", bodyRefusal(err))
 	}
 	req := decrypt.TransactionRequest{Message: parsed.Message}
 	if parsed.OutgoingPINKey != "" {
 		req.OutgoingPINKey, err = keyset.ParseKeyRef(parsed.OutgoingPINKey)
 		if err != nil {
-			return h.refused(refusal(decrypt.CodeKeyIdentifierInvalid, "member OutgoingPINKey"))
+			return h.early(r, caller, "transaction", refusal(decrypt.CodeKeyIdentifierInvalid, "member OutgoingPINKey"))
 		}
 	}
 	if parsed.OutgoingPINFormat != "" {
 		req.OutgoingPINFormat, err = pin.ParseFormat(parsed.OutgoingPINFormat)
 		if err != nil {
-			return h.refused(refusal(decrypt.CodeTranslationNotPermitted, "member OutgoingPINFormat"))
+			return h.early(r, caller, "transaction", refusal(decrypt.CodeTranslationNotPermitted, "member OutgoingPINFormat"))
 		}
 	}
 	res, err := h.service.Transaction(r.Context(), caller, req)
@@ -97,7 +97,7 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 	caller, err := h.permissions.caller(r)
 	if err != nil {
-		return h.refused(err)
+		return h.early(r, caller, "answer", err)
 	}
 	body, err := serve.ReadBody(w, r)
 	if err != nil {
@@ -105,15 +105,15 @@ func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 	}
 	parsed, err := api.ParseAnswerRequest(body)
 	if err != nil {
-		return h.refused(bodyRefusal(err))
+		return h.early(r, caller, "answer", bodyRefusal(err))
 	}
 	digest, err := message.ParseDigest(parsed.RequestDigest)
 	if err != nil {
-		return h.refused(refusal(decrypt.CodeRequestMalformed, "member RequestDigest"))
+		return h.early(r, caller, "answer", refusal(decrypt.CodeRequestMalformed, "member RequestDigest"))
 	}
 	result, err := message.ParseResult(string(parsed.Result))
 	if err != nil {
-		return h.refused(refusal(decrypt.CodeRequestMalformed, "member Result"))
+		return h.early(r, caller, "answer", refusal(decrypt.CodeRequestMalformed, "member Result"))
 	}
 	res, err := h.service.Answer(r.Context(), caller, decrypt.AnswerRequest{Digest: digest, Result: result, Body: parsed.Body})
 	if err != nil {
@@ -124,17 +124,17 @@ func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 		recorded = api.Again
 	}
 	h.metrics.answers.WithLabelValues(string(recorded)).Inc()
-	return write(w, api.AnswerResponse{Ack: res.Ack, Recorded: recorded})
+	return write(w, api.AnswerResponse{Ack: res.Ack, Recorded: recorded, Labels: labels(res.Labels)})
 }
 
 func (h *handlers) counters(w http.ResponseWriter, r *http.Request) error {
 	caller, err := h.permissions.caller(r)
 	if err != nil {
-		return h.refused(err)
+		return h.early(r, caller, "counters", err)
 	}
 	id, err := keyset.ParseTerminal(r.PathValue("id"))
 	if err != nil {
-		return h.refused(refusal(decrypt.CodeKeyIdentifierInvalid, "terminal id"))
+		return h.early(r, caller, "counters", refusal(decrypt.CodeKeyIdentifierInvalid, "terminal id"))
 	}
 	res, err := h.service.Counters(r.Context(), caller, id)
 	if err != nil {
@@ -144,7 +144,7 @@ func (h *handlers) counters(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range res.Slots {
 		out.Slots = append(out.Slots, api.SlotCounters{
 			Slot: s.Slot, KeySet: string(s.KeySet), KeyID: s.KeyID.String(),
-			High: s.High, Seen: s.Seen, Floor: s.Floor, Remaining: s.Remaining, Conflicts: s.Conflicts,
+			High: s.High, Seen: s.Seen, Floor: s.Floor, Remaining: s.Remaining, Conflicts: s.Conflicts, Labels: labels(s.Labels),
 		})
 	}
 	return write(w, out)
@@ -171,6 +171,11 @@ func bodyRefusal(err error) error {
 		return refusal(decrypt.CodeBodyTooLarge, err.Error())
 	}
 	return refusal(decrypt.CodeRequestMalformed, err.Error())
+}
+
+// early records a refusal that ends a request before the service has seen it, and counts it.
+func (h *handlers) early(r *http.Request, caller decrypt.Caller, action string, err error) error {
+	return h.refused(h.service.Refuse(r.Context(), caller, action, err))
 }
 
 // refused counts a refusal and gives it the form of an answer.

@@ -4,6 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 // metrics are what the service counts. Labels are codes and states, never a terminal, a KSN or anything of a card.
@@ -14,6 +16,7 @@ type metrics struct {
 	batch        prometheus.Histogram
 	reloads      *prometheus.CounterVec
 	checkpoints  *prometheus.CounterVec
+	keySets      *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -38,8 +41,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_audit_checkpoints_total", Help: "Signed checkpoints of the audit log: ok or failed.",
 		}, []string{"result"}),
+		keySets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "latchkey_key_set_info", Help: "1 for each key set: its state, and where its keys and PINs are exposed.",
+		}, []string{"key_set", "state", "key_mode", "pin_exposure", "environment"}),
 	}
-	for _, c := range []prometheus.Collector{m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints} {
+	for _, c := range []prometheus.Collector{m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints, m.keySets} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -59,5 +65,18 @@ func (m *metrics) refusal(code decrypt.Code) {
 	m.transactions.WithLabelValues(string(code)).Inc()
 	if code == decrypt.CodeKSNReplayed {
 		m.conflicts.Inc()
+	}
+}
+
+// describe says anew what key sets there are, with the labels of their base keys.
+func (m *metrics) describe(sets []*keyset.KeySet, keys []engine.KeyInfo) {
+	labels := make(map[keyset.KeyRef]engine.Labels, len(keys))
+	for _, k := range keys {
+		labels[k.Ref] = k.Labels
+	}
+	m.keySets.Reset()
+	for _, set := range sets {
+		l := labels[set.BaseKey]
+		m.keySets.WithLabelValues(string(set.ID), set.State.String(), l.KeyMode.String(), l.PINExposure.String(), set.Environment.String()).Set(1)
 	}
 }

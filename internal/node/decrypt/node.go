@@ -187,7 +187,13 @@ func (n *node) openService(secret.Bytes) error {
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
-	n.follower = &follower{reload: both(n.ring.Reload, catalog.Reload), log: n.log, metrics: n.metrics}
+	describe := func() { n.metrics.describe(catalog.KeySets(), n.ring.List()) }
+	describe()
+	reload := both(n.ring.Reload, catalog.Reload)
+	n.follower = &follower{log: n.log, metrics: n.metrics, reload: func() error {
+		defer describe()
+		return reload()
+	}}
 	if n.allowed, err = newPermissions(c); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
@@ -175,9 +177,37 @@ func TestBadInput(t *testing.T) {
 	if _, after := r.get("/terminals/T-1/counters"); !bytes.Equal(before, after) {
 		t.Errorf("counters moved from %s to %s", before, after)
 	}
+	want := make(map[decrypt.Code]int)
+	for _, c := range cases {
+		if asked := c.name != "oversized body" && c.status != 405 && c.code != decrypt.CodeNotFound; asked && !strings.HasPrefix(c.name, "path ") && c.name != "no endpoint" {
+			want[c.code]++
+		}
+	}
+	if got := refusals(t, c.Database); !maps.Equal(got, want) {
+		t.Errorf("the audit log holds the refusals %v, want %v", got, want)
+	}
 	if status, body := r.do("POST", "/transactions", "application/json", []byte(good)); status != 200 || !bytes.Contains(body, []byte(`"FRESH"`)) {
 		t.Errorf("the good request afterwards: %d", status)
 	}
+}
+
+// refusals counts the refusals in the audit log of a running service.
+func refusals(t *testing.T, database string) map[decrypt.Code]int {
+	t.Helper()
+	log := must[*sqlite.AuditLog](t)(sqlite.OpenAudit(database))
+	defer log.Close()
+	out := make(map[decrypt.Code]int)
+	err := log.Leaves(t.Context(), func(l audit.Leaf) error {
+		r, err := audit.ParseRecord(l.Record)
+		if err == nil && r.Result == "REFUSED" {
+			out[decrypt.Code(r.Reason)]++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // TestWhoIsServed tries certificates that verify and may not call.

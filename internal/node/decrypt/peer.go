@@ -28,7 +28,8 @@ func newPermissions(c Config) (*permissions, error) {
 	return p, nil
 }
 
-// caller says who sends a request, by its verified certificate and by nothing else.
+// caller says who sends a request, by its verified certificate and by nothing else. With an error it says as much as it knows,
+// for the audit log.
 func (p *permissions) caller(r *http.Request) (decrypt.Caller, error) {
 	if r.TLS == nil {
 		return decrypt.Caller{}, notPermitted("the connection is not TLS")
@@ -37,23 +38,23 @@ func (p *permissions) caller(r *http.Request) (decrypt.Caller, error) {
 	if err != nil {
 		return decrypt.Caller{}, notPermitted("no certificate of ours")
 	}
-	if id.Role != identity.AcquirerHost {
-		return decrypt.Caller{}, notPermitted("role " + id.Role.String())
-	}
-	if keyset.TenantID(id.Tenant) != p.tenant {
-		return decrypt.Caller{}, notPermitted("a caller of another tenant")
-	}
-	refs, ok := p.callers[id.Name]
-	if !ok {
-		return decrypt.Caller{}, notPermitted(id.Name + " is not on the list of callers")
-	}
 	source, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		source = "" // no address to record
 	}
-	return decrypt.Caller{
-		Tenant: p.tenant, Name: id.Name, Role: decrypt.RoleAcquirerHost, PINKeys: refs, Source: source,
-	}, nil
+	who := decrypt.Caller{Tenant: keyset.TenantID(id.Tenant), Name: id.Name, Role: id.Role.String(), Source: source}
+	if id.Role != identity.AcquirerHost {
+		return who, notPermitted("role " + id.Role.String())
+	}
+	if who.Tenant != p.tenant {
+		return who, notPermitted("a caller of another tenant")
+	}
+	refs, ok := p.callers[id.Name]
+	if !ok {
+		return who, notPermitted(id.Name + " is not on the list of callers")
+	}
+	who.Role, who.PINKeys = decrypt.RoleAcquirerHost, refs
+	return who, nil
 }
 
 func notPermitted(detail string) error {
