@@ -152,7 +152,11 @@ func (s *Service) acknowledge(ctx context.Context, a acknowledgement) (Answer, e
 		},
 	})
 	if err != nil {
-		return Answer{}, s.storeFailed(ctx, err)
+		err = s.storeFailed(ctx, err)
+		if r, ok := refused(err); ok && !r.Unavailable() {
+			return Answer{}, &kept{r}
+		}
+		return Answer{}, err
 	}
 	return done, nil
 }

@@ -52,6 +52,9 @@ func TestTheFirstAnswerStands(t *testing.T) {
 				t.Errorf("another %s: %v", name, err)
 			}
 		}
+		if got := l.recorded(decrypt.CodeAnswerConflict); got != 3 {
+			t.Errorf("the audit log holds %d conflicting answers, want 3", got)
+		}
 	})
 }
 

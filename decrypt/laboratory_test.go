@@ -29,7 +29,7 @@ const (
 
 	testPAN   = "4761739001010119"
 	otherPAN  = "5413330089020011"
-	testPIN   = "7943"
+	testPIN   = "794361825037" // long, so that no timestamp holds it by chance
 	testTrack = ";4761739001010119=22122011143878089?"
 )
 

@@ -3,14 +3,24 @@ package decrypt
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/message"
 )
 
+// kept is a refusal that stands in the audit log already: the store recorded it together with what it decided.
+type kept struct{ refusal *Refusal }
+
+// Error returns the text of the refusal.
+func (k *kept) Error() string { return k.refusal.Error() }
+
+// Unwrap returns the refusal.
+func (k *kept) Unwrap() error { return k.refusal }
+
 // Refuse records a refusal that a request of caller met before it reached the service, and returns what the caller is told:
-// the refusal, or that it could not be recorded. Action says what was asked, such as "answer". What passes by itself
-// (Refusal.Unavailable) is not recorded: the store is not there to do it, and the log of the service says why.
+// the refusal, or that it could not be recorded. Action says what was asked, such as "answer". What the service could not do
+// (Refusal.Unavailable) is no word about the request, and stands in the log of the service only.
 func (s *Service) Refuse(ctx context.Context, caller Caller, action string, err error) error {
 	return s.keepRefusal(ctx, err, audit.Record{
 		Actor: caller.Name, Role: caller.Role, Tenant: string(caller.Tenant), Source: caller.Source, Action: action,
@@ -22,6 +32,9 @@ func (s *Service) keepRefusal(ctx context.Context, err error, r audit.Record) er
 	refusal, ok := refused(err)
 	if !ok || refusal.Unavailable() {
 		return err
+	}
+	if _, ok := errors.AsType[*kept](err); ok {
+		return refusal
 	}
 	r.Time, r.Instance, r.Result, r.Reason = s.clock(), s.instance, "REFUSED", string(refusal.Code)
 	if e := s.store.Audit(ctx, r); e != nil {

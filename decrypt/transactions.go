@@ -430,5 +430,8 @@ func (t *transaction) failed(ctx context.Context, err error) error {
 	if t.audited {
 		return r
 	}
-	return t.keepRefusal(ctx, r, t.record("REFUSED", r.Code))
+	if !ok {
+		err = r
+	}
+	return t.keepRefusal(ctx, err, t.record("REFUSED", r.Code))
 }

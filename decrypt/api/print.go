@@ -8,7 +8,7 @@ import (
 )
 
 // Released card data is in these values so that a host can use it, not so that it can be logged by accident: they print
-// masked. Only Format writes them whole, for the wire.
+// masked. JSON of them is the wire form and holds everything: do not log it, neither directly nor inside another value.
 
 func (f Field) text() string {
 	out := "slot " + strconv.Itoa(int(f.Slot)) + " " + f.Usage + " KSN " + f.KSN + " key set " + f.KeySet

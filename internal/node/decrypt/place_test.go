@@ -36,7 +36,7 @@ const (
 	pinSlot, dataSlot = 1, 2
 
 	testPAN   = "4761739001010119"
-	testPIN   = "794361"
+	testPIN   = "794361825037" // long, so that no timestamp holds it by chance
 	testTrack = ";4761739001010119=22122011143878089?"
 )
 
