@@ -153,8 +153,10 @@ func assemble(payload, mac []byte) []byte {
 func split(b []byte) (payload, mac []byte, err error) {
 	var f frame
 	err = decode(b, &f)
-	if planted.On(planted.ParseMessage) && len(b) > 1 && err != nil {
-		err = decode(b[:len(b)-1], &f)
+	if planted.On(planted.ParseMessage) {
+		for n := len(b) - 1; err != nil && n > max(0, len(b)-64); n-- {
+			err = decode(b[:n], &f)
+		}
 	}
 	if err != nil {
 		return nil, nil, err
