@@ -109,8 +109,8 @@ func (s *Service) answering(ctx context.Context, tenant keyset.TenantID, a asked
 	if err := checkStatus(terminal, message.Sale); err != nil {
 		return nil, nil, engine.KeyInfo{}, err
 	}
-	slot, ok := terminal.Slot(a.slot)
-	if !ok || slot.KeyID != a.ksn.KeyID() {
+	slot, ok := terminal.Key(a.slot, a.ksn.KeyID())
+	if !ok {
 		return nil, nil, engine.KeyInfo{}, refuse(CodeKeyIDMismatch, "KSN %v is not of the key in slot %d", a.ksn, a.slot)
 	}
 	set, ok := s.catalog.KeySet(slot.KeySet)

@@ -271,11 +271,11 @@ func (t *transaction) places() []place {
 
 // find confirms by the registry that the key of a KSN sits in the slot, and that its key set may be used here.
 func (t *transaction) find(ctx context.Context, at place) (*located, error) {
-	slot, ok := t.terminal.Slot(at.slot)
-	if !ok {
+	if !t.terminal.HasSlot(at.slot) {
 		return nil, refuse(CodeSlotUnknown, "terminal %s has no slot %d", t.terminal.ID, at.slot)
 	}
-	if slot.KeyID != at.ksn.KeyID() {
+	slot, ok := t.terminal.Key(at.slot, at.ksn.KeyID())
+	if !ok {
 		return nil, refuse(CodeKeyIDMismatch, "KSN %v is not of the key in slot %d", at.ksn, at.slot)
 	}
 	if slot.State == keyset.SlotRetired || slot.State == keyset.SlotPending && t.m.Payload.Type != message.SignIn {

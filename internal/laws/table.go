@@ -3,39 +3,59 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
-	"terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
+	"terminal/enginetest", "terminal/terminaltest", "tls/ca/catest", "tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
 // without a package, break the law. Change it only with a reason in docs/decisions.
 var Imports = map[string][]string{
-	"internal/secret":   {},
-	"internal/planted":  {},
-	"internal/des":      {"internal/secret"},
-	"internal/mac":      {"internal/des", "internal/secret"},
-	"internal/seal":     {"internal/canon", "internal/secret"},
-	"internal/prompt":   {"internal/exit", "internal/secret"},
-	"internal/audit":    {"internal/canon"},
-	"internal/canon":    {},
-	"internal/exit":     {},
-	"internal/filelock": {},
-	"internal/serve":    {},
+	"internal/crockford": {},
+	"internal/secret":    {},
+	"internal/planted":   {},
+	"internal/des":       {"internal/secret"},
+	"internal/mac":       {"internal/des", "internal/secret"},
+	"internal/seal":      {"internal/canon", "internal/secret"},
+	"internal/prompt":    {"internal/exit", "internal/secret"},
+	"internal/audit":     {"internal/canon"},
+	"internal/canon":     {},
+	"internal/exit":      {},
+	"internal/filelock":  {},
+	"internal/serve":     {},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
 	"keys/keyset":   {"dukpt", "internal/canon", "keys"},
-	"pin":           {"internal/des", "internal/planted", "internal/secret"},
-	"dukpt":         {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys", "pin"},
-	"message":       {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
+	"keys/remote": {
+		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
+	},
+	"pin":     {"internal/des", "internal/planted", "internal/secret"},
+	"dukpt":   {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys", "pin"},
+	"message": {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
 
 	"tls/identity":    {},
 	"tls/tlsconf":     {"tls/identity"},
 	"tls/ca":          {"tls/identity"},
 	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
 
+	"tls/trustlist": {"internal/canon", "internal/crockford", "internal/planted", "tls/identity", "tls/tlsconf"},
+	"tls/feed":      {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "tls/identity", "tls/tlsconf"},
+	"tls/est":       {"internal/planted", "internal/secret", "tls/identity"},
+	"tls/enroll": {
+		"internal/crockford", "internal/secret", "keys/remote", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
+	},
+	"tls/provision": {
+		"dukpt", "internal/audit", "internal/canon", "internal/crockford", "internal/planted", "internal/secret", "keys/keyset", "keys/remote",
+		"tls/ca", "tls/est", "tls/feed", "tls/identity", "tls/tlsconf",
+	},
+	"tls/provision/admin": {"dukpt", "internal/planted", "internal/secret", "internal/serve", "keys/keyset", "tls/feed", "tls/identity", "tls/provision", "tls/tlsconf"},
+	"tls/keydist": {
+		"dukpt", "internal/audit", "internal/canon", "internal/planted", "internal/secret", "internal/serve", "keys", "keys/keyset", "keys/remote",
+		"tls/ca", "tls/est", "tls/identity", "tls/tlsconf",
+	},
+
 	"terminal": {
-		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "message", "pin",
-		"tls/identity", "tls/tlsconf",
+		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "keys/remote", "message", "pin",
+		"tls/enroll", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 
 	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
@@ -78,6 +98,7 @@ var Confined = map[string][]string{
 	"github.com/hashicorp/vault":          {"tls/ca/vault"},
 	"go.step.sm/crypto":                   {"tls/ca/embedded"},
 	"github.com/smallstep/certificates":   {"tls/ca/embedded"},
+	"github.com/smallstep/pkcs7":          {"tls/est"},
 	"modernc.org/sqlite":                  {"internal/store/sqlite"},
 	"github.com/jackc/pgx":                {"internal/store/postgres"},
 	"database/sql":                        {"internal/store/sqlite", "internal/store/postgres"},

@@ -15,6 +15,14 @@ const (
 	GuardPurpose Name = "guard.purpose"
 	// GuardBlocked answers terminals whose key set is blocked.
 	GuardBlocked Name = "guard.blocked"
+	// GuardCodeBinding lets a spent one-time code enrol another key.
+	GuardCodeBinding Name = "guard.code-binding"
+	// GuardKDHSignature lets a delivery be installed whose signature does not verify.
+	GuardKDHSignature Name = "guard.kdh-signature"
+	// GuardTrustList lets a terminal trust a list that a stranger has signed.
+	GuardTrustList Name = "guard.trust-list"
+	// GuardFeedGate admits whom the registry feed has revoked.
+	GuardFeedGate Name = "guard.feed-gate"
 )
 
 // Faults of the host and of parsers.
@@ -31,4 +39,16 @@ const (
 	ParseMessage Name = "bug.parse-message"
 	// ParseJSON accepts unknown members.
 	ParseJSON Name = "bug.parse-json"
+	// ParseEST accepts what follows the certificates of an EST body.
+	ParseEST Name = "bug.parse-est"
+	// ParseCSR accepts a certificate signing request that asks for another name.
+	ParseCSR Name = "bug.parse-csr"
+	// ParseDelivery accepts a delivery with a key id outside of its key set.
+	ParseDelivery Name = "bug.parse-delivery"
+	// ParseFeed accepts a feed record that does not follow the one before.
+	ParseFeed Name = "bug.parse-feed"
+	// CodeReservedLate reserves a one-time code only after the certificate has been issued and answered.
+	CodeReservedLate Name = "bug.code-reserved-late"
+	// KeyIDAllocatedLate makes the allocation of a key id durable only after its key has been delivered.
+	KeyIDAllocatedLate Name = "bug.key-id-allocated-late"
 )

@@ -395,12 +395,13 @@ func TestTerminalOneKeyIDOnce(t *testing.T) {
 
 func TestTerminalSlots(t *testing.T) {
 	t.Parallel()
-	r := &Terminal{Slots: []Slot{{Slot: 2, KeySet: "A"}}}
-	if s, ok := r.Slot(2); !ok || s.KeySet != "A" {
-		t.Errorf("slot 2: %v, %v", s, ok)
+	old, next := keyID("FFFF9876543210E00000"), keyID("FFFF9876543220E00000")
+	r := &Terminal{Slots: []Slot{{Slot: 2, KeySet: "A", KeyID: old}, {Slot: 2, KeySet: "B", KeyID: next}}}
+	if s, ok := r.Key(2, next); !ok || s.KeySet != "B" {
+		t.Errorf("slot 2 with the second key: %v, %v", s, ok)
 	}
-	if _, ok := r.Slot(1); ok {
-		t.Error("there is a slot 1")
+	if _, ok := r.Key(1, old); ok || r.HasSlot(1) || !r.HasSlot(2) {
+		t.Error("the key is in another slot")
 	}
 	if err := (&Terminal{}).Validate(); !errors.Is(err, ErrTerminal) {
 		t.Errorf("zero value: %v, want an ErrTerminal", err)

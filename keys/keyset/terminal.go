@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
 )
 
 const maxSerialBytes = 20
@@ -15,7 +18,9 @@ const maxSerialBytes = 20
 var ErrTerminal = errors.New("keyset: terminal record breaks a rule")
 
 // Terminal is the registry's record of one terminal. It is plain data: whoever fills it in calls Validate before using
-// it, and MarshalTerminal and UnmarshalTerminal do so by themselves.
+// it, and MarshalTerminal and UnmarshalTerminal do so by themselves. What comes from the registry feed (tls/feed) may have
+// several keys in one slot, while one drains and another waits to be confirmed, and may have drain grants; a signed
+// document has neither.
 type Terminal struct {
 	Version        uint       // FormatVersion
 	Tenant         TenantID   // whose it is
@@ -26,12 +31,29 @@ type Terminal struct {
 	PreviousUntil  time.Time  // until when PreviousSerial still connects, whole seconds; zero without one
 	Status         Status     // what it may do
 	Generation     uint64     // 1, 2, 3 …; every change is a new one
+	DrainGrants    []DrainGrant
 }
 
-// Slot returns the slot of a number.
-func (t *Terminal) Slot(number uint8) (Slot, bool) {
+// DrainGrant lets a part of what a blocked or quarantined terminal has queued through. Two people approve it. It counts
+// messages by the ordinal of the KSN that MACs them.
+type DrainGrant struct {
+	ID          string // names the grant for ever: 26 characters of Crockford's base 32
+	Slot        uint8  // of the key that MACs the messages
+	KeyID       dukpt.KeyID
+	First, Last uint32    // ordinals, both included
+	Count       uint32    // messages at most
+	Until       time.Time // whole seconds
+}
+
+// HasSlot reports whether any key is in the slot of a number.
+func (t *Terminal) HasSlot(number uint8) bool {
+	return slices.ContainsFunc(t.Slots, func(s Slot) bool { return s.Slot == number })
+}
+
+// Key returns the entry of a key in a slot.
+func (t *Terminal) Key(slot uint8, id dukpt.KeyID) (Slot, bool) {
 	for _, s := range t.Slots {
-		if s.Slot == number {
+		if s.Slot == slot && s.KeyID == id {
 			return s, true
 		}
 	}
@@ -54,6 +76,9 @@ func (t *Terminal) Validate() error {
 	}
 	if t.Generation < 1 {
 		return brokenTerminal("generation 0, want 1 or more")
+	}
+	if len(t.DrainGrants) > 0 {
+		return brokenTerminal("drain grants come from the registry feed, not in a document")
 	}
 	if err := t.checkSerials(); err != nil {
 		return err
@@ -129,11 +154,11 @@ type wireTerminal struct {
 	PreviousUntil  int64      `cbor:"previous-until,omitempty"`
 	Status         string     `cbor:"status"`
 	Generation     uint64     `cbor:"generation"`
-	Issuer         string     `cbor:"issuer,omitempty"`       // not in use yet
-	Epoch          uint64     `cbor:"epoch,omitempty"`        // not in use yet
-	Sequence       uint64     `cbor:"sequence,omitempty"`     // not in use yet
-	Previous       []byte     `cbor:"previous,omitempty"`     // not in use yet
-	DrainGrants    []string   `cbor:"drain-grants,omitempty"` // not in use yet
+	Issuer         string     `cbor:"issuer,omitempty"`       // of feed records only
+	Epoch          uint64     `cbor:"epoch,omitempty"`        // of feed records only
+	Sequence       uint64     `cbor:"sequence,omitempty"`     // of feed records only
+	Previous       []byte     `cbor:"previous,omitempty"`     // of feed records only
+	DrainGrants    []string   `cbor:"drain-grants,omitempty"` // of feed records only
 }
 
 type wireSlot struct {

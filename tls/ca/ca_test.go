@@ -112,7 +112,7 @@ func TestProfiles(t *testing.T) {
 	t.Parallel()
 	for _, role := range identity.Roles() {
 		p, err := ca.ProfileFor(role)
-		if err != nil || p.Role != role || p.DefaultLifetime <= 0 || p.DefaultLifetime > p.MaxLifetime || len(p.Usages()) == 0 {
+		if err != nil || p.Role != role || p.DefaultLifetime <= 0 || p.DefaultLifetime > p.MaxLifetime || (len(p.Usages()) == 0) != p.KeyAgreement {
 			t.Errorf("profile of %s: %+v, %v", role, p, err)
 		}
 	}

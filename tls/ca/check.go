@@ -97,8 +97,8 @@ func (r Request) checkPowers(leaf *x509.Certificate) error {
 	if !leaf.BasicConstraintsValid || leaf.IsCA {
 		return errorf(ErrMismatch, "a certificate authority, or one that does not say it is none")
 	}
-	if leaf.KeyUsage != x509.KeyUsageDigitalSignature {
-		return errorf(ErrMismatch, "key usage %09b, want digital signature only", leaf.KeyUsage)
+	if leaf.KeyUsage != p.KeyUsage() {
+		return errorf(ErrMismatch, "key usage %09b, want %09b only", leaf.KeyUsage, p.KeyUsage())
 	}
 	if len(leaf.UnknownExtKeyUsage) != 0 || !sameSet(leaf.ExtKeyUsage, p.Usages()) {
 		return errorf(ErrMismatch, "extended key usages %v and %v, want %v", leaf.ExtKeyUsage, leaf.UnknownExtKeyUsage, p.Usages())
@@ -160,7 +160,11 @@ func checkPath(role identity.Role, issued, chain []*x509.Certificate, now time.T
 	if leaf.NotBefore.After(at) {
 		at = leaf.NotBefore // asked for in advance
 	}
-	for _, usage := range leaf.ExtKeyUsage { // each must be permitted by every issuer, not just one of them
+	usages := leaf.ExtKeyUsage // each must be permitted by every issuer, not just one of them
+	if len(usages) == 0 {
+		usages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
+	}
+	for _, usage := range usages {
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
 			CertificatePolicies: []x509.OID{role.Policy()},

@@ -18,12 +18,14 @@ type Profile struct {
 	Role            identity.Role
 	ClientAuth      bool          // extended key usage
 	ServerAuth      bool          // extended key usage; also permits host names and addresses
+	KeyAgreement    bool          // key usage keyAgreement instead of digitalSignature, and no extended key usage
 	DefaultLifetime time.Duration // when a request names none
 	MaxLifetime     time.Duration // the longest that may be asked for
 }
 
-// ProfileFor returns the profile of a role. Terminals live 90 days by default and a year at most; everyone else a year
-// by default and two at most. The error wraps ErrRequest.
+// ProfileFor returns the profile of a role. Certificates of terminals live 90 days by default and a year at most, those of
+// their agreement keys, which outlast many TLS keys, two years and four at most; all others a year by default and two at
+// most. The error wraps ErrRequest.
 func ProfileFor(role identity.Role) (Profile, error) {
 	if role.Authority() == 0 {
 		return Profile{}, errorf(ErrRequest, "unknown role %q", string(role))
@@ -32,11 +34,15 @@ func ProfileFor(role identity.Role) (Profile, error) {
 		Role:            role,
 		ClientAuth:      role.Client(),
 		ServerAuth:      role.Server(),
+		KeyAgreement:    role == identity.Agreement,
 		DefaultLifetime: 365 * day,
 		MaxLifetime:     2 * 365 * day,
 	}
-	if role == identity.Terminal {
+	switch role {
+	case identity.Terminal:
 		p.DefaultLifetime, p.MaxLifetime = 90*day, 365*day
+	case identity.Agreement:
+		p.DefaultLifetime, p.MaxLifetime = 2*365*day, 4*365*day
 	}
 	return p, nil
 }
@@ -53,9 +59,17 @@ func (p Profile) Usages() []x509.ExtKeyUsage {
 	return out
 }
 
+// KeyUsage returns what the key may be used for (RFC 5280, 4.2.1.3).
+func (p Profile) KeyUsage() x509.KeyUsage {
+	if p.KeyAgreement {
+		return x509.KeyUsageKeyAgreement
+	}
+	return x509.KeyUsageDigitalSignature
+}
+
 // within reports whether p allows nothing that q does not.
 func (p Profile) within(q Profile) bool {
 	return p.Role == q.Role && (!p.ClientAuth || q.ClientAuth) && (!p.ServerAuth || q.ServerAuth) &&
-		(p.ClientAuth || p.ServerAuth) &&
+		p.KeyAgreement == q.KeyAgreement && (p.ClientAuth || p.ServerAuth || p.KeyAgreement) &&
 		p.DefaultLifetime > 0 && p.DefaultLifetime <= p.MaxLifetime && p.MaxLifetime <= q.MaxLifetime
 }

@@ -90,7 +90,7 @@ func (r Request) Template(now time.Time) (*x509.Certificate, error) {
 		PublicKey:             r.PublicKey,
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
-		KeyUsage:              x509.KeyUsageDigitalSignature,
+		KeyUsage:              p.KeyUsage(),
 		ExtKeyUsage:           p.Usages(),
 		BasicConstraintsValid: true,
 		Policies:              []x509.OID{r.Identity.Role.Policy()},

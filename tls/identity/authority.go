@@ -14,7 +14,7 @@ type Authority uint8
 const (
 	TerminalCA Authority = iota + 1 // terminals
 	ServicesCA                      // services, and the people who operate them
-	KeyDistCA                       // the key-distribution host
+	KeyDistCA                       // the key-distribution host, and the agreement keys of terminals
 )
 
 var authorityNames = map[Authority]string{TerminalCA: "terminals", ServicesCA: "services", KeyDistCA: "keydist"}

@@ -80,7 +80,7 @@ func TestRoles(t *testing.T) {
 			t.Errorf("roles %s and %s share policy %s", role, other, oid)
 		}
 		policies[oid] = role
-		if role.Authority() == 0 || !role.Client() && !role.Server() {
+		if role.Authority() == 0 || (role.Client() || role.Server()) == (role == identity.Agreement) {
 			t.Errorf("role %s has authority %v, client %t, server %t", role, role.Authority(), role.Client(), role.Server())
 		}
 	}
@@ -100,7 +100,7 @@ func TestRoleTable(t *testing.T) {
 	want := map[identity.Role]string{
 		identity.Terminal: "1.1 terminals client", identity.Operator: "1.2 services client", identity.Custodian: "1.3 services client",
 		identity.Auditor: "1.4 services client", identity.AcquirerHost: "1.5 services client server", identity.RA: "1.6 services client server",
-		identity.KDH: "1.7 keydist client", identity.Decrypt: "1.8 services server",
+		identity.KDH: "1.7 keydist client server", identity.Decrypt: "1.8 services client server", identity.Agreement: "1.9 keydist",
 	}
 	for _, role := range identity.Roles() {
 		got := role.Policy().String()[len("2.25.255473785107850430713444776457459892133."):] + " " + role.Authority().String()

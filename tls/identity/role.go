@@ -23,6 +23,7 @@ const (
 	RA           Role = "ra"            // the registration authority
 	KDH          Role = "kdh"           // the key-distribution host
 	Decrypt      Role = "decrypt"       // the decryption service
+	Agreement    Role = "agreement"     // the key-agreement key of a terminal, which is never a TLS peer
 )
 
 // traits is everything that follows from a role.
@@ -41,8 +42,9 @@ var table = []traits{
 	{role: Auditor, number: 4, authority: ServicesCA, client: true},
 	{role: AcquirerHost, number: 5, authority: ServicesCA, client: true, server: true},
 	{role: RA, number: 6, authority: ServicesCA, client: true, server: true},
-	{role: KDH, number: 7, authority: KeyDistCA, client: true},
-	{role: Decrypt, number: 8, authority: ServicesCA, server: true},
+	{role: KDH, number: 7, authority: KeyDistCA, client: true, server: true},
+	{role: Decrypt, number: 8, authority: ServicesCA, client: true, server: true},
+	{role: Agreement, number: 9, authority: KeyDistCA},
 }
 
 // Roles returns every role, in the order of their policy numbers.

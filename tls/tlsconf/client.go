@@ -9,9 +9,11 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// ClientOptions say who connects and to whom. Credential, Trust, ServerRole and Gate are required.
+// ClientOptions say who connects and to whom. Credential, Trust, ServerRole and Gate are required; a visitor has no
+// Credential.
 type ClientOptions struct {
 	Credential *Credential   // of a role that opens connections
+	Visitor    bool          // shows no certificate, because it has none yet: for enrolment
 	Trust      Trust         // with roots for the authority of the server's role
 	ServerRole identity.Role // a role that serves
 	// ServerName is the host name or address that the server's certificate must carry. Empty leaves it to the dialler,
@@ -27,11 +29,8 @@ type ClientOptions struct {
 // ServerRole, carry the host name and the role, and pass the gate. Sessions are not kept: a resumed one would show the
 // server the certificate from before a rotation, and sends more bytes than a full handshake.
 func Client(o ClientOptions) (*tls.Config, error) {
-	if !o.Credential.valid() {
-		return nil, errors.New("tlsconf: a client needs a credential")
-	}
-	if role := o.Credential.Identity().Role; !role.Client() {
-		return nil, fmt.Errorf("tlsconf: a certificate of role %s cannot open connections", role)
+	if err := o.checkCredential(); err != nil {
+		return nil, err
 	}
 	if o.Gate == nil {
 		return nil, errors.New("tlsconf: a client needs a gate; OpenGate admits every server")
@@ -61,12 +60,31 @@ func Client(o ClientOptions) (*tls.Config, error) {
 			return nil
 		})
 	}
-	return &tls.Config{
-		MinVersion:           tls.VersionTLS13,
-		GetClientCertificate: o.Credential.forClient,
-		RootCAs:              pool,
-		ServerName:           o.ServerName,
-		VerifyConnection:     verify,
-		Time:                 o.Clock,
-	}, nil
+	config := &tls.Config{
+		MinVersion:       tls.VersionTLS13,
+		RootCAs:          pool,
+		ServerName:       o.ServerName,
+		VerifyConnection: verify,
+		Time:             o.Clock,
+	}
+	if !o.Visitor {
+		config.GetClientCertificate = o.Credential.forClient
+	}
+	return config, nil
+}
+
+func (o ClientOptions) checkCredential() error {
+	if o.Visitor {
+		if o.Credential != nil {
+			return errors.New("tlsconf: a visitor shows no credential")
+		}
+		return nil
+	}
+	if !o.Credential.valid() {
+		return errors.New("tlsconf: a client needs a credential")
+	}
+	if role := o.Credential.Identity().Role; !role.Client() {
+		return fmt.Errorf("tlsconf: a certificate of role %s cannot open connections", role)
+	}
+	return nil
 }

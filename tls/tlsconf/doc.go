@@ -5,5 +5,5 @@
 // role must be one that is expected here, and the [Gate] must admit its serial number. [Peer] tells a handler who is at
 // the other end. A [Credential] changes its certificate while configurations made from it are in use.
 //
-// What is already connected stays connected: closing live connections of a revoked peer is the listener's work.
+// [Connections] keeps the open connections of a listener and closes those whose peer the gate no longer admits.
 package tlsconf

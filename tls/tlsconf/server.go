@@ -10,13 +10,16 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// ServerOptions say who listens and who is let in. All fields but Clock are required.
+// ServerOptions say who listens and who is let in. All fields but Visitors and Clock are required.
 type ServerOptions struct {
 	Credential *Credential     // of a role that serves
 	Trust      Trust           // with roots for the authority of the accepted roles
 	Accept     []identity.Role // roles that open connections, all from one authority
 	Gate       Gate            // nil is refused; OpenGate admits everyone
-	Clock      func() time.Time
+	// Visitors lets peers in that show no certificate at all, for enrolment: Peer fails for them, so a handler that asks
+	// it refuses them. A certificate that is shown is judged as ever.
+	Visitors bool
+	Clock    func() time.Time
 }
 
 // Server makes the configuration of a listener. Peers must show a certificate of an accepted role, issued by the
@@ -45,7 +48,14 @@ func Server(o ServerOptions) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	auth := tls.RequireAndVerifyClientCert
+	if o.Visitors {
+		auth = tls.VerifyClientCertIfGiven
+	}
 	verify := func(cs tls.ConnectionState) error {
+		if o.Visitors && len(cs.PeerCertificates) == 0 {
+			return nil
+		}
 		return judge(cs, o.Trust, o.Gate, func(id identity.Identity) error {
 			if !slices.Contains(accept, id.Role) {
 				return fmt.Errorf("%w: role %s is not accepted here", ErrRefused, id.Role)
@@ -56,7 +66,7 @@ func Server(o ServerOptions) (*tls.Config, error) {
 	return &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		GetCertificate:   o.Credential.forServer,
-		ClientAuth:       tls.RequireAndVerifyClientCert,
+		ClientAuth:       auth,
 		ClientCAs:        pool,
 		VerifyConnection: verify,
 		Time:             o.Clock,

@@ -547,7 +547,7 @@ func TestServerOptionsRefused(t *testing.T) {
 		"no gate":                 func(o *tlsconf.ServerOptions) { o.Gate = nil },
 		"no role":                 func(o *tlsconf.ServerOptions) { o.Accept = nil },
 		"an unknown role":         func(o *tlsconf.ServerOptions) { o.Accept = []identity.Role{"root"} },
-		"a role that only serves": func(o *tlsconf.ServerOptions) { o.Accept = []identity.Role{identity.Decrypt} },
+		"a role of no TLS peer":   func(o *tlsconf.ServerOptions) { o.Accept = []identity.Role{identity.Agreement} },
 		"two authorities":         func(o *tlsconf.ServerOptions) { o.Accept = []identity.Role{identity.Terminal, identity.Operator} },
 		"no roots":                func(o *tlsconf.ServerOptions) { o.Trust.Terminals = nil },
 		"empty roots":             func(o *tlsconf.ServerOptions) { o.Trust.Terminals = x509.NewCertPool() },
@@ -566,7 +566,8 @@ func TestClientOptionsRefused(t *testing.T) {
 	terminal := credential(t, s.certify(t, identity.Terminal, "T-1"))
 	for name, change := range map[string]func(*tlsconf.ClientOptions){
 		"no credential":              func(o *tlsconf.ClientOptions) { o.Credential = nil },
-		"a credential that serves":   func(o *tlsconf.ClientOptions) { o.Credential = credential(t, s.certify(t, identity.Decrypt, "D")) },
+		"a key of no TLS peer":       func(o *tlsconf.ClientOptions) { o.Credential = credential(t, s.certify(t, identity.Agreement, "T-1")) },
+		"a visitor's credential":     func(o *tlsconf.ClientOptions) { o.Visitor = true },
 		"no gate":                    func(o *tlsconf.ClientOptions) { o.Gate = nil },
 		"no role":                    func(o *tlsconf.ClientOptions) { o.ServerRole = "" },
 		"a role that does not serve": func(o *tlsconf.ClientOptions) { o.ServerRole = identity.Terminal },
