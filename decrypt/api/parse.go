@@ -1,15 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/strictjson"
 )
 
 var (
@@ -104,61 +101,12 @@ func parseResponse(body []byte, v any) error { return parse(body, MaxResponse, t
 
 // parse reads one JSON object into v. Values are never part of the error: they may be card data.
 func parse(body []byte, limit int, empty bool, v any) error {
-	if len(body) > limit {
+	err := strictjson.Read(body, limit, empty, v)
+	switch {
+	case errors.Is(err, strictjson.ErrTooLarge):
 		return fmt.Errorf("%w: body of %d bytes, want at most %d", ErrTooLarge, len(body), limit)
-	}
-	if err := scan(body, empty); err != nil {
-		return err
-	}
-	strict := json.RejectUnknownMembers(!planted.On(planted.ParseJSON))
-	if err := json.Unmarshal(body, v, strict); err != nil {
-		return fmt.Errorf("%w: %s", ErrMalformed, where(err))
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
-}
-
-// maxDepth is more than any of our types nests.
-const maxDepth = 8
-
-// scan refuses what the decoder would take in silence: null anywhere, empty strings unless they are allowed, and depth
-// beyond ours. The body is an object and nothing follows it.
-func scan(body []byte, empty bool) error {
-	d := jsontext.NewDecoder(bytes.NewReader(body))
-	if d.PeekKind() != '{' {
-		return fmt.Errorf("%w: not a JSON object", ErrMalformed)
-	}
-	for {
-		tok, err := d.ReadToken()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %s", ErrMalformed, where(err))
-		}
-		switch {
-		case tok.Kind() == 'n':
-			return fmt.Errorf("%w: null after byte %d", ErrMalformed, d.InputOffset())
-		case !empty && tok.Kind() == '"' && len(tok.String()) == 0:
-			return fmt.Errorf("%w: empty string after byte %d", ErrMalformed, d.InputOffset())
-		case d.StackDepth() > maxDepth:
-			return fmt.Errorf("%w: nested deeper than %d", ErrMalformed, maxDepth)
-		}
-	}
-}
-
-// where says where reading failed and not on what: the texts of the JSON package may quote the input.
-func where(err error) string {
-	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return fmt.Sprintf("repeated member near byte %d", e.ByteOffset)
-		}
-		return fmt.Sprintf("not JSON near byte %d", e.ByteOffset)
-	}
-	if e, ok := errors.AsType[*json.SemanticError](err); ok {
-		if errors.Is(err, json.ErrUnknownName) {
-			return fmt.Sprintf("unknown member near byte %d", e.ByteOffset)
-		}
-		return fmt.Sprintf("wrong type or value near byte %d", e.ByteOffset)
-	}
-	return "not readable"
 }

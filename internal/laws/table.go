@@ -9,18 +9,19 @@ var TestSupport = []string{
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
 // without a package, break the law. Change it only with a reason in docs/decisions.
 var Imports = map[string][]string{
-	"internal/crockford": {},
-	"internal/secret":    {},
-	"internal/planted":   {},
-	"internal/des":       {"internal/secret"},
-	"internal/mac":       {"internal/des", "internal/secret"},
-	"internal/seal":      {"internal/canon", "internal/secret"},
-	"internal/prompt":    {"internal/exit", "internal/secret"},
-	"internal/audit":     {"internal/canon"},
-	"internal/canon":     {},
-	"internal/exit":      {},
-	"internal/filelock":  {},
-	"internal/serve":     {},
+	"internal/crockford":  {},
+	"internal/secret":     {},
+	"internal/planted":    {},
+	"internal/des":        {"internal/secret"},
+	"internal/mac":        {"internal/des", "internal/secret"},
+	"internal/seal":       {"internal/canon", "internal/secret"},
+	"internal/prompt":     {"internal/exit", "internal/secret"},
+	"internal/audit":      {"internal/canon"},
+	"internal/canon":      {},
+	"internal/exit":       {},
+	"internal/filelock":   {},
+	"internal/serve":      {},
+	"internal/strictjson": {"internal/planted"},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
@@ -38,16 +39,16 @@ var Imports = map[string][]string{
 	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
 
 	"tls/trustlist": {"internal/canon", "internal/crockford", "internal/planted", "tls/identity", "tls/tlsconf"},
-	"tls/feed":      {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "tls/identity", "tls/tlsconf"},
+	"tls/feed":      {"dukpt", "internal/canon", "internal/planted", "internal/strictjson", "keys/keyset", "tls/identity", "tls/tlsconf"},
 	"tls/est":       {"internal/planted", "internal/secret", "tls/identity"},
 	"tls/enroll": {
 		"internal/crockford", "internal/secret", "keys/remote", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 	"tls/provision": {
-		"dukpt", "internal/audit", "internal/canon", "internal/crockford", "internal/planted", "internal/secret", "keys/keyset", "keys/remote",
-		"tls/ca", "tls/est", "tls/feed", "tls/identity", "tls/tlsconf",
+		"dukpt", "internal/audit", "internal/canon", "internal/crockford", "internal/planted", "internal/secret", "internal/serve",
+		"keys/keyset", "keys/remote", "tls/ca", "tls/est", "tls/feed", "tls/identity", "tls/tlsconf",
 	},
-	"tls/provision/admin": {"dukpt", "internal/planted", "internal/secret", "internal/serve", "keys/keyset", "tls/feed", "tls/identity", "tls/provision", "tls/tlsconf"},
+	"tls/provision/admin": {"dukpt", "internal/secret", "internal/serve", "internal/strictjson", "keys/keyset", "tls/feed", "tls/identity", "tls/provision", "tls/tlsconf"},
 	"tls/keydist": {
 		"dukpt", "internal/audit", "internal/canon", "internal/planted", "internal/secret", "internal/serve", "keys", "keys/keyset", "keys/remote",
 		"tls/ca", "tls/est", "tls/identity", "tls/tlsconf",
@@ -55,30 +56,54 @@ var Imports = map[string][]string{
 
 	"terminal": {
 		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "keys/remote", "message", "pin",
-		"tls/enroll", "tls/identity", "tls/tlsconf", "tls/trustlist",
+		"tls/enroll", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 
 	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
 	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
-	"decrypt/api":    {"internal/planted"},
+	"decrypt/api":    {"internal/strictjson"},
 
 	"internal/keyring": {
 		"decrypt/engine", "dukpt", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
 	},
-	"internal/store/sqlite": {"decrypt", "dukpt", "internal/audit", "internal/planted", "keys", "keys/keyset", "message"},
+	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
+	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
+	"internal/store/sqlite/deliveries": {
+		"dukpt", "internal/audit", "internal/canon", "internal/store/sqlite", "keys/keyset", "tls/keydist",
+	},
+	"internal/store/sqlite/registry": {
+		"dukpt", "internal/audit", "internal/store/sqlite", "keys/keyset", "tls/identity", "tls/provision",
+	},
 
 	"terminal/rogue": {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
 	"internal/deploy": {
-		"decrypt/engine", "dukpt", "internal/audit", "internal/keyring", "internal/seal", "internal/secret", "keys",
-		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/tlsconf",
+		"decrypt/engine", "dukpt", "internal/audit", "internal/crockford", "internal/keyring", "internal/seal", "internal/secret", "keys",
+		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 	"internal/sample": {"dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
 	"internal/node/decrypt": {
-		"decrypt", "decrypt/api", "decrypt/engine", "internal/audit", "internal/deploy", "internal/keyring", "internal/seal",
-		"internal/secret", "internal/serve", "internal/store/sqlite", "keys/keyset", "message", "pin", "tls/identity", "tls/tlsconf",
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "internal/audit", "internal/deploy", "internal/keyring", "internal/seal",
+		"internal/secret", "internal/serve", "internal/store/sqlite/claims", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
+		"tls/tlsconf",
 	},
 
+	"cmd/daemon":              {"internal/exit", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset"},
+	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/exit", "internal/node/provision"},
+	"internal/node/daemon":    {"internal/audit", "internal/seal", "internal/serve"},
+	"internal/node/provision": {
+		"internal/audit", "internal/deploy", "internal/node/daemon", "internal/seal", "internal/secret", "internal/serve",
+		"internal/store/sqlite/registry", "keys/keyset", "tls/ca/embedded", "tls/identity", "tls/keydist", "tls/provision",
+		"tls/provision/admin", "tls/tlsconf",
+	},
+	"internal/node/keydist": {
+		"decrypt/engine", "dukpt", "internal/audit", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/seal",
+		"internal/secret", "internal/serve", "internal/store/sqlite/deliveries", "keys/keyset", "tls/ca/embedded", "tls/identity",
+		"tls/keydist", "tls/tlsconf",
+	},
+	"cmd/latchkey-keyd": {"cmd/daemon", "internal/exit", "internal/node/keydist"},
 	"cmd/latchkey": {
+		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
+		"tls/enroll", "tls/est", "tls/feed", "tls/provision/admin", "tls/trustlist",
 		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
 		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
@@ -87,9 +112,11 @@ var Imports = map[string][]string{
 	"cmd/latchkey-decryptd": {
 		"internal/exit", "internal/node/decrypt", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset",
 	},
-	"cmd/latchkey-terminal":          {"internal/exit", "internal/prompt", "internal/seal", "message", "pin", "terminal"},
-	"examples/acquirer":              {"decrypt/api", "tls/identity", "tls/tlsconf"},
-	"examples/acquirer/cmd/acquirer": {"decrypt/api", "examples/acquirer", "internal/deploy", "internal/exit", "internal/seal", "tls/tlsconf"},
+	"cmd/latchkey-terminal": {"internal/exit", "internal/prompt", "internal/seal", "message", "pin", "terminal"},
+	"examples/acquirer":     {"decrypt/api", "tls/identity", "tls/tlsconf"},
+	"examples/acquirer/cmd/acquirer": {
+		"decrypt/api", "examples/acquirer", "internal/deploy", "internal/exit", "internal/seal", "keys/keyset", "tls/feed", "tls/identity", "tls/tlsconf",
+	},
 }
 
 // Confined says which packages alone may import a third-party path or anything below it.
@@ -103,7 +130,7 @@ var Confined = map[string][]string{
 	"github.com/jackc/pgx":                {"internal/store/postgres"},
 	"database/sql":                        {"internal/store/sqlite", "internal/store/postgres"},
 	"github.com/pressly/goose":            {"internal/store/sqlite", "internal/store/postgres"},
-	"github.com/prometheus/client_golang": {"internal/serve", "internal/node/decrypt", "internal/node/provision", "internal/node/keydist"},
+	"github.com/prometheus/client_golang": {"internal/serve", "internal/node"},
 	"github.com/ThalesGroup/crypto11":     {"hsm"},
 	"github.com/miekg/pkcs11":             {"hsm"},
 	"golang.org/x/crypto/argon2":          {"internal/seal"},
@@ -114,7 +141,7 @@ var Confined = map[string][]string{
 	"github.com/google/go-cmp":            {"decrypt/storetest"},
 	"github.com/spf13/cobra":              {"cmd"},
 	"runtime/secret":                      {"internal/secret"},
-	Module + "/internal/planted":          {"keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e"},
+	Module + "/internal/planted":          {"keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.

@@ -26,7 +26,9 @@ type Options struct {
 	Handler http.Handler
 	TLS     *tls.Config // from package tls/tlsconf; nil serves plain HTTP, which is for an admin listener on loopback
 	Logger  *slog.Logger
-	Drain   time.Duration // how long requests under way may take when ctx ends; zero is 10 s
+	// ConnState, if not nil, is told of the state of every connection, as by http.Server.
+	ConnState func(net.Conn, http.ConnState)
+	Drain     time.Duration // how long requests under way may take when ctx ends; zero is 10 s
 }
 
 // Run serves on the listener until ctx ends. Then it closes the listener, lets the requests under way finish within
@@ -41,6 +43,7 @@ func Run(ctx context.Context, ln net.Listener, o Options) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         o.ConnState,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
