@@ -1,0 +1,142 @@
+package enroll
+
+import (
+	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"slices"
+
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// permitted lists the extensions that a certificate may carry: those that check looks into, and those that say who issued it
+// and where revocation is published.
+var permitted = []asn1.ObjectIdentifier{
+	{2, 5, 29, 15},              // key usage
+	{2, 5, 29, 37},              // extended key usage
+	{2, 5, 29, 19},              // basic constraints
+	{2, 5, 29, 17},              // subject alternative name
+	{2, 5, 29, 32},              // certificate policies
+	{2, 5, 29, 35},              // authority key identifier
+	{2, 5, 29, 14},              // subject key identifier
+	{2, 5, 29, 31},              // CRL distribution points
+	{1, 3, 6, 1, 5, 5, 7, 1, 1}, // authority information access
+}
+
+// check compares an answer with what was asked for. It returns the certificate for our key and what it was issued by, in
+// the order of TLS, without the root; there may be nothing else in the answer. Errors wrap ErrAnswer.
+func (c *Client) check(certs []*x509.Certificate, key crypto.PublicKey, id identity.Identity) ([]*x509.Certificate, error) {
+	pub, ok := key.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return nil, unacceptable("key of type %T", key)
+	}
+	i := slices.IndexFunc(certs, func(cert *x509.Certificate) bool { return pub.Equal(cert.PublicKey) })
+	if i < 0 {
+		return nil, unacceptable("no certificate is for the key of the request")
+	}
+	leaf := certs[i]
+	if err := checkHolder(leaf, id); err != nil {
+		return nil, err
+	}
+	if err := checkPowers(leaf, id.Role); err != nil {
+		return nil, err
+	}
+	return c.path(leaf, slices.Concat(certs[:i], certs[i+1:]), id.Role)
+}
+
+// checkHolder compares who a certificate is for.
+func checkHolder(leaf *x509.Certificate, id identity.Identity) error {
+	got, err := identity.FromCertificate(leaf)
+	if err != nil {
+		return unacceptable("%v", err)
+	}
+	if got != id {
+		return unacceptable("the certificate is for %v, not for %v", got, id)
+	}
+	subject := pkix.Name{Organization: []string{id.Tenant}, CommonName: id.Name}
+	if leaf.Subject.String() != subject.String() {
+		return unacceptable("the subject of the certificate is not %s", subject)
+	}
+	return nil
+}
+
+// checkPowers compares what a certificate is good for.
+func checkPowers(leaf *x509.Certificate, role identity.Role) error {
+	usage, extended := x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if role == identity.Agreement {
+		usage, extended = x509.KeyUsageKeyAgreement, nil
+	}
+	switch {
+	case !leaf.BasicConstraintsValid || leaf.IsCA:
+		return unacceptable("the certificate is one of an authority, or does not say that it is none")
+	case leaf.KeyUsage != usage:
+		return unacceptable("the key usage of the certificate is not that of role %s", role)
+	case !slices.Equal(leaf.ExtKeyUsage, extended) || len(leaf.UnknownExtKeyUsage) > 0:
+		return unacceptable("the extended key usage of the certificate is not that of role %s", role)
+	}
+	for _, ext := range leaf.Extensions {
+		if !slices.ContainsFunc(permitted, ext.Id.Equal) {
+			return unacceptable("the certificate has the extension %v", ext.Id)
+		}
+	}
+	return nil
+}
+
+// path verifies a certificate up to a root of its authority, by issuing certificates of which each may certify the role and
+// none is left over.
+func (c *Client) path(leaf *x509.Certificate, issuing []*x509.Certificate, role identity.Role) ([]*x509.Certificate, error) {
+	between := x509.NewCertPool()
+	for _, cert := range issuing {
+		between.AddCert(cert)
+	}
+	usages := leaf.ExtKeyUsage
+	if len(usages) == 0 {
+		usages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots: c.roots(role), Intermediates: between, CurrentTime: c.now(), KeyUsages: usages,
+		CertificatePolicies: []x509.OID{role.Policy()},
+	})
+	if err != nil {
+		return nil, unacceptable("%v", err)
+	}
+	for _, chain := range chains {
+		chain = chain[:len(chain)-1]
+		if len(chain) == len(issuing)+1 && !slices.ContainsFunc(chain[1:], func(cert *x509.Certificate) bool {
+			return !identity.Carries(cert, role)
+		}) {
+			return chain, nil
+		}
+	}
+	return nil, unacceptable("the issuing certificates may not certify role %s, or some of them did not", role)
+}
+
+func (c *Client) roots(role identity.Role) *x509.CertPool {
+	trust := c.list.Trust()
+	if role == identity.Agreement {
+		return trust.KeyDist
+	}
+	return trust.Terminals
+}
+
+// checkAuthorities accepts certificates of authorities that are roots of the terminals authority, or verify under them.
+func (c *Client) checkAuthorities(certs []*x509.Certificate) error {
+	all := x509.NewCertPool()
+	for _, cert := range certs {
+		all.AddCert(cert)
+	}
+	for _, cert := range certs {
+		if !cert.BasicConstraintsValid || !cert.IsCA {
+			return unacceptable("a certificate is not one of an authority")
+		}
+		_, err := cert.Verify(x509.VerifyOptions{
+			Roots: c.roots(identity.Terminal), Intermediates: all, CurrentTime: c.now(),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		})
+		if err != nil {
+			return unacceptable("%v", err)
+		}
+	}
+	return nil
+}
