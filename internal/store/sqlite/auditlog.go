@@ -13,25 +13,25 @@ import (
 // since the last one of this key, that one is returned again.
 func (db *DB) Checkpoint(ctx context.Context, s *audit.Signer) ([]byte, error) {
 	var out []byte
-	err := db.writer.submit(ctx, func(t *tx) (err error) {
+	err := db.Update(ctx, func(t *Tx) (err error) {
 		out, err = t.checkpoint(s)
 		return err
 	})
 	return out, err
 }
 
-func (t *tx) checkpoint(s *audit.Signer) ([]byte, error) {
+func (t *Tx) checkpoint(s *audit.Signer) ([]byte, error) {
 	signed, err := s.Sign(t.tree) // Ed25519 signs the same alike
 	if err != nil {
-		return nil, &callError{err}
+		return nil, err
 	}
 	var count int
 	size := int64(t.tree.Size())
-	_, err = t.one(`SELECT count(*) FROM audit_checkpoints WHERE size = ? AND note = ?`, []any{size, signed}, &count)
+	_, err = t.One(`SELECT count(*) FROM audit_checkpoints WHERE size = ? AND note = ?`, []any{size, signed}, &count)
 	if err != nil || count > 0 {
 		return signed, err
 	}
-	return signed, t.exec(`INSERT INTO audit_checkpoints (size, note) VALUES (?, ?)`, size, signed)
+	return signed, t.Exec(`INSERT INTO audit_checkpoints (size, note) VALUES (?, ?)`, size, signed)
 }
 
 // readTree restores the right edge of the log.
@@ -42,7 +42,7 @@ func readTree(ctx context.Context, conn *sql.Conn) (audit.Tree, error) {
 		return audit.Tree{}, err
 	}
 	if count != last+1 {
-		return audit.Tree{}, unreadable("audit log", fmt.Errorf("%d leaves, the last is %d", count, last))
+		return audit.Tree{}, fmt.Errorf("%w: audit log of %d leaves, the last is %d", ErrDamaged, count, last)
 	}
 	tree, err := audit.OpenTree(uint64(count), func(n uint64) ([]audit.Hash, error) {
 		var b []byte
@@ -52,12 +52,12 @@ func readTree(ctx context.Context, conn *sql.Conn) (audit.Tree, error) {
 		return splitHashes(b)
 	})
 	if err != nil {
-		return audit.Tree{}, unreadable("audit log", err)
+		return audit.Tree{}, fmt.Errorf("%w: audit log: %v", ErrDamaged, err)
 	}
 	return tree, nil
 }
 
-// AuditLog reads the audit log of a database. It takes no lock, so a daemon may be running. Close it.
+// AuditLog reads the audit log of a database of any kind. It takes no lock, so a daemon may be running. Close it.
 type AuditLog struct{ db *sql.DB }
 
 var _ audit.Source = (*AuditLog)(nil)
@@ -75,8 +75,8 @@ func OpenAudit(path string) (*AuditLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	var id int64
-	if err := db.QueryRow("PRAGMA application_id").Scan(&id); err != nil || id != applicationID {
+	var id uint32
+	if err := db.QueryRow("PRAGMA application_id").Scan(&id); err != nil || !Kind(id).known() {
 		_ = db.Close() // the first error counts
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, path)
 	}

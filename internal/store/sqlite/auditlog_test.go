@@ -2,7 +2,8 @@ package sqlite
 
 import (
 	"errors"
-	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
@@ -10,7 +11,7 @@ import (
 
 func auditKey(t testing.TB) (*audit.Signer, *audit.Verifier) {
 	t.Helper()
-	s, v, err := audit.GenerateKey("latchkey/SHOP/decryptd")
+	s, v, err := audit.GenerateKey("latchkey/SHOP/provisiond")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +41,8 @@ func TestAuditLog(t *testing.T) {
 	db, path := openNew(t)
 	s, v := auditKey(t)
 	var kept [][]byte
-	for n := range uint32(23) {
-		if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(n), n+1)); err != nil {
-			t.Fatal(err)
-		}
+	for n := range 23 {
+		mustTake(t, db, n+1)
 		if n%7 == 3 {
 			signed, err := db.Checkpoint(t.Context(), s)
 			if err != nil {
@@ -70,7 +69,7 @@ func TestAuditLog(t *testing.T) {
 		spoil string
 		leaf  bool
 	}{
-		"a record":                      {`UPDATE audit_leaves SET record = CAST(replace(record, 'sale', 'void') AS BLOB) WHERE n = 5`, true},
+		"a record":                      {`UPDATE audit_leaves SET record = CAST(replace(record, 'take', 'void') AS BLOB) WHERE n = 5`, true},
 		"the hashes of a record":        {`UPDATE audit_leaves SET hashes = zeroblob(32) WHERE n = 6`, true},
 		"hashes of no length":           {`UPDATE audit_leaves SET hashes = zeroblob(0) WHERE n = 6`, true},
 		"a record gone":                 {`DELETE FROM audit_leaves WHERE n = 4`, true},
@@ -79,18 +78,15 @@ func TestAuditLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			copied := openAt(t, copyFiles(t, path))
-			spoiled := copied.conn
-			if _, err := spoiled.ExecContext(t.Context(), c.spoil); err != nil {
-				t.Fatal(err)
-			}
-			log := &AuditLog{copied.read}
+			copied := copyFiles(t, path)
+			raw(t, copied, c.spoil)
+			log := must(OpenAudit(copied))
+			defer func() { _ = log.Close() }()
 			_, err := audit.Verify(t.Context(), log, v)
 			_, leaf := errors.AsType[*audit.LeafError](err)
 			if !audit.Broken(err) || leaf != c.leaf {
 				t.Errorf("verify: %v", err)
 			}
-			_ = copied.Close()
 		})
 	}
 }
@@ -98,16 +94,10 @@ func TestAuditLog(t *testing.T) {
 // TestLogGoesOn opens the log at every size and appends: the tree is the one of a log that was never closed.
 func TestLogGoesOn(t *testing.T) {
 	t.Parallel()
-	_, path := func() (*DB, string) {
-		db, path := openNew(t)
-		_ = db.Close()
-		return db, path
-	}()
-	for n := range uint32(10) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	for n := range 10 {
 		db := openAt(t, path)
-		if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(n), n+1)); err != nil {
-			t.Fatal(err)
-		}
+		mustTake(t, db, n+1)
 		if n == 9 {
 			verifyLog(t, db, path)
 		}
@@ -115,4 +105,62 @@ func TestLogGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestLogOfAnother appends behind the back of the database: nothing is recorded over it, and nothing without a record.
+func TestLogOfAnother(t *testing.T) {
+	t.Parallel()
+	db, path := openNew(t)
+	mustTake(t, db, 1)
+	raw(t, path, `INSERT INTO audit_leaves (n, record, hashes) VALUES (1, x'00', zeroblob(64))`)
+	for name, do := range map[string]func(*Tx) error{
+		"a record":                       func(tx *Tx) error { return take(tx, 2) },
+		"a record whose failure is lost": func(tx *Tx) error { _ = take(tx, 2); return tx.Exec(`INSERT INTO notes (n, text) VALUES (3, 'x')`) },
+	} {
+		if err := db.Update(t.Context(), do); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want %v", name, err, ErrDamaged)
+		}
+	}
+	if taken, records := notes(t, db); len(taken) != 1 || records != 2 {
+		t.Errorf("%d notes and %d records stayed, want 1 and 2", len(taken), records)
+	}
+}
+
+// TestOpenAudit opens the logs of every kind, and of no other file.
+func TestOpenAudit(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		o, path := options(), filepath.Join(t.TempDir(), "latchkey.db")
+		o.Kind = kind
+		db, err := Open(path, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustTake(t, db, 1)
+		verifyLog(t, db, path)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "theirs.db")
+	raw(t, path, `PRAGMA application_id = 1094861636; CREATE TABLE audit_leaves (n, record, hashes)`)
+	if _, err := OpenAudit(path); !errors.Is(err, ErrDamaged) {
+		t.Errorf("the file of another program: %v, want %v", err, ErrDamaged)
+	}
+}
+
+// copyFiles copies a database as a power cut would leave it.
+func copyFiles(t testing.TB, path string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
 }

@@ -5,23 +5,20 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/latchkey-pos/latchkey/decrypt"
-	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/audit"
-	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/message"
 )
 
 // Options says how to open a database.
 type Options struct {
-	Create bool            // make a new database when there is none; false: ErrMissing
-	Batch  func(calls int) // called after each commit with the calls that shared it, by one goroutine; nil: not called
+	Kind       Kind            // required
+	Migrations fs.FS           // required: the tables of the kind, as goose files in the folder migrations
+	Create     bool            // make a new database when there is none; false: ErrMissing
+	Batch      func(calls int) // called after each commit with the calls that shared it, by one goroutine; nil: not called
 }
 
-// DB is a decrypt.Store in a file. It is safe for concurrent use. Close it.
+// DB is a database that this process alone writes to. It is safe for concurrent use. Close it.
 type DB struct {
 	lock   *os.File
 	write  *sql.DB
@@ -30,11 +27,12 @@ type DB struct {
 	writer *writer
 }
 
-var _ decrypt.Store = (*DB)(nil)
-
 // Open opens the database at path and keeps every other process out of it. It fails with ErrMissing, ErrLocked, ErrDamaged
 // or ErrNewer. It reads the whole file once to see that it is sound.
 func Open(path string, o Options) (*DB, error) {
+	if !o.Kind.known() || o.Migrations == nil {
+		return nil, errors.New("sqlite: a database needs a kind and its tables")
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -59,13 +57,13 @@ func (db *DB) open(path string, o Options) (err error) {
 	if err := lock(db.lock); err != nil {
 		return fmt.Errorf("%w: %s", err, path)
 	}
-	db.write, err = openWriter(ctx, path, o.Create)
+	db.write, err = openWriter(ctx, path, o)
 	if err != nil {
 		return err
 	}
 	db.conn, err = db.write.Conn(ctx)
 	if err != nil {
-		return opening(err)
+		return fault(err)
 	}
 	db.read, err = sql.Open("sqlite", dsn(path, "ro", "query_only(1)"))
 	if err != nil {
@@ -73,7 +71,7 @@ func (db *DB) open(path string, o Options) (err error) {
 	}
 	tree, err := readTree(ctx, db.conn)
 	if err != nil {
-		return opening(err)
+		return fault(err)
 	}
 	db.writer = newWriter(db.conn, tree, o.Batch)
 	return nil
@@ -103,60 +101,39 @@ func (db *DB) release() error {
 // Close waits for what was accepted, and closes the files. It is called once.
 func (db *DB) Close() error { return db.release() }
 
-// Check writes a row that is no claim.
+// Update runs f in a transaction, which is on the disk before Update returns nil; after any error nothing of it was kept.
+// Transactions run one at a time and see what those before them have written. f may run more than once, in
+// another goroutine, keeps everybody else waiting, and must not call Update. The context counts until its turn has come.
+func (db *DB) Update(ctx context.Context, f func(*Tx) error) error { return db.writer.submit(ctx, f) }
+
+// View runs f over the database as it stands, with every commit that was acknowledged before. It does not wait for
+// transactions, and f cannot write.
+func (db *DB) View(ctx context.Context, f func(*Tx) error) error {
+	tx, err := db.read.BeginTx(ctx, nil)
+	if err != nil {
+		return viewed(ctx, fault(err))
+	}
+	defer func() { _ = tx.Rollback() }() // there is nothing to lose
+	t := &Tx{ctx: ctx, conn: tx, statements: make(map[string]*sql.Stmt), view: true}
+	defer t.close()
+	err = t.outcome(f(t))
+	if t.failed != nil { // by the database: a view writes no records
+		return viewed(ctx, err)
+	}
+	return err
+}
+
+// viewed tells the end of the context from failures of the database.
+func viewed(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// Check reports whether the database can be written to: it writes a row that means nothing.
 func (db *DB) Check(ctx context.Context) error {
-	return db.writer.submit(ctx, func(t *tx) error {
-		return t.exec("UPDATE heartbeat SET beat = beat + 1 WHERE id = 1")
-	})
-}
-
-// Claim implements decrypt.Store.
-func (db *DB) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
-	var out decrypt.ClaimOutcome
-	err := db.writer.submit(ctx, func(t *tx) (err error) {
-		out, err = t.claim(&set)
-		return err
-	})
-	if err != nil {
-		return decrypt.ClaimOutcome{}, err
-	}
-	return out, nil
-}
-
-// RecordAnswer implements decrypt.Store.
-func (db *DB) RecordAnswer(ctx context.Context, a decrypt.Answer) (decrypt.Answer, error) {
-	var out decrypt.Answer
-	err := db.writer.submit(ctx, func(t *tx) (err error) {
-		out, err = t.recordAnswer(a)
-		return err
-	})
-	if err != nil {
-		return decrypt.Answer{}, err
-	}
-	return out, nil
-}
-
-// Audit implements decrypt.Store.
-func (db *DB) Audit(ctx context.Context, r audit.Record) error {
-	return db.writer.submit(ctx, func(t *tx) error { return t.appendRecord(r) })
-}
-
-// LookupAnswer implements decrypt.Store.
-func (db *DB) LookupAnswer(ctx context.Context, digest message.Digest) (decrypt.Answer, bool, error) {
-	a, ok, err := lookupAnswer(pool{ctx, db.read}, digest)
-	return a, ok, fault(err)
-}
-
-// LookupRequest implements decrypt.Store.
-func (db *DB) LookupRequest(ctx context.Context, digest message.Digest) (decrypt.Request, bool, error) {
-	r, ok, err := lookupRequest(pool{ctx, db.read}, digest)
-	return r, ok, fault(err)
-}
-
-// Counters implements decrypt.Store.
-func (db *DB) Counters(ctx context.Context, base keys.Fingerprint, id dukpt.KeyID) (decrypt.KeyIDState, error) {
-	s, _, err := lookupState(pool{ctx, db.read}, decrypt.CounterKey{BaseKey: base, KeyID: id})
-	return s, fault(err)
+	return db.Update(ctx, func(t *Tx) error { return t.Exec("UPDATE heartbeat SET beat = beat + 1 WHERE id = 1") })
 }
 
 // Stats counts the work since the database was opened.
@@ -167,22 +144,3 @@ type Stats struct {
 
 // Stats returns the counts.
 func (db *DB) Stats() Stats { return Stats{db.writer.commits.Load(), db.writer.calls.Load()} }
-
-// querier reads one row.
-type querier interface {
-	one(query string, args []any, dest ...any) (bool, error)
-}
-
-// pool reads outside of transactions.
-type pool struct {
-	ctx context.Context
-	db  *sql.DB
-}
-
-func (p pool) one(query string, args []any, dest ...any) (bool, error) {
-	err := p.db.QueryRowContext(p.ctx, query, args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}

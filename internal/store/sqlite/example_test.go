@@ -2,19 +2,15 @@ package sqlite_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"testing/fstest"
 	"time"
 
-	"github.com/latchkey-pos/latchkey/decrypt"
-	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
-	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/message"
 )
 
 func check(err error) {
@@ -23,47 +19,40 @@ func check(err error) {
 	}
 }
 
-// A database is made, a message is claimed in it, and claimed again.
-func ExampleOpen() {
+// tables stand for the embedded migrations of a room.
+var tables = fstest.MapFS{"migrations/00001_first.sql": {Data: []byte(`-- +goose Up
+CREATE TABLE serials (serial TEXT NOT NULL PRIMARY KEY) STRICT;`)}}
+
+func issue(tx *sqlite.Tx, serial string) error {
+	err := tx.Audit(audit.Record{Time: time.UnixMilli(1767225601123), Instance: "ra-1", Action: "issue", Object: serial, Result: "DONE"})
+	if err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT INTO serials (serial) VALUES (?)`, serial)
+}
+
+// A serial is issued once, ever: what fails leaves no record in the audit log either.
+func ExampleDB_Update() {
 	dir, err := os.MkdirTemp("", "latchkey")
 	check(err)
 	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(dir, "decryptd.db")
-	_, err = sqlite.Open(path, sqlite.Options{})
-	fmt.Println("missing:", errors.Is(err, sqlite.ErrMissing))
-
-	db, err := sqlite.Open(path, sqlite.Options{Create: true})
+	db, err := sqlite.Open(filepath.Join(dir, "registry.db"), sqlite.Options{Kind: sqlite.Registry, Migrations: tables, Create: true})
 	check(err)
 	defer func() { _ = db.Close() }()
-	base, err := keys.ParseFingerprint("000102030405060708090a0b0c0d0e0f")
-	check(err)
-	ksn, err := dukpt.ParseKSNHex("123456789012345600000001")
-	check(err)
-	treatment, err := decrypt.Treatment{Operation: "verify-mac"}.Encode()
-	check(err)
-	digest := message.DigestOf([]byte("a message"))
-	set := decrypt.ClaimSet{
-		Digest: digest, Original: digest, Tenant: "SHOP", Time: time.UnixMilli(1767225601123),
-		Claims: []decrypt.Claim{{
-			BaseKey: base, KSN: ksn, Purpose: decrypt.PurposeMAC, Content: sha256.Sum256([]byte("its content")), Treatment: treatment,
-			Authenticated: true, MACKSN: ksn, MaxContents: 1, Windowed: true, W: 4096, J: 10_000,
-			Horizon: time.UnixMilli(1767225601123).Add(-30 * 24 * time.Hour),
-		}},
-		Audit: audit.Record{Time: time.UnixMilli(1767225601123), Instance: "decrypt-1", Action: "transaction/sale"},
-	}
 	for range 2 {
-		out, err := db.Claim(context.Background(), set)
-		check(err)
-		fmt.Println(out.Verdict)
+		err := db.Update(context.Background(), func(tx *sqlite.Tx) error { return issue(tx, "01:02") })
+		fmt.Println("issued:", err == nil, "exists:", errors.Is(err, sqlite.ErrExists))
 	}
-	set.Claims[0].Content = sha256.Sum256([]byte("another content"))
-	_, err = db.Claim(context.Background(), set)
-	fmt.Println(err)
+	check(db.View(context.Background(), func(tx *sqlite.Tx) error {
+		var records int
+		_, err := tx.One(`SELECT count(*) FROM audit_leaves`, nil, &records)
+		fmt.Println(records, "record")
+		return err
+	}))
 	// Output:
-	// missing: true
-	// FRESH
-	// RESEND
-	// decrypt: KsnReplayed: the KSN was used before, for other content: KSN 123456789012345600000001, purpose mac, ordinal 1, floor 0
+	// issued: true exists: false
+	// issued: false exists: true
+	// 1 record
 }
 
 // The audit log is verified beside a running daemon.
@@ -71,17 +60,17 @@ func ExampleOpenAudit() {
 	dir, err := os.MkdirTemp("", "latchkey")
 	check(err)
 	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(dir, "decryptd.db")
-	db, err := sqlite.Open(path, sqlite.Options{Create: true})
+	path := filepath.Join(dir, "registry.db")
+	db, err := sqlite.Open(path, sqlite.Options{Kind: sqlite.Registry, Migrations: tables, Create: true})
 	check(err)
 	defer func() { _ = db.Close() }()
-	secret, public, err := audit.GenerateKey("latchkey/SHOP/decryptd")
+	secret, public, err := audit.GenerateKey("latchkey/SHOP/provisiond")
 	check(err)
 	signer, err := audit.NewSigner(secret)
 	check(err)
 	verifier, err := audit.NewVerifier(public)
 	check(err)
-	check(db.Audit(context.Background(), audit.Record{Time: time.UnixMilli(1767225601123), Instance: "decrypt-1", Action: "start", Result: "DONE"}))
+	check(db.Update(context.Background(), func(tx *sqlite.Tx) error { return issue(tx, "01:02") }))
 	kept, err := db.Checkpoint(context.Background(), signer)
 	check(err)
 

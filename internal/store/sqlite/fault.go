@@ -6,61 +6,45 @@ import (
 
 	"modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
-
-	"github.com/latchkey-pos/latchkey/decrypt"
 )
 
-// fault is what a failure of the database means to a caller: a refusal that tells nothing, around a cause for the log.
-// A nil err stays nil.
+// What a failure of the database means. Each error of a transaction is one that its function returned, that of the context,
+// or wraps one of these; the rest of its text is for the log.
+var (
+	// ErrFull says that the file cannot grow. Nothing was changed, and what fits goes on when there is room again.
+	ErrFull = errors.New("sqlite: no room for the database to grow")
+	// ErrUnavailable says that the database cannot be used now, or was closed.
+	ErrUnavailable = errors.New("sqlite: the database cannot be used")
+	// ErrExists says that a row with that key is there already. The statement has changed nothing, and its transaction may
+	// go on.
+	ErrExists = errors.New("sqlite: there is a row with that key")
+	// ErrReadOnly is the error of everything that writes inside of View.
+	ErrReadOnly = errors.New("sqlite: a view does not write")
+)
+
+// fault gives an error of the driver its meaning.
 func fault(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*decrypt.Refusal](err); ok {
+	if err == nil || errors.Is(err, ErrDamaged) { // it has it already
 		return err
 	}
-	return &Fault{Refusal: decrypt.Refusal{Code: codeOf(err)}, Cause: err}
+	return fmt.Errorf("%w: %v", meaning(err), err)
 }
 
-// Fault is a failure of the database. errors.As finds the *decrypt.Refusal in it; the cause is for the log alone.
-type Fault struct {
-	Refusal decrypt.Refusal
-	Cause   error
-}
-
-// Error returns the code and the cause.
-func (f *Fault) Error() string { return fmt.Sprintf("sqlite: %s: %v", f.Refusal.Code, f.Cause) }
-
-// Unwrap returns the refusal and the cause.
-func (f *Fault) Unwrap() []error { return []error{&f.Refusal, f.Cause} }
-
-func codeOf(err error) decrypt.Code {
+func meaning(err error) error {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
-		if errors.Is(err, errStored) {
-			return decrypt.CodeStoreDamaged
-		}
-		return decrypt.CodeStoreUnavailable
+		return ErrUnavailable
+	}
+	switch e.Code() {
+	case sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY, sqlitelib.SQLITE_CONSTRAINT_UNIQUE, sqlitelib.SQLITE_CONSTRAINT_ROWID:
+		return ErrExists
 	}
 	switch e.Code() & 0xff { // the rest says where it happened
 	case sqlitelib.SQLITE_FULL:
-		return decrypt.CodeStoreFull
+		return ErrFull
 	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
-		return decrypt.CodeStoreDamaged
+		return ErrDamaged
 	default:
-		return decrypt.CodeStoreUnavailable
+		return ErrUnavailable
 	}
 }
-
-// opening turns a failure that shows damage into ErrDamaged.
-func opening(err error) error {
-	if codeOf(err) == decrypt.CodeStoreDamaged {
-		return fmt.Errorf("%w: %v", ErrDamaged, err)
-	}
-	return fault(err)
-}
-
-// errStored is wrapped by errors about stored values that this package cannot have written.
-var errStored = errors.New("a stored value is not one")
-
-func unreadable(what string, err error) error { return fmt.Errorf("%w: %s: %v", errStored, what, err) }

@@ -22,14 +22,12 @@ var (
 	ErrMissing = errors.New("sqlite: there is no database")
 	// ErrLocked says that another process has the database open.
 	ErrLocked = errors.New("sqlite: another process is using the database")
-	// ErrDamaged says that the file is not a whole database of this program.
+	// ErrDamaged says that the file is not a whole database of this program and of its kind. A transaction that comes upon
+	// damage later wraps it too.
 	ErrDamaged = errors.New("sqlite: the database is damaged or not one of this program")
 	// ErrNewer says that a newer release of this program has written the database.
 	ErrNewer = errors.New("sqlite: the database was written by a newer release")
 )
-
-// applicationID stands in the header of every database of this program: "LKEY".
-const applicationID = 0x4c4b4559
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -41,18 +39,19 @@ func dsn(path, mode string, pragmas ...string) string {
 	return u.String()
 }
 
-// openWriter opens the connection that writes, after checking that the file is a sound one of ours.
-func openWriter(ctx context.Context, path string, create bool) (*sql.DB, error) {
-	fresh, err := prepare(path, create)
+// openWriter opens the connection that writes, after checking that the file is a sound one of its kind.
+func openWriter(ctx context.Context, path string, o Options) (*sql.DB, error) {
+	fresh, err := prepare(path, o.Create)
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(path, "rw", "journal_mode(WAL)", "synchronous(FULL)"))
+	// With recursive_triggers REPLACE, too, asks the triggers that keep rows.
+	db, err := sql.Open("sqlite", dsn(path, "rw", "journal_mode(WAL)", "synchronous(FULL)", "recursive_triggers(1)"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	if err := ready(ctx, db, fresh); err != nil {
+	if err := ready(ctx, db, fresh, o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -98,46 +97,66 @@ func createFile(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// ready checks that the database is whole and of this program, and brings its tables up to date.
-func ready(ctx context.Context, db *sql.DB, fresh bool) error {
+// ready checks that the database is whole and of its kind, and brings its tables up to date.
+func ready(ctx context.Context, db *sql.DB, fresh bool, o Options) error {
 	if !fresh {
-		if err := sound(ctx, db); err != nil {
+		if err := sound(ctx, db, o); err != nil {
 			return err
 		}
 	}
 	if err := pragmasHold(ctx, db); err != nil {
 		return err
 	}
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return err
-	}
-	if err := notNewer(ctx, p); err != nil {
-		return err
-	}
-	if _, err := p.Up(ctx); err != nil {
+	// First of all, so that a process that ends in between leaves a database of this kind.
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", o.Kind)); err != nil {
 		return fault(err)
 	}
-	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
-	return fault(err)
+	return migrate(ctx, db, o.Migrations)
 }
 
-// sound refuses files of other programs and files whose pages do not fit together.
-func sound(ctx context.Context, db *sql.DB) error {
-	var id int64
-	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
-		return opening(err)
+// migrate brings the tables of the adapter and those of the audit log up to date. Each have versions of their own.
+func migrate(ctx context.Context, db *sql.DB, room fs.FS) error {
+	var providers []*goose.Provider
+	for _, tables := range []struct {
+		versions string
+		folder   fs.FS
+	}{{goose.DefaultTablename, room}, {"goose_log_version", migrations}} {
+		files, err := fs.Sub(tables.folder, "migrations")
+		if err != nil {
+			return err
+		}
+		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true), goose.WithTableName(tables.versions))
+		if err != nil {
+			return err
+		}
+		if err := notNewer(ctx, p); err != nil {
+			return err
+		}
+		providers = append(providers, p)
 	}
-	if id != applicationID {
-		return fmt.Errorf("%w: application id %#x, want %#x", ErrDamaged, id, applicationID)
+	for _, p := range providers {
+		if _, err := p.Up(ctx); err != nil {
+			return fault(err)
+		}
+	}
+	return nil
+}
+
+// sound refuses files of other programs and kinds, and files whose pages do not fit together.
+func sound(ctx context.Context, db *sql.DB, o Options) error {
+	var id uint32
+	var tables int
+	err := db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)
+	if err != nil {
+		return fault(err)
+	}
+	blank := o.Create && id == 0 && tables == 0 // the process ended between creating and filling it
+	if Kind(id) != o.Kind && !blank {
+		return fmt.Errorf("%w: application id %v, want %v", ErrDamaged, Kind(id), o.Kind)
 	}
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return opening(err)
+		return fault(err)
 	}
 	if verdict != "ok" {
 		return fmt.Errorf("%w: %s", ErrDamaged, verdict)
@@ -150,7 +169,7 @@ func pragmasHold(ctx context.Context, db *sql.DB) error {
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
 		var got string
 		if err := db.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
-			return opening(err)
+			return fault(err)
 		}
 		if got != want {
 			return fmt.Errorf("sqlite: %s is %s, want %s: the file system does not support it", pragma, got, want)
@@ -162,7 +181,7 @@ func pragmasHold(ctx context.Context, db *sql.DB) error {
 func notNewer(ctx context.Context, p *goose.Provider) error {
 	current, target, err := p.GetVersions(ctx)
 	if err != nil {
-		return opening(err)
+		return fault(err)
 	}
 	if current > target {
 		return fmt.Errorf("%w: it has version %d, this release knows %d", ErrNewer, current, target)

@@ -4,11 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 )
@@ -18,12 +19,30 @@ const (
 	maxBatch    = 256  // calls of one commit
 )
 
-// job is one call that writes.
+// job is one call of Update.
 type job struct {
 	ctx  context.Context
-	do   func(*tx) error
+	do   func(*Tx) error
 	done chan error // of capacity 1
 }
+
+// carryOut runs the function of a call. A panic of it belongs to the caller: the writer must go on.
+func (j *job) carryOut(tx *Tx) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicked{value, debug.Stack()}
+		}
+	}()
+	return j.do(tx)
+}
+
+// panicked is the panic of a function in the writer's goroutine, on the way to the caller's.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 // writer owns the connection that writes. Its goroutine ends when the queue is closed and empty.
 type writer struct {
@@ -34,7 +53,7 @@ type writer struct {
 
 	batch   func(calls int)
 	conn    *sql.Conn
-	tx      tx
+	tx      Tx
 	unsure  bool // a commit failed, so the end of the log is to be read again
 	commits atomic.Uint64
 	calls   atomic.Uint64
@@ -42,32 +61,52 @@ type writer struct {
 
 func newWriter(conn *sql.Conn, tree audit.Tree, batch func(int)) *writer {
 	w := &writer{conn: conn, batch: batch, queue: make(chan job, queueLength), ended: make(chan struct{})}
-	w.tx = tx{conn: conn, statements: make(map[string]*sql.Stmt), tree: tree}
+	w.tx = Tx{conn: conn, statements: make(map[string]*sql.Stmt), tree: tree}
 	go w.run()
 	return w
 }
 
 // submit hands a call over and waits until it is durable or has failed. The context counts while the call waits: once its
 // turn has come it is carried out, and its outcome returned.
-func (w *writer) submit(ctx context.Context, do func(*tx) error) error {
+func (w *writer) submit(ctx context.Context, do func(*Tx) error) error {
 	j := job{ctx: ctx, do: do, done: make(chan error, 1)}
 	if err := w.enqueue(j); err != nil {
 		return err
 	}
-	return <-j.done
+	err := w.wait(j)
+	if p, ok := err.(*panicked); ok {
+		panic(p)
+	}
+	return err
 }
 
 func (w *writer) enqueue(j job) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.closed {
-		return fault(errors.New("the store is closed"))
+		return fault(errors.New("it is closed"))
 	}
 	select {
 	case w.queue <- j:
 		return nil
 	case <-j.ctx.Done():
 		return j.ctx.Err()
+	}
+}
+
+// wait returns the outcome of a call. There is none when a function has ended the writer's goroutine, as tests do that
+// fail inside.
+func (w *writer) wait(j job) error {
+	select {
+	case err := <-j.done:
+		return err
+	case <-w.ended:
+	}
+	select {
+	case err := <-j.done:
+		return err
+	default:
+		return fault(errors.New("its writer has ended"))
 	}
 }
 
@@ -84,10 +123,10 @@ func (w *writer) close() {
 
 func (w *writer) run() {
 	defer close(w.ended)
+	defer w.tx.close()
 	for first := range w.queue {
 		w.commit(w.waiting(first))
 	}
-	w.tx.close()
 }
 
 // waiting takes what is in the queue by now, without waiting for more.
@@ -119,7 +158,7 @@ func (w *writer) commit(batch []job) {
 	}
 	for i, j := range batch {
 		if err != nil {
-			j.done <- fault(err)
+			j.done <- err
 			continue
 		}
 		j.done <- outcomes[i]
@@ -130,11 +169,11 @@ func (w *writer) commit(batch []job) {
 func (w *writer) attempt(batch []job) (outcomes []error, err error) {
 	ctx := context.WithoutCancel(batch[0].ctx) // no single caller may break off what belongs to many
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	if w.unsure {
 		if w.tx.tree, err = readTree(ctx, w.conn); err != nil {
-			return nil, errors.Join(err, w.rollback(ctx))
+			return nil, fault(errors.Join(err, w.rollback(ctx)))
 		}
 		w.unsure = false
 	}
@@ -158,7 +197,7 @@ func (w *writer) attempt(batch []job) (outcomes []error, err error) {
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		w.unsure = true
-		return nil, err
+		return nil, fault(err)
 	}
 	w.commits.Add(1)
 	if w.batch != nil {
@@ -172,27 +211,20 @@ func (w *writer) rollback(ctx context.Context) error {
 	return err
 }
 
-// one carries out a call. What it decides against the caller is its outcome and is committed with the rest; any other
-// error breaks the transaction.
+// one carries out a call. An error of a function that has changed nothing is its outcome; any other one breaks the
+// transaction.
 func (w *writer) one(j job) (outcome, broken error) {
 	if err := j.ctx.Err(); err != nil {
 		return err, nil
 	}
 	w.calls.Add(1)
-	err := j.do(&w.tx)
-	if _, ok := err.(*decrypt.Refusal); ok { // not one that a fault wraps
-		return err, nil
+	w.tx.dirty, w.tx.failed = false, nil
+	err := w.tx.outcome(j.carryOut(&w.tx))
+	if err != nil && w.tx.dirty {
+		return nil, err
 	}
-	if e, ok := errors.AsType[*callError](err); ok {
-		return e.err, nil
-	}
-	return nil, err
+	return err, nil
 }
-
-// callError is an error of a call that has changed nothing.
-type callError struct{ err error }
-
-func (e *callError) Error() string { return e.err.Error() }
 
 // answerEarly is the planted fault of a service that answers before its claims are durable. It leaves a process that is
 // killed the time to be caught.
@@ -204,53 +236,4 @@ func (w *writer) answerEarly(batch []job, outcomes []error) {
 		batch[i].done = make(chan error, 1)
 	}
 	time.Sleep(20 * time.Millisecond)
-}
-
-// tx is the transaction that is under way. Only the writer's goroutine uses it.
-type tx struct {
-	ctx        context.Context
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-	tree       audit.Tree // with the leaves of this transaction
-}
-
-// statement returns the prepared form of a query.
-func (t *tx) statement(query string) (*sql.Stmt, error) {
-	if s, ok := t.statements[query]; ok {
-		return s, nil
-	}
-	s, err := t.conn.PrepareContext(t.ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	t.statements[query] = s
-	return s, nil
-}
-
-func (t *tx) exec(query string, args ...any) error {
-	s, err := t.statement(query)
-	if err != nil {
-		return err
-	}
-	_, err = s.ExecContext(t.ctx, args...)
-	return err
-}
-
-// one scans the only row of a query into dest, and reports whether there is one.
-func (t *tx) one(query string, args []any, dest ...any) (bool, error) {
-	s, err := t.statement(query)
-	if err != nil {
-		return false, err
-	}
-	err = s.QueryRowContext(t.ctx, args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (t *tx) close() {
-	for _, s := range t.statements {
-		_ = s.Close() // the connection closes next
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-pos/latchkey/decrypt"
-	"github.com/latchkey-pos/latchkey/decrypt/storetest"
+	"github.com/latchkey-pos/latchkey/internal/audit"
 )
 
 // hold keeps the writer busy with one call until the returned function is called.
@@ -23,7 +21,7 @@ func hold(t *testing.T, db *DB) (release func()) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_ = db.writer.submit(context.Background(), func(*tx) error {
+		_ = db.Update(context.Background(), func(*Tx) error {
 			close(entered)
 			<-leave
 			return nil
@@ -46,28 +44,37 @@ func queued(t *testing.T, db *DB, n int) {
 	}
 }
 
+// takeAll takes the notes from 1 to n at once, and returns when all are taken.
+func takeAll(t *testing.T, db *DB, n int) (wait func()) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := db.Update(context.Background(), func(tx *Tx) error { return take(tx, i+1) }); err != nil {
+				t.Errorf("note %d: %v", i+1, err)
+			}
+		})
+	}
+	return wg.Wait
+}
+
 // TestGroupCommit counts: calls that wait while a commit is under way share the next one.
 func TestGroupCommit(t *testing.T) {
 	t.Parallel()
 	const callers = maxBatch + 44
 	var batches []int
-	db, err := Open(filepath.Join(t.TempDir(), "latchkey.db"), Options{Create: true, Batch: func(calls int) { batches = append(batches, calls) }})
+	o := options()
+	o.Batch = func(calls int) { batches = append(batches, calls) }
+	db, err := Open(filepath.Join(t.TempDir(), "latchkey.db"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	release := hold(t, db)
 	before := db.Stats()
-	var wg sync.WaitGroup
-	for i := range uint32(callers) {
-		wg.Go(func() {
-			if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(i), i+1)); err != nil {
-				t.Errorf("claim %d: %v", i, err)
-			}
-		})
-	}
+	wait := takeAll(t, db, callers)
 	queued(t, db, callers)
 	release()
-	wg.Wait()
+	wait()
 	after := db.Stats()
 	if commits := after.Commits - before.Commits; commits != 3 { // the one held, a full batch, the rest
 		t.Errorf("%d commits for %d calls, want 3", commits, callers)
@@ -88,25 +95,17 @@ func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	db, _ := openNew(t)
 	release := hold(t, db)
-	var wg sync.WaitGroup
-	for i := range uint32(queueLength) {
-		wg.Go(func() {
-			if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(i), i+1)); err != nil {
-				t.Errorf("claim %d: %v", i, err)
-			}
-		})
-	}
+	wait := takeAll(t, db, queueLength)
 	queued(t, db, queueLength)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	late := claimSet("late", queueLength+1)
-	if _, err := db.Claim(ctx, late); !errors.Is(err, context.Canceled) {
-		t.Errorf("claim: %v, want %v", err, context.Canceled)
+	if err := db.Update(ctx, func(tx *Tx) error { return take(tx, 9999) }); !errors.Is(err, context.Canceled) {
+		t.Errorf("update: %v, want %v", err, context.Canceled)
 	}
 	release()
-	wg.Wait()
-	if _, ok, err := db.LookupRequest(t.Context(), late.Digest); ok || err != nil {
-		t.Errorf("a call that gave up was carried out: %v", err)
+	wait()
+	if taken, _ := notes(t, db); len(taken) != queueLength {
+		t.Errorf("%d notes, want %d", len(taken), queueLength)
 	}
 }
 
@@ -116,85 +115,85 @@ func TestCancelledInQueue(t *testing.T) {
 	db, _ := openNew(t)
 	release := hold(t, db)
 	ctx, cancel := context.WithCancel(t.Context())
-	set := claimSet("s1", 1)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := db.Claim(ctx, set); !errors.Is(err, context.Canceled) {
-			t.Errorf("claim: %v, want %v", err, context.Canceled)
+		if err := db.Update(ctx, func(tx *Tx) error { return take(tx, 1) }); !errors.Is(err, context.Canceled) {
+			t.Errorf("update: %v, want %v", err, context.Canceled)
 		}
 	})
 	queued(t, db, 1)
 	cancel()
 	release()
 	wg.Wait()
-	if _, ok, err := db.LookupRequest(t.Context(), set.Digest); ok || err != nil {
-		t.Errorf("a call that gave up was carried out: %v", err)
+	if taken, _ := notes(t, db); len(taken) != 0 {
+		t.Errorf("a call that gave up was carried out: %v", taken)
 	}
 }
 
-// TestOneBrokenCall mixes a call that breaks its transaction with good ones: only it fails.
+// TestOneBrokenCall mixes calls that fail with good ones: only they fail. One that has changed nothing costs the others
+// nothing.
 func TestOneBrokenCall(t *testing.T) {
 	t.Parallel()
 	const good = 10
-	db, path := openNew(t)
-	release := hold(t, db)
-	var wg sync.WaitGroup
-	for i := range uint32(good) {
-		wg.Go(func() {
-			if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(i), i+1)); err != nil {
-				t.Errorf("claim %d: %v", i, err)
+	for name, c := range map[string]struct {
+		do      func(*Tx) error
+		want    error
+		commits uint64
+	}{
+		"it breaks a rule of the tables": {func(tx *Tx) error {
+			return errors.Join(take(tx, 99), tx.Exec(`INSERT INTO heartbeat (id, beat) VALUES (2, 0)`))
+		}, ErrUnavailable, 1 + good},
+		"it changes its mind":     {func(tx *Tx) error { return errors.Join(take(tx, 99), errRefused) }, errRefused, 1 + good},
+		"it audits no record":     {func(tx *Tx) error { return tx.Audit(audit.Record{}) }, audit.ErrRecord, 2},
+		"it refuses at once":      {func(*Tx) error { return errRefused }, errRefused, 2},
+		"it meets what is taken":  {func(tx *Tx) error { return errors.Join(take(tx, 99), take(tx, 99)) }, ErrExists, 1 + good},
+		"it breaks the last rule": {func(tx *Tx) error { return tx.Exec(`INSERT INTO tags (tag, n) VALUES ('x', 77)`) }, ErrUnavailable, 1 + good},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, path := openNew(t)
+			before := db.Stats()
+			release := hold(t, db)
+			wait := takeAll(t, db, good)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if err := db.Update(t.Context(), c.do); !errors.Is(err, c.want) {
+					t.Errorf("broken call: %v, want %v", err, c.want)
+				}
+			})
+			queued(t, db, good+1)
+			release()
+			wait()
+			wg.Wait()
+			if taken, records := notes(t, db); len(taken) != good || records != good {
+				t.Errorf("%d notes and %d records, want %d of each", len(taken), records, good)
 			}
+			if got := db.Stats().Commits - before.Commits; got != c.commits {
+				t.Errorf("%d commits, want %d", got, c.commits)
+			}
+			verifyLog(t, db, path)
 		})
 	}
-	wg.Go(func() {
-		err := db.writer.submit(t.Context(), func(tx *tx) error {
-			if err := tx.appendRecord(claimSet("never", 99).Audit); err == nil {
-				t.Error("a record without result is accepted")
-			}
-			return tx.exec(`INSERT INTO heartbeat (id, beat) VALUES (2, 0)`)
-		})
-		if !isCode(err, decrypt.CodeStoreUnavailable) {
-			t.Errorf("broken call: %v, want %s", err, decrypt.CodeStoreUnavailable)
-		}
-	})
-	queued(t, db, good+1)
-	release()
-	wg.Wait()
-	if got := len(dump(t, db).Leaves); got != good {
-		t.Errorf("%d audit records, want %d", got, good)
-	}
-	verifyLog(t, db, path)
 }
 
 // TestCommitFails lets the commit itself fail. Nothing of it stays, and the log goes on where it was.
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	db, path := openNew(t)
-	if _, err := db.Claim(t.Context(), claimSet("s1", 1)); err != nil {
-		t.Fatal(err)
-	}
-	before := dump(t, db)
-	r := claimSet("never", 2).Audit
-	r.Result = "FRESH"
-	err := db.writer.submit(t.Context(), func(tx *tx) error {
-		if err := tx.appendRecord(r); err != nil {
-			return err
-		}
-		return errors.Join(tx.exec(`PRAGMA defer_foreign_keys = ON`), tx.exec(`DELETE FROM counters`))
+	mustTake(t, db, 1)
+	err := db.Update(t.Context(), func(tx *Tx) error {
+		return errors.Join(take(tx, 2), tx.Exec(`INSERT INTO tags (tag, n) VALUES ('none', 77)`))
 	})
-	f, ok := errors.AsType[*Fault](err)
-	if !ok || f.Refusal.Code != decrypt.CodeStoreUnavailable || !strings.Contains(f.Error(), "FOREIGN KEY") {
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "FOREIGN KEY") {
 		t.Fatalf("commit: %v, want a fault with its cause", err)
 	}
 	if !db.writer.unsure {
 		t.Error("the end of the log is not read again")
 	}
-	if after := dump(t, db); len(after.Leaves) != len(before.Leaves) || len(after.States) != 1 {
-		t.Errorf("a commit that failed left %d audit records and %d counters", len(after.Leaves), len(after.States))
+	if taken, records := notes(t, db); len(taken) != 1 || records != 1 {
+		t.Errorf("a commit that failed left %d notes and %d records", len(taken), records)
 	}
-	if _, err := db.Claim(t.Context(), claimSet("s2", 2)); err != nil {
-		t.Errorf("the next claim: %v", err)
-	}
+	mustTake(t, db, 2)
 	verifyLog(t, db, path)
 }
 
@@ -205,14 +204,7 @@ func TestCloseWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	db := openAt(t, path)
 	release := hold(t, db)
-	var wg sync.WaitGroup
-	for i := range uint32(callers) {
-		wg.Go(func() {
-			if _, err := db.Claim(context.Background(), claimSet(fmt.Sprint(i), i+1)); err != nil {
-				t.Errorf("claim %d: %v", i, err)
-			}
-		})
-	}
+	wait := takeAll(t, db, callers)
 	queued(t, db, callers)
 	var closed sync.WaitGroup
 	closed.Go(func() {
@@ -221,134 +213,44 @@ func TestCloseWaits(t *testing.T) {
 		}
 	})
 	release()
-	wg.Wait()
+	wait()
 	closed.Wait()
-	db = openAt(t, path)
-	defer func() { _ = db.Close() }()
-	if got := len(dump(t, db).Requests); got != callers {
-		t.Errorf("%d messages after opening again, want %d", got, callers)
+	if taken, _ := notes(t, reopen(t, path)); len(taken) != callers {
+		t.Errorf("%d notes after opening again, want %d", len(taken), callers)
 	}
 }
 
-// copyFiles copies a database as a power cut would leave it.
-func copyFiles(t testing.TB, path string) string {
-	t.Helper()
-	to := filepath.Join(t.TempDir(), "copy.db")
-	for _, suffix := range []string{"", "-wal"} {
-		b, err := os.ReadFile(path + suffix)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to+suffix, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
-}
-
-// TestAcknowledgedIsDurable opens what is on the disk right after an acknowledgement: the claim is there.
-func TestAcknowledgedIsDurable(t *testing.T) {
-	t.Parallel()
-	for wave, missing := range durable(t) {
-		if missing > 0 {
-			t.Errorf("wave %d: %d acknowledged claims are not on the disk", wave, missing)
-		}
-	}
-}
-
-// durable claims in waves of callers and counts after each wave which acknowledged claims a copy of the files lacks.
-func durable(t *testing.T) (missing []int) {
-	const waves, callers = 6, 16
-	db, path := openNew(t)
-	var all []decrypt.ClaimSet
-	for wave := range waves {
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for i := range callers {
-			wg.Go(func() {
-				n := uint32(wave*callers + i + 1)
-				set := claimSet(fmt.Sprint(n), n)
-				if _, err := db.Claim(t.Context(), set); err != nil {
-					t.Errorf("claim: %v", err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				all = append(all, set)
-			})
-		}
-		wg.Wait()
-		missing = append(missing, absent(t, copyFiles(t, path), all))
-	}
-	return missing
-}
-
-func absent(t *testing.T, path string, sets []decrypt.ClaimSet) (n int) {
-	t.Helper()
-	db := openAt(t, path)
-	defer func() { _ = db.Close() }()
-	contents := dump(t, db)
-	for _, set := range sets {
-		if !holds(contents, set) {
-			n++
-		}
-	}
-	return n
-}
-
-func holds(c storetest.Contents, set decrypt.ClaimSet) bool {
-	for _, claim := range set.Claims {
-		row := c.Rows[claim.Row()]
-		if len(row) != 1 || row[0].Content != claim.Content {
-			return false
-		}
-	}
-	_, ok := c.Requests[set.Digest]
-	return ok
-}
-
-// TestFullDisk lets the database grow no further. Nothing is half done, what was claimed stays, and claims go on when there
+// TestFullDisk lets the database grow no further. Nothing is half done, what was written stays, and it goes on when there
 // is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	db, path := openNew(t)
 	var pages int
-	if err := db.writer.submit(t.Context(), func(tx *tx) error {
-		_, err := tx.one(`PRAGMA page_count`, nil, &pages)
+	if err := db.View(t.Context(), func(tx *Tx) error {
+		_, err := tx.One(`PRAGMA page_count`, nil, &pages)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	limit := func(n int) {
-		if err := db.writer.submit(t.Context(), func(tx *tx) error {
-			_, err := tx.conn.ExecContext(tx.ctx, fmt.Sprintf("PRAGMA max_page_count = %d", n))
-			return err
-		}); err != nil {
+		if err := db.Update(t.Context(), func(tx *Tx) error { return tx.Exec(fmt.Sprintf("PRAGMA max_page_count = %d", n)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	limit(pages + 8)
-	n, full := uint32(0), error(nil)
+	limit(pages + 4)
+	n, full := 0, error(nil)
 	for full == nil && n < 1000 {
 		n++
-		_, full = db.Claim(t.Context(), claimSet(fmt.Sprint(n), n))
+		full = db.Update(t.Context(), func(tx *Tx) error { return take(tx, n) })
 	}
-	if !isCode(full, decrypt.CodeStoreFull) || n < 3 {
-		t.Fatalf("claim %d: %v, want %s after a few", n, full, decrypt.CodeStoreFull)
+	if !errors.Is(full, ErrFull) || n < 3 {
+		t.Fatalf("note %d: %v, want %v after a few", n, full, ErrFull)
 	}
-	contents := dump(t, db)
-	if len(contents.Requests) != int(n)-1 || len(contents.Leaves) != int(n)-1 || len(contents.Rows) != 2*int(n-1) {
-		t.Errorf("%d messages, %d audit records, %d rows of %d claims that fitted", len(contents.Requests), len(contents.Leaves), len(contents.Rows), n-1)
-	}
-	if _, err := db.Claim(t.Context(), claimSet(fmt.Sprint(n), n)); !isCode(err, decrypt.CodeStoreFull) {
-		t.Errorf("claim %d again: %v, want %s", n, err, decrypt.CodeStoreFull)
+	if taken, records := notes(t, db); len(taken) != n-1 || records != n-1 {
+		t.Errorf("%d notes and %d records of %d that fitted", len(taken), records, n-1)
 	}
 	limit(1 << 20)
-	if out, err := db.Claim(t.Context(), claimSet(fmt.Sprint(n), n)); err != nil || out.Verdict != decrypt.Fresh {
-		t.Errorf("claim %d with room again: %v %v, want FRESH", n, out.Verdict, err)
-	}
-	if out, err := db.Claim(t.Context(), claimSet("1", 1)); err != nil || out.Verdict != decrypt.Resend {
-		t.Errorf("the first claim again: %v %v, want RESEND", out.Verdict, err)
-	}
+	mustTake(t, db, n)
 	verifyLog(t, db, path)
 }
 
@@ -356,7 +258,9 @@ func TestFullDisk(t *testing.T) {
 func TestDurabilityPragmas(t *testing.T) {
 	t.Parallel()
 	db, _ := openNew(t)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "application_id": fmt.Sprint(applicationID)} {
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "application_id": fmt.Sprint(uint32(Registry)),
+	} {
 		var got string
 		if err := db.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %s %v, want %s", pragma, got, err, want)

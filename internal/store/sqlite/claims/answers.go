@@ -1,8 +1,8 @@
-package sqlite
+package claims
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
@@ -11,12 +11,12 @@ import (
 )
 
 // recordAnswer stores a first decision and the first ack of each digest.
-func (t *tx) recordAnswer(a decrypt.Answer) (decrypt.Answer, error) {
+func (t tx) recordAnswer(a decrypt.Answer) (decrypt.Answer, error) {
 	if a.Digest.IsZero() || len(a.Ack) == 0 {
-		return decrypt.Answer{}, &callError{fmt.Errorf("sqlite: an answer without digest or ack")}
+		return decrypt.Answer{}, errors.New("claims: an answer without digest or ack")
 	}
 	if _, err := message.ParseResult(a.Result.String()); err != nil {
-		return decrypt.Answer{}, &callError{err}
+		return decrypt.Answer{}, err
 	}
 	asked, ok, err := lookupRequest(t, a.Digest)
 	if err != nil {
@@ -39,26 +39,26 @@ func (t *tx) recordAnswer(a decrypt.Answer) (decrypt.Answer, error) {
 	return t.writeAnswer(a, known)
 }
 
-func (t *tx) refuseAnswer(a decrypt.Answer, r *decrypt.Refusal) (decrypt.Answer, error) {
+func (t tx) refuseAnswer(a decrypt.Answer, r *decrypt.Refusal) (decrypt.Answer, error) {
 	a.Audit.Result, a.Audit.Reason = decrypt.Refused.String(), string(r.Code)
-	if err := t.appendRecord(a.Audit); err != nil {
+	if err := t.Audit(a.Audit); err != nil {
 		return decrypt.Answer{}, err
 	}
 	return decrypt.Answer{}, r
 }
 
-func (t *tx) writeAnswer(a decrypt.Answer, known bool) (decrypt.Answer, error) {
-	if err := t.appendRecord(a.Audit); err != nil {
+func (t tx) writeAnswer(a decrypt.Answer, known bool) (decrypt.Answer, error) {
+	if err := t.Audit(a.Audit); err != nil {
 		return decrypt.Answer{}, err
 	}
 	if !known {
-		err := t.exec(`INSERT INTO answers (original, v, tenant, result, body, at) VALUES (?, ?, ?, ?, ?, ?)`,
+		err := t.Exec(`INSERT INTO answers (original, v, tenant, result, body, at) VALUES (?, ?, ?, ?, ?, ?)`,
 			a.Original[:], version, string(a.Tenant), a.Result.String(), notNil(a.Body), a.Time.UnixMilli())
 		if err != nil {
 			return decrypt.Answer{}, err
 		}
 	}
-	err := t.exec(`INSERT INTO acks (digest, v, original, ack, ksn, content, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	err := t.Exec(`INSERT INTO acks (digest, v, original, ack, ksn, content, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		a.Digest[:], version, a.Original[:], a.Ack, orNull(a.KSN.Append(nil), a.KSN.IsZero()),
 		orNull(a.Content[:], a.Content == decrypt.Content{}), a.Time.UnixMilli())
 	if err != nil {
@@ -70,7 +70,7 @@ func (t *tx) writeAnswer(a decrypt.Answer, known bool) (decrypt.Answer, error) {
 }
 
 // lookupAnswer finds the decision on the message that the digest stands for, and the ack of this digest, if any.
-func lookupAnswer(q querier, digest message.Digest) (decrypt.Answer, bool, error) {
+func lookupAnswer(q tx, digest message.Digest) (decrypt.Answer, bool, error) {
 	original := digest
 	asked, ok, err := lookupRequest(q, digest)
 	if err != nil {
@@ -91,11 +91,11 @@ func lookupAnswer(q querier, digest message.Digest) (decrypt.Answer, bool, error
 }
 
 // lookupDecision reads a row of answers.
-func lookupDecision(q querier, original message.Digest) (decrypt.Answer, bool, error) {
+func lookupDecision(q tx, original message.Digest) (decrypt.Answer, bool, error) {
 	a := decrypt.Answer{Original: original}
 	var tenant, result string
 	var at int64
-	ok, err := q.one(`SELECT tenant, result, body, at FROM answers WHERE original = ?`, []any{original[:]}, &tenant, &result, &a.Body, &at)
+	ok, err := q.One(`SELECT tenant, result, body, at FROM answers WHERE original = ?`, []any{original[:]}, &tenant, &result, &a.Body, &at)
 	if err != nil || !ok {
 		return decrypt.Answer{}, false, err
 	}
@@ -108,9 +108,9 @@ func lookupDecision(q querier, original message.Digest) (decrypt.Answer, bool, e
 }
 
 // lookupAck adds the ack that was recorded for the digest of a, if any.
-func lookupAck(q querier, a *decrypt.Answer) error {
+func lookupAck(q tx, a *decrypt.Answer) error {
 	var ksn, content []byte
-	ok, err := q.one(`SELECT ack, ksn, content FROM acks WHERE digest = ?`, []any{a.Digest[:]}, &a.Ack, &ksn, &content)
+	ok, err := q.One(`SELECT ack, ksn, content FROM acks WHERE digest = ?`, []any{a.Digest[:]}, &a.Ack, &ksn, &content)
 	if err != nil || !ok {
 		return err
 	}

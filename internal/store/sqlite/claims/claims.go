@@ -1,4 +1,4 @@
-package sqlite
+package claims
 
 import (
 	"encoding/hex"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -20,21 +19,21 @@ import (
 const version = 1
 
 // claim settles the claims of one message and writes what they change.
-func (t *tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
+func (t tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
 	ledger := &ledger{tx: t, states: make(map[decrypt.CounterKey]decrypt.KeyIDState)}
 	s, err := decrypt.Settle(set, ledger)
 	if ledger.err != nil {
 		return decrypt.ClaimOutcome{}, ledger.err
 	}
 	if err != nil {
-		return decrypt.ClaimOutcome{}, &callError{err}
+		return decrypt.ClaimOutcome{}, err
 	}
 	r := set.Audit
-	r.Result, r.Reason = s.Outcome.Verdict.String(), ""
+	r.Result, r.Reason = s.Outcome.Verdict.String(), s.Remark
 	if s.Refusal != nil {
 		r.Result, r.Reason = decrypt.Refused.String(), string(s.Refusal.Code)
 	}
-	if err := t.appendRecord(r); err != nil { // first: a record that cannot be written stops everything
+	if err := t.Audit(r); err != nil { // first: a record that cannot be written stops everything
 		return decrypt.ClaimOutcome{}, err
 	}
 	if err := t.write(&s); err != nil {
@@ -51,7 +50,7 @@ func (t *tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
 }
 
 // answered returns what was decided on the message of a set before, or nil.
-func (t *tx) answered(set *decrypt.ClaimSet) (*decrypt.Answer, error) {
+func (t tx) answered(set *decrypt.ClaimSet) (*decrypt.Answer, error) {
 	a, ok, err := lookupDecision(t, set.Original)
 	if err != nil || !ok {
 		return nil, err
@@ -60,7 +59,12 @@ func (t *tx) answered(set *decrypt.ClaimSet) (*decrypt.Answer, error) {
 	return &a, lookupAck(t, &a)
 }
 
-func (t *tx) write(s *decrypt.Settlement) error {
+func (t tx) write(s *decrypt.Settlement) error {
+	for grant, used := range s.Drained {
+		if err := t.writeDrained(grant, used); err != nil {
+			return err
+		}
+	}
 	for key, state := range s.States {
 		if err := t.writeState(key, state); err != nil {
 			return err
@@ -83,7 +87,7 @@ func (t *tx) write(s *decrypt.Settlement) error {
 
 // ledger reads for decrypt.Settle and tells failures of the database from those of the claims.
 type ledger struct {
-	tx     *tx
+	tx     tx
 	states map[decrypt.CounterKey]decrypt.KeyIDState // read already: the claims of a message share few counters
 	err    error
 }
@@ -104,28 +108,79 @@ func (l *ledger) Row(key decrypt.RowKey) ([]decrypt.Entry, error) {
 	return row, err
 }
 
-func lookupState(q querier, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error) {
+func (l *ledger) Drained(grant string) (uint32, error) {
+	var used uint32
+	_, err := l.tx.One(`SELECT used FROM drains WHERE grant_id = ?`, []any{grant}, &used)
+	l.err = errors.Join(l.err, err)
+	return used, err
+}
+
+func (t tx) writeDrained(grant string, used uint32) error {
+	return t.Exec(`INSERT INTO drains (grant_id, v, used) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET used = excluded.used`,
+		grant, version, used)
+}
+
+// eachCounter reads every state.
+func (t tx) eachCounter(f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
+	return t.Each(`SELECT base_key, key_id, `+stateColumns+` FROM counters`, nil, func(scan func(...any) error) error {
+		var base, id []byte
+		s, err := scanState(func(dest ...any) error { return scan(append([]any{&base, &id}, dest...)...) })
+		if err != nil {
+			return err
+		}
+		key, err := counterKey(base, id)
+		if err != nil {
+			return err
+		}
+		return f(key, s)
+	})
+}
+
+func counterKey(base, id []byte) (key decrypt.CounterKey, err error) {
+	if key.BaseKey, err = keys.ParseFingerprint(hex.EncodeToString(base)); err != nil {
+		return key, unreadable("fingerprint", err)
+	}
+	if err = key.KeyID.UnmarshalBinary(id); err != nil {
+		return key, unreadable("key id", err)
+	}
+	return key, nil
+}
+
+const stateColumns = `high, seen, floor, fences, released, spent, conflicts, evidence`
+
+func lookupState(q tx, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error) {
+	var s decrypt.KeyIDState
+	found := false
+	err := q.Each(`SELECT `+stateColumns+` FROM counters WHERE base_key = ? AND key_id = ?`,
+		[]any{fingerprint(key.BaseKey), key.KeyID.Append(nil)}, func(scan func(...any) error) (err error) {
+			found = true
+			s, err = scanState(scan)
+			return err
+		})
+	return s, found, err
+}
+
+// scanState reads the stateColumns.
+func scanState(scan func(...any) error) (decrypt.KeyIDState, error) {
 	var s decrypt.KeyIDState
 	var fences, released, spent []byte
-	ok, err := q.one(`SELECT high, seen, floor, fences, released, spent, conflicts, evidence
-		FROM counters WHERE base_key = ? AND key_id = ?`, []any{fingerprint(key.BaseKey), key.KeyID.Append(nil)},
-		&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence)
-	if err != nil || !ok {
-		return decrypt.KeyIDState{}, false, err
+	err := scan(&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence)
+	if err != nil {
+		return decrypt.KeyIDState{}, err
 	}
 	for _, list := range []struct {
 		to   *[]decrypt.Range
 		from []byte
 	}{{&s.Fences, fences}, {&s.Released, released}, {&s.Spent, spent}} {
 		if *list.to, err = parseRanges(list.from); err != nil {
-			return decrypt.KeyIDState{}, false, err
+			return decrypt.KeyIDState{}, err
 		}
 	}
-	return s, true, nil
+	return s, nil
 }
 
-func (t *tx) writeState(key decrypt.CounterKey, s decrypt.KeyIDState) error {
-	return t.exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
+func (t tx) writeState(key decrypt.CounterKey, s decrypt.KeyIDState) error {
+	return t.Exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET high = excluded.high, seen = excluded.seen, floor = excluded.floor,
 			conflicts = excluded.conflicts, evidence = excluded.evidence`,
@@ -133,34 +188,24 @@ func (t *tx) writeState(key decrypt.CounterKey, s decrypt.KeyIDState) error {
 		formatRanges(s.Fences), formatRanges(s.Released), formatRanges(s.Spent), s.Conflicts, s.Evidence)
 }
 
-func (t *tx) ensureState(key decrypt.CounterKey) error {
-	return t.exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
+func (t tx) ensureState(key decrypt.CounterKey) error {
+	return t.Exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
 		VALUES (?, ?, ?, 0, 0, 0, x'80', x'80', x'80', 0, 0) ON CONFLICT DO NOTHING`,
 		fingerprint(key.BaseKey), key.KeyID.Append(nil), version)
 }
 
 const entryColumns = `content, claim_key, fill_key, treatment, authenticated, mac_ksn, closed_by, collided, first_seen, tries`
 
-func (t *tx) row(key decrypt.RowKey) ([]decrypt.Entry, error) {
-	s, err := t.statement(`SELECT ` + entryColumns + ` FROM claims
-		WHERE base_key = ? AND key_id = ? AND counter = ? AND purpose = ? ORDER BY n`)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.QueryContext(t.ctx, fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // its error is that of Err
+func (t tx) row(key decrypt.RowKey) ([]decrypt.Entry, error) {
 	var out []decrypt.Entry
-	for rows.Next() {
-		e, err := scanEntry(rows.Scan)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, e)
-	}
-	return out, rows.Err()
+	err := t.Each(`SELECT `+entryColumns+` FROM claims WHERE base_key = ? AND key_id = ? AND counter = ? AND purpose = ? ORDER BY n`,
+		[]any{fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose)},
+		func(scan func(...any) error) error {
+			e, err := scanEntry(scan)
+			out = append(out, e)
+			return err
+		})
+	return out, err
 }
 
 // scanEntry reads the entryColumns.
@@ -181,8 +226,8 @@ func scanEntry(scan func(...any) error) (decrypt.Entry, error) {
 }
 
 // writeEntry writes a new entry, or what may change of an old one.
-func (t *tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
-	return t.exec(`INSERT INTO claims (base_key, key_id, counter, purpose, n, v, `+entryColumns+`)
+func (t tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
+	return t.Exec(`INSERT INTO claims (base_key, key_id, counter, purpose, n, v, `+entryColumns+`)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET closed_by = excluded.closed_by, tries = excluded.tries`,
 		fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose), n, version,
@@ -191,16 +236,16 @@ func (t *tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
 		e.Collided, e.FirstSeen.UnixMilli(), e.Tries)
 }
 
-func (t *tx) writeRequest(set *decrypt.ClaimSet) error {
-	return t.exec(`INSERT INTO requests (digest, v, original, tenant, context, at) VALUES (?, ?, ?, ?, ?, ?)
+func (t tx) writeRequest(set *decrypt.ClaimSet) error {
+	return t.Exec(`INSERT INTO requests (digest, v, original, tenant, context, at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
 		set.Digest[:], version, set.Original[:], string(set.Tenant), notNil(set.Context), set.Time.UnixMilli())
 }
 
-func lookupRequest(q querier, digest message.Digest) (decrypt.Request, bool, error) {
+func lookupRequest(q tx, digest message.Digest) (decrypt.Request, bool, error) {
 	var original, saved []byte
 	var tenant string
-	ok, err := q.one(`SELECT original, tenant, context FROM requests WHERE digest = ?`, []any{digest[:]}, &original, &tenant, &saved)
+	ok, err := q.One(`SELECT original, tenant, context FROM requests WHERE digest = ?`, []any{digest[:]}, &original, &tenant, &saved)
 	if err != nil || !ok {
 		return decrypt.Request{}, false, err
 	}
@@ -209,27 +254,11 @@ func lookupRequest(q querier, digest message.Digest) (decrypt.Request, bool, err
 	}, true, nil
 }
 
-// appendRecord appends a record to the audit log.
-func (t *tx) appendRecord(r audit.Record) error {
-	r.Sequence = t.tree.Size() + 1
-	leaf, err := r.Encode()
-	if err != nil {
-		return &callError{err}
-	}
-	tree, hashes := t.tree.Append(leaf)
-	err = t.exec(`INSERT INTO audit_leaves (n, record, hashes) VALUES (?, ?, ?)`, int64(t.tree.Size()), leaf, joinHashes(hashes))
-	if err != nil {
-		return err
-	}
-	t.tree = tree
-	return nil
-}
-
 // fingerprint returns the 16 bytes of a fingerprint.
 func fingerprint(f keys.Fingerprint) []byte {
 	b, err := hex.DecodeString(f.String())
 	if err != nil {
-		panic("sqlite: a fingerprint is not hex: " + err.Error())
+		panic("claims: a fingerprint is not hex: " + err.Error())
 	}
 	return b
 }
@@ -268,7 +297,7 @@ func formatRanges(ranges []decrypt.Range) []byte {
 	}
 	b, err := cbor.Marshal(wire)
 	if err != nil {
-		panic("sqlite: " + err.Error()) // numbers only
+		panic("claims: " + err.Error()) // numbers only
 	}
 	return b
 }

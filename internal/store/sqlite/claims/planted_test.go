@@ -1,6 +1,6 @@
 //go:build planted
 
-package sqlite
+package claims
 
 import (
 	"testing"

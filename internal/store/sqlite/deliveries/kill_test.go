@@ -1,0 +1,92 @@
+package deliveries
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/tls/keydist"
+)
+
+// childVariable makes the test binary a process that gives out key ids of the database that it names.
+const childVariable = "LATCHKEY_TEST_DELIVERIES"
+
+// child gives out key ids for ever, where the test wants that, and prints the number of each that was acknowledged.
+func child() {
+	path := os.Getenv(childVariable)
+	if path == "" {
+		return
+	}
+	s, err := Open(path, Options{Create: true})
+	for n := 1; err == nil; n++ {
+		err = s.Update(context.Background(), func(tx keydist.Tx) error {
+			return errors.Join(tx.SetLast("PINS", keyID(n)), tx.Issue(issued(n)), tx.Audit(record(n)))
+		})
+		if err == nil {
+			fmt.Println(n)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// TestKill kills a process while it gives out key ids. Until then no other process can open its database; afterwards every
+// id that it acknowledged is there, and is not given out again.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keyd.db")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines, acknowledged := bufio.NewScanner(out), 0
+	for lines.Scan() {
+		if acknowledged, err = strconv.Atoi(lines.Text()); err != nil {
+			t.Fatal(err)
+		}
+		if acknowledged == 100 {
+			if _, err := Open(path, Options{Create: true}); !errors.Is(err, sqlite.ErrLocked) {
+				t.Errorf("open beside another process: %v, want %v", err, sqlite.ErrLocked)
+			}
+			_ = cmd.Process.Kill() // what it has written until then is still to be read
+		}
+	}
+	_ = cmd.Wait() // killed
+	if acknowledged < 100 {
+		t.Fatalf("the process acknowledged %d key ids", acknowledged)
+	}
+	s := openAt(t, path)
+	defer func() { _ = s.Close() }()
+	stored := leaves(t, s)
+	if len(stored) < acknowledged || len(stored) > acknowledged+1 { // it may have been killed before it could say so
+		t.Errorf("%d audit records of %d acknowledged key ids", len(stored), acknowledged)
+	}
+	for n := 1; n <= acknowledged; n++ {
+		err := s.Update(t.Context(), func(tx keydist.Tx) error { return tx.Issue(issued(n)) })
+		if !errors.Is(err, keydist.ErrConflict) {
+			t.Fatalf("key id %d again: %v, want %v", n, err, keydist.ErrConflict)
+		}
+	}
+	if err := s.View(t.Context(), func(tx keydist.Tx) error {
+		last, err := tx.Last("PINS")
+		if err == nil && last != keyID(len(stored)) {
+			t.Errorf("the last one is %v, want %v", last, keyID(len(stored)))
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	verify(t, s, path, uint64(len(stored)))
+}

@@ -1,0 +1,85 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/tls/provision"
+)
+
+// version is the version of every row.
+const version = 1
+
+// tx is a provision.Tx.
+type tx struct{ db *sqlite.Tx }
+
+// Audit implements provision.Tx.
+func (t tx) Audit(r audit.Record) error { return meaning(t.db.Audit(r)) }
+
+// exec carries out a statement that writes.
+func (t tx) exec(query string, args ...any) error { return meaning(t.db.Exec(query, args...)) }
+
+// meaning says in the words of package provision what is no failure of the database.
+func meaning(err error) error {
+	switch {
+	case errors.Is(err, sqlite.ErrReadOnly):
+		return provision.ErrReadOnly
+	case errors.Is(err, sqlite.ErrExists):
+		return fmt.Errorf("%w: %v", provision.ErrExists, err)
+	default:
+		return err
+	}
+}
+
+// removed returns how many rows the last statement has deleted.
+func (t tx) removed() (n int, err error) {
+	_, err = t.db.One(`SELECT changes()`, nil, &n)
+	return n, err
+}
+
+// body returns the one row whose body a query selects.
+func body[R any](t tx, unmarshal func([]byte) (*R, error), query string, args ...any) (*R, bool, error) {
+	var b []byte
+	ok, err := t.db.One(query, args, &b)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	row, err := unmarshal(b)
+	if err != nil {
+		return nil, false, unreadable(err)
+	}
+	return row, true, nil
+}
+
+// bodies calls yield for each row whose body a query selects.
+func bodies[R any](t tx, unmarshal func([]byte) (*R, error), yield func(*R) error, query string, args ...any) error {
+	return t.db.Each(query, args, func(scan func(...any) error) error {
+		var b []byte
+		if err := scan(&b); err != nil {
+			return err
+		}
+		row, err := unmarshal(b)
+		if err != nil {
+			return unreadable(err)
+		}
+		return yield(row)
+	})
+}
+
+// collect returns the rows whose bodies a query selects.
+func collect[R any](t tx, unmarshal func([]byte) (*R, error), query string, args ...any) (out []*R, err error) {
+	err = bodies(t, unmarshal, func(row *R) error {
+		out = append(out, row)
+		return nil
+	}, query, args...)
+	return out, err
+}
+
+// unreadable is the error of a stored value that this package cannot have written.
+func unreadable(err error) error { return fmt.Errorf("%w: stored row: %v", sqlite.ErrDamaged, err) }
+
+// number is n as a column holds it. What is beyond is beyond every row.
+func number(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
