@@ -4,40 +4,44 @@ import (
 	"context"
 	"slices"
 
-	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
 
-// ack makes the acknowledgement of a request: its result, the floor of every slot of the terminal, and the host's time,
+// ack makes the acknowledgement of a request: its result, a floor for every slot of the terminal, and the host's time,
 // MACed under the response key of the KSN that the request was MACed under. Making it claims nothing: that a request
 // gets one answer of the acquirer's is what the recorded answer is for.
-func (s *Service) ack(ctx context.Context, ops engine.HostOps, set *keyset.KeySet, terminal *keyset.Terminal, result message.Result, digests []message.Digest, body []byte) ([]byte, error) {
-	floors, err := s.floors(ctx, terminal)
+func (s *Service) ack(ctx context.Context, a acknowledgement) ([]byte, error) {
+	floors, err := s.floors(ctx, a.terminal, a.used)
 	if err != nil {
 		return nil, err
 	}
 	payload, err := message.EncodeAck(&message.AckPayload{
-		Version: message.FormatVersion, Result: result, Digests: digests, Floors: floors,
-		HostTime: s.clock().Unix(), Body: body,
+		Version: message.FormatVersion, Result: a.result, Digests: a.digests, Floors: floors,
+		HostTime: s.clock().Unix(), Body: a.body,
 	})
 	if err != nil {
 		return nil, refuse(CodeAnswerMalformed, "%v", err)
 	}
-	mac, err := ops.MACResponse(nil, set.MACSpec(), payload)
+	mac, err := a.ops.MACResponse(nil, a.set.MACSpec(), payload)
 	if err != nil {
 		return nil, s.engineFailed(ctx, err)
 	}
 	return message.AssembleAck(payload, mac), nil
 }
 
-// floors says for every live slot of a terminal below which ordinal nothing new is accepted.
-func (s *Service) floors(ctx context.Context, terminal *keyset.Terminal) ([]message.SlotFloor, error) {
+// floors says for every live slot of a terminal below which ordinal nothing new is accepted. An ack has one floor for a slot,
+// and a slot may have several keys: see reported.
+func (s *Service) floors(ctx context.Context, terminal *keyset.Terminal, used []place) ([]message.SlotFloor, error) {
 	var out []message.SlotFloor
-	for _, slot := range terminal.Slots {
-		set, ok := s.catalog.KeySet(slot.KeySet)
-		if slot.State == keyset.SlotRetired || !ok {
+	for number := uint8(1); number <= keyset.MaxSlots; number++ {
+		slot, ok := reported(terminal, number, used)
+		if !ok {
 			continue
+		}
+		set, err := s.keySetOf(terminal, slot)
+		if err != nil {
+			continue // no key that anything would be accepted under
 		}
 		state, err := s.store.Counters(ctx, set.BaseKeyFingerprint, slot.KeyID)
 		if err != nil {
@@ -45,8 +49,25 @@ func (s *Service) floors(ctx context.Context, terminal *keyset.Terminal) ([]mess
 		}
 		out = append(out, message.SlotFloor{Slot: slot.Slot, KeyID: slot.KeyID, Floor: state.Floor})
 	}
-	slices.SortFunc(out, func(a, b message.SlotFloor) int { return int(a.Slot) - int(b.Slot) })
 	return out, nil
+}
+
+// reported chooses the key of a slot whose floor an ack says: the one that the request used there, that of its MAC before
+// others; else the active one; else one that drains. A pending key is reported to the sign-in that proves it only.
+func reported(terminal *keyset.Terminal, number uint8, used []place) (keyset.Slot, bool) {
+	for _, at := range used {
+		slot, ok := terminal.Key(number, at.ksn.KeyID())
+		if ok && slot.State != keyset.SlotRetired {
+			return slot, true
+		}
+	}
+	for _, state := range []keyset.SlotState{keyset.SlotActive, keyset.SlotDraining} {
+		i := slices.IndexFunc(terminal.Slots, func(s keyset.Slot) bool { return s.Slot == number && s.State == state })
+		if i >= 0 {
+			return terminal.Slots[i], true
+		}
+	}
+	return keyset.Slot{}, false
 }
 
 // decide makes the result of a message that the service answers by itself. It is recorded before it is told.
@@ -58,7 +79,9 @@ func (t *transaction) decide(ctx context.Context, result message.Result, code Co
 		t.audited = true
 	}
 	mac := t.macKey()
-	ack, err := t.ack(ctx, mac.ops, mac.set, t.terminal, result, t.received.Digests(), nil)
+	ack, err := t.ack(ctx, acknowledgement{
+		ops: mac.ops, set: mac.set, terminal: t.terminal, used: t.places(), digests: t.received.Digests(), result: result,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
-	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -79,7 +78,7 @@ func (s *Service) answer(ctx context.Context, caller Caller, req AnswerRequest) 
 	}
 	defer ops.End()
 	done, err := s.acknowledge(ctx, acknowledgement{
-		caller: caller, ops: ops, set: set, info: info, terminal: terminal, ksn: a.ksn, digests: a.digests,
+		caller: caller, ops: ops, set: set, info: info, terminal: terminal, used: []place{{a.slot, a.ksn}}, digests: a.digests,
 		original: stored.Original, result: req.Result, body: req.Body,
 	})
 	if err != nil {
@@ -102,52 +101,55 @@ func (s *Service) repeated(ctx context.Context, req AnswerRequest) (*AnswerResul
 
 // answering finds who is answered, and under which key.
 func (s *Service) answering(ctx context.Context, tenant keyset.TenantID, a asked) (*keyset.Terminal, *keyset.KeySet, engine.KeyInfo, error) {
-	terminal, ok := s.catalog.Terminal(tenant, a.terminal)
-	if !ok {
-		return nil, nil, engine.KeyInfo{}, refuse(CodeTerminalUnknown, "terminal %s", a.terminal)
+	terminal, err := s.terminalOf(tenant, a.terminal)
+	if err != nil {
+		return nil, nil, engine.KeyInfo{}, err
 	}
 	if err := checkStatus(terminal, message.Sale); err != nil {
 		return nil, nil, engine.KeyInfo{}, err
 	}
 	slot, ok := terminal.Key(a.slot, a.ksn.KeyID())
 	if !ok {
-		return nil, nil, engine.KeyInfo{}, refuse(CodeKeyIDMismatch, "KSN %v is not of the key in slot %d", a.ksn, a.slot)
+		return nil, nil, engine.KeyInfo{}, refuse(CodeKeyIDMismatch, "KSN %v is not of a key in slot %d", a.ksn, a.slot)
 	}
-	set, ok := s.catalog.KeySet(slot.KeySet)
-	if !ok || set.Tenant != tenant {
-		return nil, nil, engine.KeyInfo{}, refuse(CodeKeySetUnknown, "key set %s of slot %d", slot.KeySet, a.slot)
+	if err := checkSlot(slot, message.Sale); err != nil {
+		return nil, nil, engine.KeyInfo{}, err
+	}
+	set, err := s.keySetOf(terminal, slot)
+	if err != nil {
+		return nil, nil, engine.KeyInfo{}, err
 	}
 	info, err := s.describe(ctx, set)
 	return terminal, set, info, err
 }
 
-// acknowledgement is everything that an answer of the host is made of.
+// acknowledgement is everything that an ack is made of, and for an answer of the host what is recorded with it.
 type acknowledgement struct {
-	caller   Caller
-	ops      engine.HostOps
-	set      *keyset.KeySet
-	info     engine.KeyInfo
-	terminal *keyset.Terminal
-	ksn      dukpt.KSN
+	caller   Caller           // of an answer
+	ops      engine.HostOps   // of the KSN that the request was MACed under
+	set      *keyset.KeySet   // of that KSN
+	info     engine.KeyInfo   // of an answer
+	terminal *keyset.Terminal // that is told
+	used     []place          // keys of the request as far as they are known, that of its MAC first
 	digests  []message.Digest // of the message as received, and of the one in it
-	original message.Digest
+	original message.Digest   // of an answer
 	result   message.Result
 	body     []byte
 }
 
 // acknowledge makes the acknowledgement of an answer and records both. What comes back is what is recorded.
 func (s *Service) acknowledge(ctx context.Context, a acknowledgement) (Answer, error) {
-	ack, err := s.ack(ctx, a.ops, a.set, a.terminal, a.result, a.digests, a.body)
+	ack, err := s.ack(ctx, a)
 	if err != nil {
 		return Answer{}, err
 	}
-	now := s.clock()
+	now, ksn := s.clock(), a.used[0].ksn
 	done, err := s.store.RecordAnswer(ctx, Answer{
 		Digest: a.digests[0], Original: a.original, Tenant: a.terminal.Tenant, Result: a.result, Body: a.body, Ack: ack,
-		KSN: a.ksn, Time: now,
+		KSN: ksn, Time: now,
 		Audit: audit.Record{
 			Time: now, Instance: s.instance, Actor: a.caller.Name, Role: a.caller.Role, Tenant: string(a.terminal.Tenant),
-			Source: a.caller.Source, Action: "answer", Object: string(a.terminal.ID) + "/" + a.ksn.String(),
+			Source: a.caller.Source, Action: "answer", Object: string(a.terminal.ID) + "/" + ksn.String(),
 			Result: a.result.String(), Digest: a.digests[0], KCV: a.info.KCV.String(), Labels: auditLabels(a.info.Labels),
 		},
 	})
@@ -167,7 +169,7 @@ func (t *transaction) recorded(ctx context.Context, a Answer) (*Recorded, error)
 	if len(a.Ack) == 0 {
 		mac := t.macKey()
 		done, err := t.acknowledge(ctx, acknowledgement{
-			caller: t.caller, ops: mac.ops, set: mac.set, info: mac.info, terminal: t.terminal, ksn: mac.ksn,
+			caller: t.caller, ops: mac.ops, set: mac.set, info: mac.info, terminal: t.terminal, used: t.places(),
 			digests: t.received.Digests(), original: t.m.Digest(), result: a.Result, body: a.Body,
 		})
 		if err != nil {

@@ -14,10 +14,10 @@ type CountersResult struct {
 	Tenant   keyset.TenantID
 	Terminal keyset.TerminalID
 	Status   keyset.Status
-	Slots    []SlotCounters // in the order of the slots
+	Slots    []SlotCounters // in the order of the slots; one may hold several keys
 }
 
-// SlotCounters says where the counter of one slot stands, in ordinals.
+// SlotCounters says where the counter of one key in a slot stands, in ordinals.
 type SlotCounters struct {
 	Slot      uint8
 	KeySet    keyset.ID
@@ -46,15 +46,15 @@ func (s *Service) counters(ctx context.Context, caller Caller, id keyset.Termina
 	if err := caller.Check(); err != nil {
 		return nil, err
 	}
-	terminal, ok := s.catalog.Terminal(caller.Tenant, id)
-	if !ok {
-		return nil, refuse(CodeTerminalUnknown, "terminal %s", id)
+	terminal, err := s.terminalOf(caller.Tenant, id)
+	if err != nil {
+		return nil, err
 	}
 	out := &CountersResult{Tenant: terminal.Tenant, Terminal: terminal.ID, Status: terminal.Status}
 	for _, slot := range terminal.Slots {
-		set, ok := s.catalog.KeySet(slot.KeySet)
-		if !ok {
-			return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", slot.KeySet, slot.Slot)
+		set, err := s.keySetOf(terminal, slot)
+		if err != nil {
+			return nil, err
 		}
 		info, err := s.describe(ctx, set)
 		if err != nil {

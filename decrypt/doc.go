@@ -10,6 +10,11 @@
 // [Settle] on those of one message; a [Store] keeps them, with the answers and the audit log, and every store passes the
 // suite in decrypt/storetest. Keys stay behind the seam of decrypt/engine.
 //
+// Which terminals there are, which keys they have and what they may do comes from a [Catalog]. Where a registration
+// authority keeps that, a [Registry] stands for it: it is told what sign-ins prove and which keys are in use, and when it is
+// not current, nothing is answered. What a blocked terminal has queued is let through under drain grants, which are counted
+// with the claims.
+//
 // The package knows no HSM, no SQL and no HTTP. It does not protect against a host that is itself dishonest: whoever calls
 // Transaction gets card data in the clear where the key set says so. It does not know who calls; that is for the transport
 // to prove. The rules stand in docs/protocol.md.

@@ -99,11 +99,16 @@ func notNil[T any](v *T, err error) (any, error) {
 	return v, err
 }
 
-// with is the service of the laboratory over another store.
-func (l *laboratory) with(s decrypt.Store) *decrypt.Service {
+// with is the service of the laboratory over another store, with the registry of the laboratory if it has one.
+func (l *laboratory) with(s decrypt.Store) *decrypt.Service { return l.made(s, l.books) }
+
+// over is the service of the laboratory over another catalog.
+func (l *laboratory) over(c decrypt.Catalog) *decrypt.Service { return l.made(l.store, c) }
+
+func (l *laboratory) made(s decrypt.Store, c decrypt.Catalog) *decrypt.Service {
 	l.tb.Helper()
 	return must[*decrypt.Service](l.tb)(decrypt.New(decrypt.Config{
-		Engine: l.engine, Store: s, Catalog: l.books, Secrets: l.ring, Clock: l.clock.Now, Instance: "TEST-1",
+		Engine: l.engine, Store: s, Catalog: c, Registry: l.registry, Secrets: l.ring, Clock: l.clock.Now, Instance: "TEST-1",
 		Logger: slog.New(slog.NewJSONHandler(l.log, nil)),
 	}))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/claims"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -63,7 +63,7 @@ func TestEveryGuardGuards(t *testing.T) {
 func overSQLite(t *testing.T, scheme dukpt.Scheme) *laboratory {
 	t.Helper()
 	l := newLaboratory(t, scheme)
-	db := must[*sqlite.DB](t)(sqlite.Open(filepath.Join(t.TempDir(), "claims.db"), sqlite.Options{Create: true}))
+	db := must[*claims.Store](t)(claims.Open(filepath.Join(t.TempDir(), "claims.db"), claims.Options{Create: true}))
 	t.Cleanup(func() { _ = db.Close() }) // temporary
 	l.store, l.service = db, l.with(db)
 	return l

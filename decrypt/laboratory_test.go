@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +48,7 @@ type laboratory struct {
 	store    decrypt.Store
 	service  *decrypt.Service
 	engine   *faultyEngine
+	registry decrypt.Registry // of services made by with
 	terminal *rogue.Terminal
 	caller   decrypt.Caller
 	clock    *testClock
@@ -125,7 +126,7 @@ func (b *books) changeTerminal(change func(*keyset.Terminal)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := *b.terminals["T-1"]
-	t.Slots = append([]keyset.Slot(nil), t.Slots...)
+	t.Slots = slices.Clone(t.Slots)
 	change(&t)
 	b.terminals["T-1"] = &t
 }
@@ -196,12 +197,7 @@ func newLaboratory(tb testing.TB, scheme dukpt.Scheme) *laboratory {
 	bundle := &terminal.Bundle{Tenant: "ACME", Terminal: "T-1", Environment: keyset.Test}
 	record := &keyset.Terminal{Version: keyset.FormatVersion, Tenant: "ACME", ID: "T-1", Status: keyset.StatusActive, Generation: 1}
 	for slot, id := range map[uint8]keyset.ID{pinSlot: "PINS", dataSlot: "CARDS"} {
-		set := l.books.sets[id]
-		base := must[*dukpt.BaseKey](tb)(ring.BaseKey(set.BaseKey))
-		ik := must[*dukpt.InitialKey](tb)(base.Derive(set.FirstID))
-		bundle.Slots = append(bundle.Slots, must[terminal.BundleSlot](tb)(terminal.NewBundleSlot(slot, set, ik)))
-		ik.Wipe()
-		base.Wipe()
+		bundle.Slots = append(bundle.Slots, l.bundleSlot(slot, l.books.sets[id], l.books.sets[id].FirstID))
 	}
 	record.Slots = []keyset.Slot{
 		{Slot: pinSlot, KeySet: "PINS", KeyID: l.books.sets["PINS"].FirstID, State: keyset.SlotActive},
@@ -214,11 +210,18 @@ func newLaboratory(tb testing.TB, scheme dukpt.Scheme) *laboratory {
 	l.terminal = must[*rogue.Terminal](tb)(rogue.New(bundle))
 	tb.Cleanup(l.terminal.Close)
 	l.store = newStore(tb)
-	l.service = must[*decrypt.Service](tb)(decrypt.New(decrypt.Config{
-		Engine: l.engine, Store: l.store, Catalog: l.books, Secrets: ring, Clock: l.clock.Now, Instance: "TEST-1",
-		Logger: slog.New(slog.NewJSONHandler(l.log, nil)),
-	}))
+	l.service = l.with(l.store)
 	return l
+}
+
+// bundleSlot is a slot of a bundle with the initial key of an id.
+func (l *laboratory) bundleSlot(slot uint8, set *keyset.KeySet, id dukpt.KeyID) terminal.BundleSlot {
+	l.tb.Helper()
+	base := must[*dukpt.BaseKey](l.tb)(l.ring.BaseKey(set.BaseKey))
+	defer base.Wipe()
+	ik := must[*dukpt.InitialKey](l.tb)(base.Derive(id))
+	defer ik.Wipe()
+	return must[terminal.BundleSlot](l.tb)(terminal.NewBundleSlot(slot, set, ik))
 }
 
 func (l *laboratory) generate(name string, algorithm keys.Algorithm, usage keys.Usage, mode keys.Mode) keyset.KeyRef {

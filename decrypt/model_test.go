@@ -14,7 +14,7 @@ func newStore(testing.TB) decrypt.Store { return storetest.NewModel() }
 func (l *laboratory) snapshot() string {
 	l.tb.Helper()
 	c := l.store.(*storetest.Model).Contents()
-	return fmt.Sprintf("%v %v %v %v", c.States, c.Rows, c.Requests, c.Answers)
+	return fmt.Sprintf("%v %v %v %v %v", c.States, c.Rows, c.Requests, c.Answers, c.Drained)
 }
 
 // recorded counts the refusals with a code in the audit log.

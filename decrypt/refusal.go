@@ -45,6 +45,7 @@ const (
 const (
 	CodeTerminalBlocked     Code = "TerminalBlocked"
 	CodeTerminalQuarantined Code = "TerminalQuarantined"
+	CodeDrainGrantSpent     Code = "DrainGrantSpent"
 	CodeKeySetBlocked       Code = "KeySetBlocked"
 )
 
@@ -68,11 +69,13 @@ const (
 
 // What is wrong with this service.
 const (
-	CodeStoreUnavailable  Code = "StoreUnavailable"
-	CodeStoreFull         Code = "StoreFull"
-	CodeStoreDamaged      Code = "StoreDamaged"
-	CodeEngineUnavailable Code = "EngineUnavailable"
-	CodeInternal          Code = "InternalError"
+	CodeRegistryStale       Code = "RegistryStale"
+	CodeRegistryUnavailable Code = "RegistryUnavailable"
+	CodeStoreUnavailable    Code = "StoreUnavailable"
+	CodeStoreFull           Code = "StoreFull"
+	CodeStoreDamaged        Code = "StoreDamaged"
+	CodeEngineUnavailable   Code = "EngineUnavailable"
+	CodeInternal            Code = "InternalError"
 )
 
 // CodeInfo says what a code means and what to do about it.
@@ -139,6 +142,8 @@ var codes = []CodeInfo{
 		"pass the ack on; the terminal keeps the message until it is unblocked"},
 	{CodeTerminalQuarantined, http.StatusOK, "the terminal is quarantined: the message is answered HELD",
 		"pass the ack on; find out whether the terminal was cloned before releasing it"},
+	{CodeDrainGrantSpent, http.StatusOK, "the drain grant of the blocked terminal is used up: the message is answered HELD",
+		"pass the ack on; the terminal keeps the message until two persons grant more, or it is unblocked"},
 	{CodeKeySetBlocked, http.StatusOK, "a key set of the message is blocked: the message is answered HELD",
 		"pass the ack on; the terminal keeps the message until the set is active again"},
 
@@ -171,6 +176,10 @@ var codes = []CodeInfo{
 	{CodeAnswerConflict, http.StatusConflict, "another answer was recorded for the message before",
 		"keep to the recorded answer: post the message again to see it"},
 
+	{CodeRegistryStale, http.StatusServiceUnavailable, "what the registration authority said last is too old to go by, so nothing is released",
+		"try again later; look at /readyz and at the connection from this service to the registration authority"},
+	{CodeRegistryUnavailable, http.StatusServiceUnavailable, "the sign-in proved a new key and the registration authority could not be told",
+		"have the terminal sign in again with the same bytes; look at the log of the service"},
 	{CodeStoreUnavailable, http.StatusServiceUnavailable, "the claims cannot be stored now, so nothing is released",
 		"try again later; look at /readyz and the log of the service"},
 	{CodeStoreFull, http.StatusInsufficientStorage, "there is no room to store claims, so nothing is released",
@@ -197,7 +206,8 @@ func (c Code) Info() (CodeInfo, bool) {
 	return codes[i], true
 }
 
-// Refusal is the error of everything that is not done. Nothing was released and no claim was changed.
+// Refusal is the error of everything that is not done. Nothing was released and no claim was changed, but those of a sign-in
+// that ends with CodeRegistryUnavailable: it may come again.
 type Refusal struct {
 	Code   Code
 	Detail string // public values only; may be empty

@@ -23,13 +23,12 @@ func (t *transaction) release(ctx context.Context) (*TransactionResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := t.store.Claim(ctx, set)
+	outcome, ruled, err := t.commit(ctx, set)
 	if err != nil {
-		return t.claimsRefused(ctx, err)
+		return nil, err
 	}
-	t.audited = true
-	if len(outcome.Claims) != len(set.Claims) {
-		return nil, t.storeFailed(ctx, fmt.Errorf("%d results of %d claims", len(outcome.Claims), len(set.Claims)))
+	if ruled != nil {
+		return t.claimsRefused(ctx, ruled)
 	}
 	res := t.result(counterStatus(outcome.Verdict))
 	for i, f := range t.fields {
@@ -46,14 +45,37 @@ func (t *transaction) release(ctx context.Context) (*TransactionResult, error) {
 	return res, nil
 }
 
-// claimsRefused answers by itself what a terminal must learn about its KSN, and refuses the rest.
-func (t *transaction) claimsRefused(ctx context.Context, err error) (*TransactionResult, error) {
-	r, ok := refused(err)
-	if !ok || r.Unavailable() {
-		return nil, t.storeFailed(ctx, err)
+// commit makes the claims durable, or says by which rule they are refused. The registry may have taken the terminal out since
+// the message was looked at, and then nothing is claimed.
+func (t *transaction) commit(ctx context.Context, set ClaimSet) (_ ClaimOutcome, ruled *Refusal, err error) {
+	terminal, err := t.terminalOf(t.terminal.Tenant, t.terminal.ID)
+	if err == nil {
+		err = checkStatus(terminal, t.m.Payload.Type)
+	}
+	if err != nil {
+		return ClaimOutcome{}, nil, err
+	}
+	outcome, err := t.store.Claim(ctx, set)
+	if r, ok := refused(err); ok && !r.Unavailable() {
+		t.audited = true
+		return ClaimOutcome{}, r, nil
+	}
+	if err != nil {
+		return ClaimOutcome{}, nil, t.storeFailed(ctx, err)
 	}
 	t.audited = true
+	if len(outcome.Claims) != len(set.Claims) {
+		return ClaimOutcome{}, nil, t.storeFailed(ctx, fmt.Errorf("%d results of %d claims", len(outcome.Claims), len(set.Claims)))
+	}
+	t.used(&set)
+	return outcome, nil, nil
+}
+
+// claimsRefused answers by itself what a terminal must learn about its KSN, and refuses the rest.
+func (t *transaction) claimsRefused(ctx context.Context, r *Refusal) (*TransactionResult, error) {
 	switch r.Code {
+	case CodeDrainGrantSpent:
+		return t.decide(ctx, message.Held, r.Code)
 	case CodeKSNSpent:
 		return t.decide(ctx, message.KsnSpent, r.Code)
 	case CodeKSNTooOld:
@@ -102,6 +124,7 @@ func (t *transaction) messageClaims() (ClaimSet, error) {
 	}
 	defer key.Wipe()
 	set := t.claimSet()
+	set.Grants = t.grants
 	claim, err := t.macClaim(version, key, PurposeMAC, t.m.Payload.MAC, t.m.PayloadBytes, t.m.MAC)
 	if err != nil {
 		return ClaimSet{}, err
@@ -145,9 +168,9 @@ func (t *transaction) closes() (*Closes, error) {
 	if len(held) != 1 {
 		return nil, refuse(CodeKeyIDMismatch, "the original's KSN %v is of %d slots of terminal %s, want one", p.Original.KSN, len(held), t.terminal.ID)
 	}
-	set, ok := t.catalog.KeySet(held[0].KeySet)
-	if !ok || set.Tenant != t.terminal.Tenant {
-		return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d", held[0].KeySet, held[0].Slot)
+	set, err := t.keySetOf(t.terminal, held[0])
+	if err != nil {
+		return nil, err
 	}
 	return &Closes{BaseKey: set.BaseKeyFingerprint, MACKSN: p.Original.KSN}, nil
 }

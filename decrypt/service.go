@@ -35,11 +35,12 @@ type Secrets interface {
 	SecretVersion(name string, version uint32) (secret.Bytes, error)
 }
 
-// Config is what a service is made of. Every field is required.
+// Config is what a service is made of. Every field but Registry is required.
 type Config struct {
 	Engine   engine.Engine
 	Store    Store
 	Catalog  Catalog
+	Registry Registry // nil: terminals are those of signed documents, and nobody is told what messages prove
 	Secrets  Secrets
 	Clock    func() time.Time
 	Instance string // names this instance in the audit log
@@ -52,6 +53,7 @@ type Service struct {
 	engine   engine.Engine
 	store    Store
 	catalog  Catalog
+	registry Registry // may be nil
 	secrets  Secrets
 	clock    func() time.Time
 	instance string
@@ -69,7 +71,7 @@ func New(c Config) (*Service, error) {
 		}
 	}
 	return &Service{
-		engine: c.Engine, store: c.Store, catalog: c.Catalog, secrets: c.Secrets,
+		engine: c.Engine, store: c.Store, catalog: c.Catalog, registry: c.Registry, secrets: c.Secrets,
 		clock: c.Clock, instance: c.Instance, log: c.Logger,
 	}, nil
 }

@@ -9,10 +9,12 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/planted"
 )
 
-// Ledger reads what a store holds. Neither method changes anything, and what they return is not changed.
+// Ledger reads what a store holds. No method changes anything, and what they return is not changed.
 type Ledger interface {
 	State(CounterKey) (KeyIDState, error)
 	Row(RowKey) ([]Entry, error)
+	// Drained returns how many messages were let through under a drain grant.
+	Drained(grant string) (uint32, error)
 }
 
 // Settlement is what the claims of one message change, to be stored as one.
@@ -21,11 +23,14 @@ type Settlement struct {
 	Refusal *Refusal     // why everything is refused; nil when everything is accepted
 	States  map[CounterKey]KeyIDState
 	Rows    map[RowKey][]Entry // none when refused
+	Drained map[string]uint32  // by drain grant, how many messages were let through under it, this one included
+	Remark  string             // Reason of the audit record of what is accepted: the grant that it was counted under, or empty
 }
 
 // Settle judges the claims of one message. All are judged against the counters as they were before the message, so that
 // the fresh counter of a resend does not put the message inside below the floor. The first refusal refuses all, and so does
-// a message of which only a part was released before: CodeKSNReplayed. An error says that the set is not one, or comes from
+// a message of which only a part was released before: CodeKSNReplayed. What is left and fresh is counted under the first of
+// its drain grants that has room, or refused with CodeDrainGrantSpent. An error says that the set is not one, or comes from
 // the ledger.
 func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
 	if err := set.Check(); err != nil {
@@ -45,10 +50,31 @@ func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
 	if refusal, err := s.mixed(set, l); err != nil || refusal != nil {
 		return Settlement{Refusal: refusal, States: s.States}, err
 	}
+	if refusal, err := s.drain(set, l); err != nil || refusal != nil {
+		return Settlement{Refusal: refusal}, err
+	}
 	if set.Closes == nil {
 		return s, nil
 	}
 	return s, s.close(set, l)
+}
+
+// drain counts a fresh message under a drain grant, if it needs one. What was counted before comes again as it likes.
+func (s *Settlement) drain(set *ClaimSet, l Ledger) (*Refusal, error) {
+	if len(set.Grants) == 0 || s.Outcome.Claims[0].Verdict != Fresh {
+		return nil, nil
+	}
+	for _, g := range set.Grants {
+		used, err := l.Drained(g.ID)
+		if err != nil {
+			return nil, err
+		}
+		if used < g.Count {
+			s.Drained, s.Remark = map[string]uint32{g.ID: used + 1}, "drain-grant "+g.ID
+			return nil, nil
+		}
+	}
+	return &Refusal{CodeDrainGrantSpent, fmt.Sprintf("KSN %v", set.Claims[0].KSN)}, nil
 }
 
 // mixed refuses a message of which a part was released before and a part was not: a field that was captured from one sale
@@ -184,6 +210,8 @@ func (set *ClaimSet) Check() error {
 		return errors.New("decrypt: a claim set without claims")
 	case set.Closes != nil && (set.Closes.BaseKey.IsZero() || set.Closes.MACKSN.IsZero()):
 		return errors.New("decrypt: a reversal of nothing")
+	case slices.ContainsFunc(set.Grants, func(g Grant) bool { return g.ID == "" || len(g.ID) > MaxGrantID || g.Count == 0 }):
+		return errors.New("decrypt: a drain grant without id, or of no message")
 	}
 	for i := range set.Claims {
 		if err := set.Claims[i].check(); err != nil {

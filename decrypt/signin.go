@@ -9,7 +9,8 @@ import (
 // signIn answers a sign-in. It releases nothing. Each slot MAC proves that the terminal has the key of the slot, and one
 // that does not verify spoils the message. The claims have a purpose of their own, so a sign-in is accepted below the
 // floor and on a counter that was used for something else; the acknowledgement then says ROLLED-BACK. It always says
-// where the counters stand, also when the claims are refused.
+// where the counters stand, also when the claims are refused. A pending key that it proves is confirmed after the claims are
+// durable and before anything is acknowledged: when that fails, the same sign-in comes again.
 func (t *transaction) signIn(ctx context.Context) (*TransactionResult, error) {
 	p := t.m.Payload
 	for i := range p.SlotMACs {
@@ -22,11 +23,16 @@ func (t *transaction) signIn(ctx context.Context) (*TransactionResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	outcome, err := t.store.Claim(ctx, set)
+	outcome, ruled, err := t.commit(ctx, set)
 	if err != nil {
-		return t.signInRefused(ctx, err)
+		return nil, err
 	}
-	t.audited = true
+	if ruled != nil {
+		return t.signInRefused(ctx, ruled)
+	}
+	if err := t.confirm(ctx); err != nil {
+		return nil, err
+	}
 	result := message.SignedIn
 	for _, c := range outcome.Claims {
 		if c.Collision {
@@ -42,12 +48,7 @@ func (t *transaction) signIn(ctx context.Context) (*TransactionResult, error) {
 }
 
 // signInRefused tells the terminal why, with the floors that it needs to go on.
-func (t *transaction) signInRefused(ctx context.Context, err error) (*TransactionResult, error) {
-	r, ok := refused(err)
-	if !ok || r.Unavailable() {
-		return nil, t.storeFailed(ctx, err)
-	}
-	t.audited = true
+func (t *transaction) signInRefused(ctx context.Context, r *Refusal) (*TransactionResult, error) {
 	result, err := message.ParseResult(string(r.Code))
 	if err != nil {
 		result = message.Refused

@@ -11,8 +11,12 @@ import (
 	"github.com/latchkey-pos/latchkey/message"
 )
 
-// MaxContext is how many bytes a ClaimSet may keep for the answer to its message.
-const MaxContext = 4 << 10
+const (
+	// MaxContext is how many bytes a ClaimSet may keep for the answer to its message.
+	MaxContext = 4 << 10
+	// MaxGrantID is how many bytes the id of a drain grant may have.
+	MaxGrantID = 64
+)
 
 // Store keeps claims, answers and the audit log. It is safe for concurrent use.
 //
@@ -23,7 +27,8 @@ const MaxContext = 4 << 10
 type Store interface {
 	// Claim judges every claim of one message against the state before the message, and stores all of them or none. When
 	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed. So it does when some
-	// claims of a message that is no sign-in are fresh and others are not, not counting the MAC outside of a resend.
+	// claims of a message that is no sign-in are fresh and others are not, not counting the MAC outside of a resend. A fresh
+	// message that has drain grants is counted under one of them, together with its claims, or is CodeDrainGrantSpent.
 	Claim(ctx context.Context, set ClaimSet) (ClaimOutcome, error)
 	// RecordAnswer stores the first answer to a message. The same answer again, by Result and Body, is returned with Again
 	// set and the ack that was recorded for that digest; another one is CodeAnswerConflict. A digest that was never claimed
@@ -36,6 +41,8 @@ type Store interface {
 	LookupRequest(ctx context.Context, digest message.Digest) (Request, bool, error)
 	// Counters returns the state of a counter; the zero state when nothing was ever claimed.
 	Counters(ctx context.Context, base keys.Fingerprint, id dukpt.KeyID) (KeyIDState, error)
+	// EachCounter calls f for every counter that something is known about, in any order. An error of f ends it and is returned.
+	EachCounter(ctx context.Context, f func(CounterKey, KeyIDState) error) error
 	// Audit appends a record. Its Sequence is set by the store.
 	Audit(ctx context.Context, r audit.Record) error
 	// Check reports whether the store can write: it does, and what it writes is no claim.
@@ -57,9 +64,18 @@ type ClaimSet struct {
 	// Closes names the message that a reversal reverses; nil for every other message. It is closed also when it never
 	// arrived, so that it cannot be released later.
 	Closes *Closes
+	// Grants are the drain grants that let a message of a blocked terminal through, in the order to try them in: while it is
+	// fresh it needs room in one. None for every other message.
+	Grants []Grant
 	// Audit is the record of this message. The store sets its Sequence, its Result to "FRESH", "RESEND" or "REFUSED", and
-	// its Reason to the code of a refusal.
+	// its Reason to the code of a refusal, or to Settlement.Remark.
 	Audit audit.Record
+}
+
+// Grant is a drain grant, as far as a store counts it. It is comparable.
+type Grant struct {
+	ID    string // names the grant for ever; at most MaxGrantID bytes
+	Count uint32 // how many fresh messages it lets through, in all
 }
 
 // Closes names the message MAC of a message that is reversed.

@@ -97,13 +97,17 @@ func (r *TransactionResult) Wipe() {
 // of the engine or the store is one, and then nothing was released. The order is:
 //
 //  1. the message parses, and the caller is of its tenant;
-//  2. the terminal is known and not revoked, and each KSN is of the key that the terminal has in the slot it names;
+//  2. the registry, if there is one, is current; the terminal is known and not revoked; and each KSN is of a key that the
+//     terminal has in the slot it names, active or draining, or pending in a sign-in;
 //  3. the MAC verifies, of a resend both its own and that of the message inside. Nothing is believed before;
-//  4. a blocked terminal or key set is HELD, except for sign-in and for what was answered before;
+//  4. a blocked terminal or key set is HELD, except for sign-in and for what was answered before; what a drain grant of a
+//     blocked terminal covers goes on;
 //  5. each field has a purpose that its key set serves;
 //  6. card data is decrypted, the PAN is found in it, and the PIN is moved under the zone key with that PAN. A PIN block
 //     that does not verify ends here and claims nothing;
-//  7. all claims and their audit record are committed together, or the message is refused.
+//  7. the terminal is looked at once more, and all claims, the drain grant they are counted under and their audit record are
+//     committed together, or the message is refused;
+//  8. what a sign-in proved and the catalog has as pending is confirmed with the registry, and the catalog shows it.
 //
 // Only then is anything answered. What the service decides by itself comes back as a result with an acknowledgement:
 // HELD, REVERSED, sign-in, and messages whose KSN is spent, too old or fenced.
@@ -123,7 +127,7 @@ type place struct {
 	ksn  dukpt.KSN
 }
 
-// located is a key that the registry confirms to be there.
+// located is a key that the catalog has there.
 type located struct {
 	place
 	state keyset.SlotState
@@ -131,6 +135,9 @@ type located struct {
 	info  engine.KeyInfo
 	ops   engine.HostOps // nil until begun
 }
+
+// at says where the key is.
+func (k *located) at() KeyPlace { return KeyPlace{k.slot, k.set.ID, k.ksn.KeyID()} }
 
 // transaction is the work on one message.
 type transaction struct {
@@ -143,6 +150,7 @@ type transaction struct {
 	terminal *keyset.Terminal
 	keys     map[place]*located
 	order    []*located
+	grants   []Grant // that let it through although its terminal is blocked
 	fields   []*openField
 	audited  bool // the store has recorded what became of this message
 }
@@ -213,9 +221,9 @@ func (t *transaction) parse() error {
 // locate finds the terminal and every key that the message names.
 func (t *transaction) locate(ctx context.Context) error {
 	p := t.received.Payload
-	terminal, ok := t.catalog.Terminal(p.Tenant, p.Terminal)
-	if !ok {
-		return refuse(CodeTerminalUnknown, "terminal %s", p.Terminal)
+	terminal, err := t.terminalOf(p.Tenant, p.Terminal)
+	if err != nil {
+		return err
 	}
 	t.terminal = terminal
 	if err := checkStatus(terminal, t.m.Payload.Type); err != nil {
@@ -276,14 +284,14 @@ func (t *transaction) find(ctx context.Context, at place) (*located, error) {
 	}
 	slot, ok := t.terminal.Key(at.slot, at.ksn.KeyID())
 	if !ok {
-		return nil, refuse(CodeKeyIDMismatch, "KSN %v is not of the key in slot %d", at.ksn, at.slot)
+		return nil, refuse(CodeKeyIDMismatch, "KSN %v is not of a key in slot %d", at.ksn, at.slot)
 	}
-	if slot.State == keyset.SlotRetired || slot.State == keyset.SlotPending && t.m.Payload.Type != message.SignIn {
-		return nil, refuse(CodeSlotNotActive, "slot %d is %v", at.slot, slot.State)
+	if err := checkSlot(slot, t.m.Payload.Type); err != nil {
+		return nil, err
 	}
-	set, ok := t.catalog.KeySet(slot.KeySet)
-	if !ok || set.Tenant != t.terminal.Tenant || !set.Contains(slot.KeyID) {
-		return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d does not hold its key", slot.KeySet, at.slot)
+	set, err := t.keySetOf(t.terminal, slot)
+	if err != nil {
+		return nil, err
 	}
 	if set.State == keyset.Retired {
 		return nil, refuse(CodeKeySetRetired, "key set %s", set.ID)
@@ -299,6 +307,29 @@ func (t *transaction) find(ctx context.Context, at place) (*located, error) {
 		return nil, err
 	}
 	return &located{place: at, state: slot.State, set: set, info: info}, nil
+}
+
+// checkSlot refuses keys that the terminal may not use for a message of this type. A key that drains is as good as an active
+// one: what it MACed waits in queues.
+func checkSlot(slot keyset.Slot, typ message.Type) error {
+	switch slot.State {
+	case keyset.SlotActive, keyset.SlotDraining:
+		return nil
+	case keyset.SlotPending:
+		if typ == message.SignIn {
+			return nil
+		}
+	}
+	return refuse(CodeSlotNotActive, "the key in slot %d is %v", slot.Slot, slot.State)
+}
+
+// keySetOf returns the key set of a key, which must hold it.
+func (s *Service) keySetOf(terminal *keyset.Terminal, slot keyset.Slot) (*keyset.KeySet, error) {
+	set, ok := s.catalog.KeySet(slot.KeySet)
+	if !ok || set.Tenant != terminal.Tenant || !set.Contains(slot.KeyID) {
+		return nil, refuse(CodeKeySetUnknown, "key set %s of slot %d does not hold its key", slot.KeySet, slot.Slot)
+	}
+	return set, nil
 }
 
 // describe looks at the base key of a set and refuses one that is not the key the set was signed for.
@@ -382,11 +413,17 @@ func (t *transaction) held(ctx context.Context) (Code, error) {
 }
 
 func (t *transaction) blocked() Code {
+	var code Code
 	switch t.terminal.Status {
 	case keyset.StatusBlocked:
-		return CodeTerminalBlocked
+		code = CodeTerminalBlocked
 	case keyset.StatusQuarantined:
-		return CodeTerminalQuarantined
+		code = CodeTerminalQuarantined
+	}
+	if code != "" {
+		if t.grants = t.granted(); len(t.grants) == 0 {
+			return code
+		}
 	}
 	for _, k := range t.order {
 		if k.set.State == keyset.Blocked {
@@ -394,6 +431,20 @@ func (t *transaction) blocked() Code {
 		}
 	}
 	return ""
+}
+
+// granted returns the drain grants that cover the message: those of the key that MACs what is answered, not what it came in.
+// Whether there is room is for the store to say, which counts.
+func (t *transaction) granted() []Grant {
+	mac := t.m.Payload.MAC
+	var out []Grant
+	for _, g := range t.terminal.DrainGrants {
+		n := mac.KSN.Ordinal()
+		if g.Slot == mac.Slot && g.KeyID == mac.KSN.KeyID() && g.First <= n && n <= g.Last && t.now.Before(g.Until) {
+			out = append(out, Grant{ID: g.ID, Count: g.Count})
+		}
+	}
+	return out
 }
 
 // checkPurposes refuses a field that its key set is not for: a PIN block sent as data would come back in the clear.

@@ -58,6 +58,10 @@ capitals, and a flag wins over a variable. Unknown members are errors.
   callers:                         required: the acquirer hosts that are served
     - name: ACQ-1                  as in its certificate
       pin-keys: [alias/zone-1]     zone keys that PINs may go to for it
+  registry:                        the registration authority that says which terminals there are,
+                                   and what of them may be used; absent: the folder says it
+    urls: [https://ra:8445]        its addresses for services, tried in turn
+    stale-after: 5m                when its silence stops everything; and certificate, key, cache
   listen: 127.0.0.1:8443           and admin, folder, instance, database, certificate, key,
                                    keyring, checkpoint-key, checkpoint-file, checkpoint-every
 

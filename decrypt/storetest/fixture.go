@@ -123,6 +123,12 @@ func reversal(name string, n, of uint32) decrypt.ClaimSet {
 	return s
 }
 
+// drained is the same set of a terminal that is blocked, under drain grants.
+func drained(s decrypt.ClaimSet, grants ...decrypt.Grant) decrypt.ClaimSet {
+	s.Grants = grants
+	return s
+}
+
 // answer decides a message.
 func answer(s decrypt.ClaimSet, result message.Result) decrypt.Answer {
 	return decrypt.Answer{

@@ -100,8 +100,15 @@ func (h *history) draw(rt *rapid.T) decrypt.ClaimSet {
 		c.Treatment = treatment(rapid.SampledFrom([]string{"zone", "zone", "zone", "other"}).Draw(rt, "key"), rapid.SampledFrom([]string{"v1", "v2"}).Draw(rt, "version"))
 		claims = append(claims, c)
 	}
-	return named(set(fmt.Sprint(name, "@", n), claims...))
+	s := set(fmt.Sprint(name, "@", n), claims...)
+	for range rapid.IntRange(0, 2).Draw(rt, "grants") {
+		s.Grants = append(s.Grants, rapid.SampledFrom(grants).Draw(rt, "grant"))
+	}
+	return named(s)
 }
+
+// grants are few and small, so that they are soon used up. One of them is read with another count later.
+var grants = []decrypt.Grant{{ID: "G1", Count: 1}, {ID: "G2", Count: 2}, {ID: "G2", Count: 3}}
 
 // named gives a set the digest of what its message would hold: all but the treatments, which are the caller's.
 func named(s decrypt.ClaimSet) decrypt.ClaimSet {

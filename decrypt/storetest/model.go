@@ -23,6 +23,7 @@ type Contents struct {
 	Requests map[message.Digest]decrypt.Request
 	Answers  map[message.Digest]decrypt.Answer // the decision by Original, without Digest and Ack
 	Acks     map[message.Digest]Ack            // by Digest
+	Drained  map[string]uint32                 // by drain grant, how many messages were let through
 	Leaves   []audit.Record
 }
 
@@ -37,14 +38,14 @@ func newContents() Contents {
 	return Contents{
 		States: make(map[decrypt.CounterKey]decrypt.KeyIDState), Rows: make(map[decrypt.RowKey][]decrypt.Entry),
 		Requests: make(map[message.Digest]decrypt.Request), Answers: make(map[message.Digest]decrypt.Answer),
-		Acks: make(map[message.Digest]Ack),
+		Acks: make(map[message.Digest]Ack), Drained: make(map[string]uint32),
 	}
 }
 
 func (held Contents) clone() Contents {
 	out := Contents{
 		States: maps.Clone(held.States), Rows: make(map[decrypt.RowKey][]decrypt.Entry), Requests: maps.Clone(held.Requests),
-		Answers: maps.Clone(held.Answers), Acks: maps.Clone(held.Acks), Leaves: slices.Clone(held.Leaves),
+		Answers: maps.Clone(held.Answers), Acks: maps.Clone(held.Acks), Drained: maps.Clone(held.Drained), Leaves: slices.Clone(held.Leaves),
 	}
 	for k, row := range held.Rows {
 		out.Rows[k] = slices.Clone(row)
@@ -109,6 +110,10 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 	if refusal == nil {
 		refusal = m.partly(set, out)
 	}
+	remark := ""
+	if refusal == nil && len(set.Grants) > 0 && out.Claims[0].Verdict == decrypt.Fresh {
+		remark, refusal = next.drain(set.Grants)
+	}
 	if refusal != nil {
 		return decrypt.ClaimOutcome{}, m.refuse(set.Audit, refusal)
 	}
@@ -120,7 +125,7 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 			Digest: set.Digest, Original: set.Original, Tenant: set.Tenant, Context: slices.Clone(set.Context),
 		}
 	}
-	set.Audit.Result, set.Audit.Reason = out.Verdict.String(), ""
+	set.Audit.Result, set.Audit.Reason = out.Verdict.String(), remark
 	if err := next.log(set.Audit); err != nil {
 		return decrypt.ClaimOutcome{}, err
 	}
@@ -181,6 +186,17 @@ func (m *Model) partly(set decrypt.ClaimSet, out decrypt.ClaimOutcome) *decrypt.
 		return &decrypt.Refusal{Code: decrypt.CodeKSNReplayed}
 	}
 	return nil
+}
+
+// drain counts a message under the first grant with room.
+func (held *Contents) drain(grants []decrypt.Grant) (remark string, refusal *decrypt.Refusal) {
+	for _, g := range grants {
+		if held.Drained[g.ID] < g.Count {
+			held.Drained[g.ID]++
+			return "drain-grant " + g.ID, nil
+		}
+	}
+	return "", &decrypt.Refusal{Code: decrypt.CodeDrainGrantSpent}
 }
 
 // used reports whether anything is stored under the transaction key of a claim.
@@ -321,6 +337,21 @@ func (m *Model) Counters(ctx context.Context, base keys.Fingerprint, id dukpt.Ke
 	}
 	defer m.mu.Unlock()
 	return m.contents.States[decrypt.CounterKey{BaseKey: base, KeyID: id}], nil
+}
+
+// EachCounter implements decrypt.Store.
+func (m *Model) EachCounter(ctx context.Context, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	states := maps.Clone(m.contents.States)
+	m.mu.Unlock()
+	for key, state := range states {
+		if err := f(key, state); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Audit implements decrypt.Store.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func Run(t *testing.T, h Harness) {
 		"AnswersRace": testAnswersRace, "Reversal": testReversal, "SignIn": testSignIn, "Resend": testResend,
 		"AuditLog": testAuditLog, "Cancelled": testCancelled, "Closed": testClosed, "Malformed": testMalformed,
 		"Commits": testCommits, "Mixed": testMixed, "Horizon": testHorizon, "TriesCap": testTriesCap, "Histories": testHistories,
+		"Drains": testDrains, "DrainsRace": testDrainsRace, "EachCounter": testEachCounter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -616,7 +618,10 @@ func testClosed(t *testing.T, h Harness) {
 	_, claim := s.Claim(t.Context(), sale("s1", 1))
 	_, counters := s.Counters(t.Context(), base, dataID)
 	_, _, lookup := s.LookupAnswer(t.Context(), digest("s1"))
-	for name, err := range map[string]error{"claim": claim, "counters": counters, "lookup": lookup, "check": s.Check(t.Context())} {
+	each := s.EachCounter(t.Context(), func(decrypt.CounterKey, decrypt.KeyIDState) error { return nil })
+	for name, err := range map[string]error{
+		"claim": claim, "counters": counters, "lookup": lookup, "each counter": each, "check": s.Check(t.Context()),
+	} {
 		if codeOf(err) != decrypt.CodeStoreUnavailable {
 			t.Errorf("%s after close: %v, want %s", name, err, decrypt.CodeStoreUnavailable)
 		}
@@ -646,6 +651,11 @@ func testMalformed(t *testing.T, h Harness) {
 		"horizon to come":    func(s *decrypt.ClaimSet) { s.Claims[1].Horizon = s.Time },
 		"MAC without KSN":    func(s *decrypt.ClaimSet) { s.Claims[1].MACKSN = dukpt.KSN{} },
 		"reversal of no key": func(s *decrypt.ClaimSet) { s.Closes = &decrypt.Closes{MACKSN: ksn(dataID, 9)} },
+		"grant without id":   func(s *decrypt.ClaimSet) { s.Grants = []decrypt.Grant{{ID: "", Count: 1}} },
+		"grant with an essay": func(s *decrypt.ClaimSet) {
+			s.Grants = []decrypt.Grant{{ID: strings.Repeat("G", decrypt.MaxGrantID+1), Count: 1}}
+		},
+		"grant of nothing": func(s *decrypt.ClaimSet) { s.Grants = []decrypt.Grant{{ID: "G"}} },
 	} {
 		bad := sale("s1", 1)
 		spoil(&bad)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,8 @@ type Config struct {
 
 	Callers []CallerConfig `yaml:"callers"` // acquirer hosts that are served; at least one
 
+	Registry *RegistryConfig `yaml:"registry"` // registration authority that says what there is of terminals; absent: the folder says it
+
 	// Reload, if not nil, has the catalog read again at once whenever something is received. The file has no such member.
 	Reload <-chan os.Signal `yaml:"-"`
 }
@@ -47,6 +50,15 @@ type Config struct {
 type CallerConfig struct {
 	Name    string   `yaml:"name"`     // as in its certificate
 	PINKeys []string `yaml:"pin-keys"` // zone keys that PINs may be translated to for it
+}
+
+// RegistryConfig says which registration authority is followed and how.
+type RegistryConfig struct {
+	URLs        []string `yaml:"urls"`        // of its listener for services, https://HOST:PORT, tried in turn; at least one
+	Certificate string   `yaml:"certificate"` // PEM that is shown to it; default: that of the service
+	Key         string   `yaml:"key"`         // its sealed key; default: that of the service
+	StaleAfter  Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
+	Cache       string   `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
 }
 
 // Duration is a time.Duration that is written as in "30s".
@@ -111,10 +123,41 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
 		return Config{}, err
 	}
+	if err := c.fillRegistry(b); err != nil {
+		return Config{}, err
+	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, errors.New("more than one document")
 	}
 	return c, nil
+}
+
+// fillRegistry sets what a file says nothing about. An empty member would follow nobody, which is for an absent one to say.
+func (c *Config) fillRegistry(file []byte) error {
+	if c.Registry == nil {
+		var members map[string]any
+		if err := yaml.Unmarshal(file, &members); err != nil {
+			return err
+		}
+		if _, ok := members["registry"]; ok {
+			return errors.New("registry: want a mapping with urls")
+		}
+		return nil
+	}
+	for _, m := range []struct {
+		member   *string
+		fallback string
+	}{
+		{&c.Registry.Certificate, c.Certificate}, {&c.Registry.Key, c.Key}, {&c.Registry.Cache, "registry.cache"},
+	} {
+		if *m.member == "" {
+			*m.member = m.fallback
+		}
+	}
+	if c.Registry.StaleAfter == 0 {
+		c.Registry.StaleAfter = Duration(5 * time.Minute)
+	}
+	return nil
 }
 
 // Check reports the first member that cannot be right, by its name in the file. It touches no file.
@@ -142,7 +185,35 @@ func (c Config) Check() error {
 	if every := time.Duration(c.CheckpointEvery); every < time.Second || every > time.Hour {
 		return fmt.Errorf("checkpoint-every: %v, want 1s to 1h", every)
 	}
-	return c.checkCallers()
+	if err := c.checkCallers(); err != nil {
+		return err
+	}
+	return c.checkRegistry()
+}
+
+func (c Config) checkRegistry() error {
+	r := c.Registry
+	if r == nil {
+		return nil
+	}
+	if len(r.URLs) == 0 {
+		return errors.New("registry: urls: name at least one")
+	}
+	for i, s := range r.URLs {
+		u, err := url.Parse(s)
+		if err != nil || u.Host == "" || s != "https://"+u.Host || slices.Contains(r.URLs[:i], s) {
+			return fmt.Errorf("registry: urls: number %d: want https://HOST:PORT, each once", i+1)
+		}
+	}
+	for _, p := range []struct{ name, value string }{{"certificate", r.Certificate}, {"key", r.Key}, {"cache", r.Cache}} {
+		if p.value == "" {
+			return fmt.Errorf("registry: %s: a path is required", p.name)
+		}
+	}
+	if after := time.Duration(r.StaleAfter); after < 5*time.Second || after > time.Hour {
+		return fmt.Errorf("registry: stale-after: %v, want 5s to 1h", after)
+	}
+	return nil
 }
 
 func plainName(s string) bool {

@@ -3,6 +3,7 @@ package decrypt
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,18 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad caller", "ACQ-1", "acq 1", "caller 1"},
 		{"key reference upwards", "alias/zone-1", "alias/../zone-1", "pin-keys"},
 		{"key reference encoded", "alias/zone-1", "alias%252Fzone-1", "pin-keys"},
+		{"registry without anything", "tenant:", "registry:\ntenant:", "registry"},
+		{"registry of nobody", "tenant:", "registry: {}\ntenant:", "urls"},
+		{"registry as a text", "tenant:", "registry: https://ra:8445\ntenant:", "RegistryConfig"},
+		{"registry without urls", "tenant:", "registry: {cache: x}\ntenant:", "urls"},
+		{"unknown member of the registry", "tenant:", "registry: {urls: ['https://ra:8445'], url: x}\ntenant:", "url"},
+		{"plain registry", "tenant:", "registry: {urls: ['http://ra:8445']}\ntenant:", "number 1"},
+		{"registry with a path", "tenant:", "registry: {urls: ['https://ra:8445/registry/feed']}\ntenant:", "number 1"},
+		{"registry with a name in it", "tenant:", "registry: {urls: ['https://me@ra:8445']}\ntenant:", "number 1"},
+		{"registry without a host", "tenant:", "registry: {urls: ['https://']}\ntenant:", "number 1"},
+		{"registry twice", "tenant:", "registry: {urls: ['https://ra:8445', 'https://ra:8445']}\ntenant:", "number 2"},
+		{"registry stale at once", "tenant:", "registry: {urls: ['https://ra:8445'], stale-after: 1s}\ntenant:", "stale-after"},
+		{"registry never stale", "tenant:", "registry: {urls: ['https://ra:8445'], stale-after: 25h}\ntenant:", "stale-after"},
 		{"unknown member of a caller", "    pin-keys", "    role: admin\n    pin-keys", "role"},
 	}
 	for _, c := range cases {
@@ -72,6 +85,31 @@ func TestConfigRefuses(t *testing.T) {
 				t.Errorf("got %v, want an error about %q for\n%s", err, c.want, text)
 			}
 		})
+	}
+}
+
+func TestRegistryDefaults(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]RegistryConfig{
+		"registry: {urls: ['https://ra:8445']}": {
+			URLs: []string{"https://ra:8445"}, Certificate: "services/decrypt/cert.pem", Key: "services/decrypt/key.sealed",
+			StaleAfter: Duration(5 * time.Minute), Cache: "registry.cache",
+		},
+		"registry: {urls: ['https://ra:8445', 'https://[::1]:8445'], certificate: c, key: k, stale-after: 10s, cache: f}": {
+			URLs: []string{"https://ra:8445", "https://[::1]:8445"}, Certificate: "c", Key: "k", StaleAfter: Duration(10 * time.Second), Cache: "f",
+		},
+		"certificate: own\nregistry: {urls: ['https://ra:8445']}": {
+			URLs: []string{"https://ra:8445"}, Certificate: "own", Key: "services/decrypt/key.sealed",
+			StaleAfter: Duration(5 * time.Minute), Cache: "registry.cache",
+		},
+	} {
+		c := must[Config](t)(ParseConfig([]byte(goodConfig + text)))
+		if err := c.Check(); err != nil || c.Registry == nil || !reflect.DeepEqual(*c.Registry, want) {
+			t.Errorf("%s: %v, %+v, want %+v", text, err, c.Registry, want)
+		}
+	}
+	if c := must[Config](t)(ParseConfig([]byte(goodConfig))); c.Registry != nil {
+		t.Errorf("a file that says nothing follows %+v", c.Registry)
 	}
 }
 

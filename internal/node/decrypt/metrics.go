@@ -1,6 +1,9 @@
 package decrypt
 
 import (
+	"math"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
@@ -17,6 +20,7 @@ type metrics struct {
 	reloads      *prometheus.CounterVec
 	checkpoints  *prometheus.CounterVec
 	keySets      *prometheus.GaugeVec
+	observations *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -44,13 +48,55 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		keySets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "latchkey_key_set_info", Help: "1 for each key set: its state, and where its keys and PINs are exposed.",
 		}, []string{"key_set", "state", "key_mode", "pin_exposure", "environment"}),
+		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_registry_reports_total", Help: "Reports of used keys to the registration authority: ok or failed.",
+		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints, m.keySets} {
+	for _, c := range []prometheus.Collector{
+		m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints, m.keySets, m.observations,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// follow adds what there is to say about the registry feed, for a node that follows one.
+func follow(reg prometheus.Registerer, r *registry) error {
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	for _, c := range []prometheus.Collector{
+		gauge("latchkey_registry_epoch", "Epoch of the latest record of the registry feed.", func() float64 {
+			epoch, _ := r.follower.Position()
+			return float64(epoch)
+		}),
+		gauge("latchkey_registry_sequence", "Sequence of the latest record of the registry feed in its epoch.", func() float64 {
+			_, sequence := r.follower.Position()
+			return float64(sequence)
+		}),
+		gauge("latchkey_registry_age_seconds", "Time since the last sign of life of the registration authority; +Inf without one.", func() float64 {
+			if heard := r.follower.Heard(); !heard.IsZero() {
+				return time.Since(heard).Seconds()
+			}
+			return math.Inf(1)
+		}),
+		gauge("latchkey_registry_terminals", "Terminals that the registry feed has told of.", func() float64 {
+			return float64(len(r.follower.Terminals()))
+		}),
+		gauge("latchkey_registry_reports_waiting", "Keys whose use the registration authority has not been told of yet.", func() float64 {
+			return float64(r.marks.waiting())
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "latchkey_registry_failures_total", Help: "Answers of the registry feed that could not be had or were not believed.",
+		}, func() float64 { return float64(r.follower.Failures()) }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *metrics) transaction(res *decrypt.TransactionResult) {

@@ -22,7 +22,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/claims"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -75,9 +75,11 @@ type node struct {
 	config    Config
 	log       *slog.Logger
 	ring      *keyring.Ring
-	db        *sqlite.DB
+	db        *claims.Store
 	service   *decrypt.Service
 	tls       *tls.Config
+	authority *registry // nil when terminals are those of the folder
+	reporter  *reporter // nil without an authority
 	registry  *prometheus.Registry
 	observe   serve.Observer
 	metrics   *metrics
@@ -138,9 +140,31 @@ func (n *node) openTLS(passphrase secret.Bytes) error {
 	}
 	n.tls, err = tlsconf.Server(tlsconf.ServerOptions{
 		Credential: credential, Trust: trust, Accept: []identity.Role{identity.AcquirerHost},
-		Gate: tlsconf.OpenGate(), // services have no feed of revocations yet: the list of callers is what can be changed
+		Gate: tlsconf.OpenGate(), // the feed has no records of services yet: the list of callers is what can be changed
 	})
-	return err
+	if err != nil || c.Registry == nil {
+		return err
+	}
+	return n.openRegistry(*c.Registry, credential, trust, passphrase)
+}
+
+// openRegistry makes the follower of the registry feed, which shows the credential of the service or one of its own.
+func (n *node) openRegistry(r RegistryConfig, own *tlsconf.Credential, trust tlsconf.Trust, passphrase secret.Bytes) error {
+	c := n.config
+	if r.Certificate != c.Certificate || r.Key != c.Key {
+		cert, err := deploy.Credential(c.path(r.Certificate), c.path(r.Key), passphrase)
+		if err != nil {
+			return fmt.Errorf("registry: certificate: %w", err)
+		}
+		if own, err = tlsconf.NewCredential(cert); err != nil {
+			return fmt.Errorf("registry: certificate: %w", err)
+		}
+	}
+	var err error
+	if n.authority, err = newRegistry(c, r, own, trust, n.log); err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	return follow(n.registry, n.authority)
 }
 
 func (n *node) openKeys(passphrase secret.Bytes) (err error) {
@@ -166,7 +190,7 @@ func (n *node) openStore(secret.Bytes) (err error) {
 		return fmt.Errorf("checkpoint-file: %w", err)
 	}
 	first := err != nil
-	n.db, err = sqlite.Open(n.config.path(n.config.Database), sqlite.Options{
+	n.db, err = claims.Open(n.config.path(n.config.Database), claims.Options{
 		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
 	})
 	if err != nil {
@@ -181,15 +205,15 @@ func (n *node) openService(secret.Bytes) error {
 	if err != nil {
 		return err
 	}
-	catalog, err := deploy.NewCatalog(deploy.CatalogOptions{
+	documents, err := deploy.NewCatalog(deploy.CatalogOptions{
 		Dir: c.Folder, Tenant: keyset.TenantID(c.Tenant), Environment: environment, Keys: n.ring.List,
 	})
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
-	describe := func() { n.metrics.describe(catalog.KeySets(), n.ring.List()) }
+	describe := func() { n.metrics.describe(documents.KeySets(), n.ring.List()) }
 	describe()
-	reload := both(n.ring.Reload, catalog.Reload)
+	reload := both(n.ring.Reload, documents.Reload)
 	n.follower = &follower{log: n.log, metrics: n.metrics, reload: func() error {
 		defer describe()
 		return reload()
@@ -197,19 +221,23 @@ func (n *node) openService(secret.Bytes) error {
 	if n.allowed, err = newPermissions(c); err != nil {
 		return err
 	}
-	n.service, err = decrypt.New(decrypt.Config{
-		Engine: n.ring.Engine(), Store: n.db, Catalog: catalog, Secrets: n.ring,
+	config := decrypt.Config{
+		Engine: n.ring.Engine(), Store: n.db, Catalog: documents, Secrets: n.ring,
 		Clock: time.Now, Instance: c.Instance, Logger: n.log,
-	})
-	if err != nil {
-		return err
 	}
-	n.readiness = serve.NewReadiness(
-		serve.Check{Name: "keys", Run: n.ring.Engine().Check},
-		serve.Check{Name: "store", Run: n.db.Check},
-		serve.Check{Name: "catalog", Run: n.follower.check},
-	)
-	return nil
+	checks := []serve.Check{
+		{Name: "keys", Run: n.ring.Engine().Check},
+		{Name: "store", Run: n.db.Check},
+		{Name: "catalog", Run: n.follower.check},
+	}
+	if n.authority != nil {
+		config.Catalog, config.Registry = catalog{documents, n.authority.follower}, n.authority
+		checks = append(checks, serve.Check{Name: "registry", Run: n.authority.follower.Check})
+		n.reporter = &reporter{registry: n.authority, catalog: config.Catalog, store: n.db, log: n.log, metrics: n.metrics}
+	}
+	n.readiness = serve.NewReadiness(checks...)
+	n.service, err = decrypt.New(config)
+	return err
 }
 
 // serve runs the listeners and the loops until ctx ends or one of them fails.
@@ -241,6 +269,13 @@ func (n *node) serve(ctx context.Context, service, admin net.Listener) error {
 	})
 	all.Go(func() { n.follower.run(ctx, n.config.Reload) })
 	all.Go(func() { n.checkpoints(late) })
+	if n.authority != nil { // a request that is under way may wait for the feed
+		all.Go(func() {
+			defer stop()
+			fail(n.authority.follower.Run(late))
+		})
+		all.Go(func() { n.reporter.run(late) })
+	}
 	<-ctx.Done()
 	n.readiness.Drain()
 	all.Wait()
@@ -255,6 +290,9 @@ func (n *node) close() error {
 	}
 	if n.ring != nil {
 		n.ring.Close()
+	}
+	if n.authority != nil {
+		n.authority.close()
 	}
 	return err
 }

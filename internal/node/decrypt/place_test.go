@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -72,6 +73,7 @@ type place struct {
 	acquirer tls.Certificate // ACQ-1, which is on the list
 	stranger tls.Certificate // ACQ-9, which is not
 	auditor  tls.Certificate // of a role that is not served
+	ra       tls.Certificate // RA-1, a registration authority
 }
 
 func build() (p *place, err error) {
@@ -126,7 +128,10 @@ func build() (p *place, err error) {
 	if p.stranger, err = certify(d, identity.AcquirerHost, "ACQ-9"); err != nil {
 		return nil, err
 	}
-	p.auditor, err = certify(d, identity.Auditor, "AUDITOR-9")
+	if p.auditor, err = certify(d, identity.Auditor, "AUDITOR-9"); err != nil {
+		return nil, err
+	}
+	p.ra, err = certify(d, identity.RA, "RA-1")
 	return p, err
 }
 
@@ -149,6 +154,7 @@ func importKey(d *deploy.Deployment, name string, usage keys.Usage, mode keys.Mo
 
 func save(d *deploy.Deployment, op *deploy.Person, s *keyset.KeySet, id keyset.ID, info engine.KeyInfo, first string) (err error) {
 	s.ID, s.Tenant, s.Environment, s.BaseKey, s.BaseKeyFingerprint = id, "ACME", keyset.Test, info.Ref, info.Fingerprint
+	s.Delivery = keyset.DeliveryNone
 	if s.FirstID, err = dukpt.ParseKeyID(first); err != nil {
 		return err
 	}
@@ -187,7 +193,7 @@ func certify(d *deploy.Deployment, role identity.Role, name string) (tls.Certifi
 	}
 	req := ca.Request{PublicKey: key.Public(), Identity: id}
 	if role.Server() {
-		req.DNSNames = []string{"localhost"}
+		req.DNSNames, req.IPs = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	}
 	chain, err := issuer.Issue(context.Background(), req)
 	if err != nil {

@@ -1,0 +1,149 @@
+// Package daemon is the command line that the daemons share: one configuration file, over it the environment, over both
+// the flags; a check that opens everything and ends; one line of JSON when it is ready; and exit codes.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
+
+// Process is what a program gets from the process around it.
+type Process struct {
+	Getenv         func(string) string
+	Reload         <-chan os.Signal // SIGHUP
+	Stdout, Stderr io.Writer
+}
+
+// Override is a member of the configuration that a flag and a variable, LATCHKEY_ and the name in capitals, may replace.
+type Override[C any] struct {
+	Flag, Variable, Usage string
+	Member                func(*C) *string
+}
+
+// Program is one daemon with a configuration of type C. Every field is required.
+type Program[C any] struct {
+	Name      string // of the command
+	Short     string
+	Long      string
+	Example   string
+	Overrides []Override[C]
+	Load      func(path string) (C, error)                                           // reads the file over the defaults
+	Verify    func(*C, Process) error                                                // completes the configuration and reports what cannot be right
+	Check     func(context.Context, C, *slog.Logger) error                           // opens everything and closes it again
+	Run       func(context.Context, C, *slog.Logger, func(addrs ...slog.Attr)) error // serves until the context ends; calls back when ready
+	Explain   func(error) error                                                      // gives errors of its own parts exit codes and hints; others it returns as they are
+}
+
+// Execute runs the program as if it had been typed with these arguments.
+func (p Program[C]) Execute(ctx context.Context, proc Process, args []string) error {
+	cmd := p.command(proc)
+	cmd.SetArgs(args)
+	cmd.SetOut(proc.Stdout)
+	cmd.SetErr(proc.Stderr)
+	return cmd.ExecuteContext(ctx)
+}
+
+func (p Program[C]) command(proc Process) *cobra.Command {
+	var path string
+	var check bool
+	given := make([]string, len(p.Overrides))
+	help := "see: " + p.Name + " --help"
+	cmd := &cobra.Command{
+		Use: p.Name + " --config FILE", Short: p.Short, Long: p.Long, Example: p.Example,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return exit.With(exit.Usage, cobra.NoArgs(cmd, args), help)
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path == "" {
+				return exit.With(exit.Usage, errors.New("--config is missing"), p.Name+" --help shows what the file holds")
+			}
+			c, err := p.config(proc, path, func(i int) (string, bool) { return given[i], cmd.Flags().Changed(p.Overrides[i].Flag) })
+			if err != nil {
+				return err
+			}
+			return p.serve(cmd.Context(), proc, c, check)
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "configuration file, YAML")
+	cmd.Flags().BoolVar(&check, "check", false, "open everything that the configuration names, making the database if there never was one, report, and end")
+	for i, o := range p.Overrides {
+		cmd.Flags().StringVar(&given[i], o.Flag, "", o.Usage)
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err, help) })
+	return cmd
+}
+
+// config reads the file and puts the environment over it, and the flags over both.
+func (p Program[C]) config(proc Process, path string, given func(int) (string, bool)) (C, error) {
+	c, err := p.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, exit.With(exit.NotFound, err, "latchkey init writes a configuration that works")
+	}
+	if err != nil {
+		return c, exit.With(exit.Usage, err, p.Name+" --help shows what the file holds")
+	}
+	for i, o := range p.Overrides {
+		if v := proc.Getenv(o.Variable); v != "" {
+			*o.Member(&c) = v
+		}
+		if v, ok := given(i); ok {
+			*o.Member(&c) = v
+		}
+	}
+	if err := p.Verify(&c, proc); err != nil {
+		return c, exit.With(exit.Usage, fmt.Errorf("%s: %w", path, err), p.Name+" --help shows what the file holds")
+	}
+	return c, nil
+}
+
+func (p Program[C]) serve(ctx context.Context, proc Process, c C, check bool) error {
+	log := slog.New(slog.NewJSONHandler(proc.Stderr, nil))
+	if planted.Built {
+		log.Warn("this binary can carry planted faults: it is for tests only")
+	}
+	out := slog.New(slog.NewJSONHandler(proc.Stdout, nil))
+	if check {
+		if err := p.Check(ctx, c, log); err != nil {
+			return p.coded(err)
+		}
+		out.Info("checked")
+		return nil
+	}
+	return p.coded(p.Run(ctx, c, log, func(addrs ...slog.Attr) { out.LogAttrs(ctx, slog.LevelInfo, "ready", addrs...) }))
+}
+
+// coded gives the errors of starting their exit codes.
+func (p Program[C]) coded(err error) error {
+	if err == nil {
+		return nil
+	}
+	err = p.Explain(err)
+	if _, explained := errors.AsType[*exit.Error](err); explained {
+		return err
+	}
+	switch {
+	case errors.Is(err, seal.ErrPassphrase):
+		return exit.With(exit.Verification, err, "is passphrase-file that of this deployment, and the sealed file unchanged?")
+	case errors.Is(err, keyset.ErrSignature), errors.Is(err, keyset.ErrApprovals):
+		return exit.With(exit.Verification, err, "have the document signed by the operators of this deployment")
+	case errors.Is(err, fs.ErrNotExist):
+		return exit.With(exit.NotFound, err, "latchkey init makes the deployment folder; paths in the file are relative to folder")
+	case errors.Is(err, fs.ErrPermission):
+		return exit.With(exit.Refused, err, "the service's user must own the file")
+	}
+	return err
+}

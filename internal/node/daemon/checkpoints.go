@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+)
+
+// lastCheckpoint bounds the work at the end.
+const lastCheckpoint = 5 * time.Second
+
+// Checkpoints signs the state of an audit log again and again and leaves the latest checkpoint in a file, from where it
+// is shipped off the machine. Every field but Count is required.
+type Checkpoints struct {
+	Log interface {
+		Checkpoint(context.Context, *audit.Signer) ([]byte, error)
+	}
+	Signer *audit.Signer
+	File   string
+	Every  time.Duration
+	Logger *slog.Logger
+	Count  *prometheus.CounterVec // by result, ok or failed; nil: not counted
+}
+
+// Run signs as often as configured, and a last time when ctx ends.
+func (c *Checkpoints) Run(ctx context.Context) {
+	tick := time.NewTicker(c.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = c.Sign(ctx) // logged and counted; the next one comes
+		case <-ctx.Done():
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCheckpoint)
+			defer cancel()
+			_ = c.Sign(end) // logged and counted
+			return
+		}
+	}
+}
+
+// Sign signs once. A failure is logged and counted: the log itself is not harmed by it.
+func (c *Checkpoints) Sign(ctx context.Context) error {
+	signed, err := c.Log.Checkpoint(ctx, c.Signer)
+	if err == nil {
+		err = seal.WriteFile(c.File, signed, 0o644)
+	}
+	result := "ok"
+	if err != nil {
+		result = "failed"
+		c.Logger.ErrorContext(ctx, "audit checkpoint failed", slog.String("error", err.Error()))
+	}
+	if c.Count != nil {
+		c.Count.WithLabelValues(result).Inc()
+	}
+	return err
+}
+
+// FirstStart reports whether a daemon never ran here: where there is a checkpoint there was a database, and an empty one
+// in its place would have forgotten what it must never forget.
+func FirstStart(checkpointFile string) (bool, error) {
+	_, err := os.Stat(checkpointFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("checkpoint-file: %w", err)
+	}
+	return err != nil, nil
+}

@@ -1,0 +1,117 @@
+package decrypt
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt"
+)
+
+const (
+	reportEvery   = 2 * time.Second // how long a use of a key waits to be told
+	reportTimeout = 5 * time.Second // for one post
+	reportKeys    = 1024            // keys in one post
+	lastReport    = 2 * time.Second // for what is left at the end
+)
+
+// reporter tells the registration authority which keys are in use and how far: each use soon, and everything that the store
+// knows at the start and when the authority begins a new epoch, in which it may have lost what it knew. What cannot be told
+// now is told later.
+type reporter struct {
+	registry *registry
+	catalog  decrypt.Catalog
+	store    decrypt.Store
+	log      *slog.Logger
+	metrics  *metrics
+	epoch    uint64 // that everything was noted for
+	failed   bool   // the last time
+}
+
+// run reports until ctx ends, and then a last time.
+func (r *reporter) run(ctx context.Context) {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastReport)
+			defer cancel()
+			r.report(last)
+			return
+		case <-tick.C:
+			r.report(ctx)
+		}
+	}
+}
+
+// report tells what is to be told, and logs when the outcome is another one than before.
+func (r *reporter) report(ctx context.Context) {
+	told, err := r.tell(ctx)
+	switch {
+	case err != nil:
+		r.metrics.observations.WithLabelValues("failed").Inc()
+		if !r.failed {
+			r.log.WarnContext(ctx, "the registration authority could not be told; it will be", slog.String("error", err.Error()))
+		}
+	case r.failed:
+		r.log.InfoContext(ctx, "the registration authority is told again")
+	}
+	if told > 0 {
+		r.metrics.observations.WithLabelValues("ok").Inc()
+	}
+	r.failed = err != nil
+}
+
+// tell posts what waits by now, and returns how often it did.
+func (r *reporter) tell(ctx context.Context) (posts int, err error) {
+	if err := r.recall(ctx); err != nil {
+		return 0, err
+	}
+	for left := r.registry.marks.waiting(); left > 0; left -= reportKeys {
+		if err := r.post(ctx); err != nil {
+			return posts, err
+		}
+		posts++
+	}
+	return posts, nil
+}
+
+func (r *reporter) post(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	o, taken := r.registry.marks.take(reportKeys)
+	if _, _, err := r.registry.client.Observe(ctx, o); err != nil {
+		return err
+	}
+	r.registry.marks.done(taken)
+	return nil
+}
+
+// recall notes every counter of the store, once in each epoch.
+func (r *reporter) recall(ctx context.Context) error {
+	epoch, _ := r.registry.follower.Position()
+	if epoch == r.epoch || r.registry.Current() != nil {
+		return nil
+	}
+	holders := make(map[decrypt.CounterKey]markKey)
+	for _, t := range r.registry.follower.Terminals() {
+		for _, s := range t.Slots {
+			if set, ok := r.catalog.KeySet(s.KeySet); ok {
+				holders[decrypt.CounterKey{BaseKey: set.BaseKeyFingerprint, KeyID: s.KeyID}] = markKey{t.ID, s.KeySet, s.KeyID}
+			}
+		}
+	}
+	r.registry.marks.forget()
+	now := time.Now()
+	err := r.store.EachCounter(ctx, func(key decrypt.CounterKey, state decrypt.KeyIDState) error {
+		if holder, ok := holders[key]; ok && state.Seen > 0 {
+			r.registry.marks.add(holder, state.High, now)
+		}
+		return nil
+	})
+	if err == nil {
+		r.epoch = epoch
+	}
+	return err
+}
