@@ -1,0 +1,433 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// maxTerminals is what a snapshot of the feed holds.
+const maxTerminals = 200_000
+
+// errDry ends a transaction that was only to show whether an operation is possible.
+var errDry = errors.New("provision: nothing was to be changed")
+
+// execution is one operation under way.
+type execution struct {
+	op       Operation
+	actor    Actor        // who carries it out
+	approval *Approval    // nil when it needs none
+	filed    bool         // the approval has waited in the store
+	code     secret.Bytes // of ActionCode
+	pin      string
+}
+
+func (p *execution) wipe() { p.code.Wipe() }
+
+// Do carries an operation out, or files it for approval when it needs a second person. In a test environment the operator
+// approves his own operations. Every attempt is in the audit log. Errors are a *Refusal.
+func (e *Engine) Do(ctx context.Context, actor Actor, op Operation) (*Outcome, error) {
+	record := actor.record(op.action(), op.object())
+	if err := e.permitted(actor, identity.Operator); err != nil {
+		return nil, e.refused(ctx, record, err)
+	}
+	op.Until = op.Until.UTC()
+	if err := op.check(); err != nil {
+		return nil, e.refused(ctx, record, refuse(CodeOperationMalformed, "%v", err))
+	}
+	outcome, err := e.do(ctx, actor, op)
+	if err != nil {
+		return nil, e.refused(ctx, record, err)
+	}
+	return outcome, nil
+}
+
+// action returns the action for the audit log, which takes any text.
+func (o *Operation) action() string {
+	if _, err := o.fields(); err != nil {
+		return "terminal/unknown"
+	}
+	return "terminal/" + string(o.Action)
+}
+
+func (o *Operation) object() string {
+	if _, err := keyset.ParseTerminal(string(o.Terminal)); err != nil {
+		return ""
+	}
+	return string(o.Terminal)
+}
+
+func (e *Engine) do(ctx context.Context, actor Actor, op Operation) (*Outcome, error) {
+	p := &execution{op: op, actor: actor}
+	defer p.wipe()
+	second, err := e.needsSecond(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	if !second {
+		return e.carryOut(ctx, p)
+	}
+	now := e.now()
+	p.approval = &Approval{
+		ID: newID(), Operation: op, Requester: actor.Identity, Source: short(actor.Source), Created: now, Expires: now.Add(approvalTerm),
+	}
+	if e.config.Environment == keyset.Test {
+		p.approval.Approver, p.approval.Approved, p.approval.SelfApproved = actor.Identity, now, true
+		return e.carryOut(ctx, p)
+	}
+	return e.file(ctx, p)
+}
+
+func short(s string) string { return s[:min(len(s), maxSource)] }
+
+// needsSecond reports whether an operation needs a second person: one that gives something. What only takes away is done
+// at once.
+func (e *Engine) needsSecond(ctx context.Context, op Operation) (bool, error) {
+	switch op.Action {
+	case ActionBlock, ActionCompromised, ActionRevoke:
+		return false, nil
+	case ActionRegister, ActionUnblock, ActionDrain, ActionRekey, ActionRetire:
+		return true, nil
+	case ActionCode:
+		row, err := e.Terminal(ctx, op.Terminal)
+		if err != nil {
+			return false, err
+		}
+		return row.Serial != "", nil
+	}
+	return false, refuse(CodeOperationMalformed, "unknown action")
+}
+
+// prepare draws the code of an operation that hands one out, and gets the pin that goes with it.
+func (e *Engine) prepare(p *execution) error {
+	if p.op.Action != ActionCode {
+		return nil
+	}
+	_, pin, err := e.config.TrustList()
+	if err != nil || pin == "" {
+		return &Refusal{Code: CodeTrustListUnavailable, Cause: err}
+	}
+	p.pin, p.code = pin, newCode(p.op.Short)
+	return nil
+}
+
+// carryOut does what is to be done.
+func (e *Engine) carryOut(ctx context.Context, p *execution) (*Outcome, error) {
+	if err := e.prepare(p); err != nil {
+		return nil, err
+	}
+	var row *Terminal
+	err := e.update(ctx, func(t *transaction) error {
+		if p.filed {
+			if _, err := e.waiting(t.Tx, p.actor, p.approval.ID); err != nil {
+				return err
+			}
+		}
+		var err error
+		if row, err = t.perform(p); err != nil {
+			return err
+		}
+		if p.approval != nil {
+			if err := t.PutApproval(p.approval); err != nil {
+				return err
+			}
+		}
+		return t.note(p.record())
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{Approval: p.approval, Terminal: row}
+	if !p.code.IsZero() {
+		out.Ticket = secret.New(p.code.Len() + 1 + len(p.pin))
+		b := append(out.Ticket.Expose()[:0], p.code.Expose()...)
+		b = append(b, '-')
+		copy(out.Ticket.Expose()[len(b):], p.pin)
+	}
+	return out, nil
+}
+
+// record is the audit record of an operation that was carried out.
+func (p *execution) record() audit.Record {
+	r := p.actor.record(p.op.action(), string(p.op.Terminal))
+	r.Result, r.Reason = resultDone, p.op.Reason
+	if p.approval != nil {
+		r.Approvals = p.approval.names()
+		if p.approval.SelfApproved {
+			r.Reason = "self-approved"
+		}
+	}
+	return r
+}
+
+// perform changes what an operation changes.
+func (t *transaction) perform(p *execution) (*Terminal, error) {
+	if p.op.Action == ActionRegister {
+		return t.register(p)
+	}
+	row, err := t.row(p.op.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	switch p.op.Action {
+	case ActionCode:
+		err = t.handOut(row, p)
+	case ActionBlock:
+		err = t.block(row, p.op)
+	case ActionUnblock:
+		err = t.unblock(row, p.op)
+	case ActionCompromised:
+		err = t.cutOff(row, p.op, keyset.StatusCompromised, reasonKeyCompromise)
+	case ActionRevoke:
+		err = t.cutOff(row, p.op, keyset.StatusRevoked, reasonWithdrawn)
+	case ActionRetire:
+		err = t.cutOff(row, p.op, keyset.StatusRetired, reasonCessation)
+	case ActionRekey:
+		err = t.rekey(row, p.op)
+	case ActionDrain:
+		err = t.grant(row, p.op)
+	default:
+		err = refuse(CodeOperationMalformed, "unknown action")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return row, t.save(row)
+}
+
+func (t *transaction) register(p *execution) (*Terminal, error) {
+	old, ok, err := t.Terminal(p.op.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		return nil, refuse(CodeTerminalExists, "%s is %v", old.ID, old.Status)
+	}
+	if err := t.readEnd(); err != nil {
+		return nil, err
+	}
+	if t.end.objects >= maxTerminals {
+		return nil, refuse(CodeOperationMalformed, "%d terminals are registered, which is the most", t.end.objects)
+	}
+	registrar := p.actor.Identity.Name
+	if p.approval != nil {
+		registrar = p.approval.Requester.Name
+	}
+	row := &Terminal{
+		Tenant: t.engine.config.Tenant, ID: p.op.Terminal, Status: keyset.StatusPending, StatusSince: t.now,
+		Endpoints: slices.Clone(p.op.Endpoints), Registered: t.now, Registrar: registrar,
+	}
+	if err := t.assign(row, p.op.Slots); err != nil {
+		return nil, err
+	}
+	if err := checkEndpoints(row); err != nil {
+		return nil, err
+	}
+	return row, t.save(row)
+}
+
+// checkEndpoints holds the endpoints to what an assignment may name.
+func checkEndpoints(row *Terminal) error {
+	a := remote.Assignment{
+		Tenant: row.Tenant, Terminal: row.ID, Environment: keyset.Test, Endpoints: row.Endpoints,
+		RenewAfter: row.Registered, RenewBefore: row.Registered,
+	}
+	if _, err := a.Marshal(); err != nil {
+		return refuse(CodeOperationMalformed, "%v", err)
+	}
+	return nil
+}
+
+// assign gives slots their key sets, for each of which the terminal is to fetch a key.
+func (t *transaction) assign(row *Terminal, slots []SlotAssignment) error {
+	for _, s := range slots {
+		set, ok := t.engine.config.KeySets(s.KeySet)
+		if !ok {
+			return refuse(CodeKeySetUnknown, "%s", s.KeySet)
+		}
+		if set.Tenant != row.Tenant || set.Environment != t.engine.config.Environment || set.State != keyset.Active ||
+			set.Delivery == keyset.DeliveryNone {
+			return refuse(CodeKeySetNotPermitted, "%s is %v, for %v, with delivery %v", set.ID, set.State, set.Environment, set.Delivery)
+		}
+		slot := row.slot(s.Slot)
+		if slot == nil {
+			row.Slots = append(row.Slots, Slot{Number: s.Slot})
+			slices.SortFunc(row.Slots, func(a, b Slot) int { return int(a.Number) - int(b.Number) })
+			slot = row.slot(s.Slot)
+		}
+		slot.KeySet, slot.Wanted, slot.WantedSince = s.KeySet, true, t.now
+	}
+	return nil
+}
+
+// handOut stores a new code for a terminal; the one before is void.
+func (t *transaction) handOut(row *Terminal, p *execution) error {
+	if !slices.Contains(renewable, row.Status) {
+		return refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
+	}
+	if row.Serial != "" && p.approval == nil {
+		return refuse(CodeStatusNotPermitted, "terminal %s has been enrolled meanwhile: ask again, for approval", row.ID)
+	}
+	lifetime := p.op.Lifetime
+	if lifetime == 0 {
+		lifetime = defaultLifetime
+	}
+	return t.PutOneTimeCode(&OneTimeCode{
+		Terminal: row.ID, Check: t.engine.checkValue(row.ID, p.code), State: StateOpen, Created: t.now,
+		Expires: t.now.Add(lifetime), Author: p.actor.Identity.Name,
+	})
+}
+
+func (t *transaction) setStatus(row *Terminal, s keyset.Status, reason string) {
+	row.Status, row.StatusReason, row.StatusSince = s, reason, t.now
+}
+
+func (t *transaction) block(row *Terminal, op Operation) error {
+	switch row.Status {
+	case keyset.StatusPending, keyset.StatusActive:
+		t.setStatus(row, keyset.StatusBlocked, op.Reason)
+		return nil
+	case keyset.StatusBlocked:
+		return refuse(CodeStatusUnchanged, "terminal %s is blocked since %s", row.ID, stamp(row.StatusSince))
+	case keyset.StatusQuarantined:
+		return refuse(CodeStatusNotPermitted, "terminal %s is quarantined, which holds it as a block does", row.ID)
+	}
+	return final(row)
+}
+
+func (t *transaction) unblock(row *Terminal, op Operation) error {
+	switch row.Status {
+	case keyset.StatusBlocked, keyset.StatusQuarantined:
+		next := keyset.StatusPending
+		if row.Confirmed {
+			next = keyset.StatusActive
+		}
+		t.setStatus(row, next, op.Reason)
+		row.DrainGrants = nil
+		return nil
+	case keyset.StatusPending, keyset.StatusActive:
+		return refuse(CodeStatusUnchanged, "terminal %s is %v", row.ID, row.Status)
+	}
+	return final(row)
+}
+
+// final refuses what a terminal in a final status does not come back from.
+func final(row *Terminal) error {
+	return refuse(CodeStatusNotPermitted, "terminal %s is %v since %s, which is final: register the device under a new id",
+		row.ID, row.Status, stamp(row.StatusSince))
+}
+
+func stamp(at time.Time) string { return at.Format(time.RFC3339) }
+
+// cutOff takes everything from a terminal: its connections, its certificates and its code.
+func (t *transaction) cutOff(row *Terminal, op Operation, status keyset.Status, reason int) error {
+	if row.Status == status {
+		return refuse(CodeStatusUnchanged, "terminal %s is %v since %s", row.ID, row.Status, stamp(row.StatusSince))
+	}
+	if !row.connects() && (row.Status != keyset.StatusRetired || status == keyset.StatusRetired) {
+		return final(row) // only a retired terminal can still turn out to be worse
+	}
+	t.setStatus(row, status, op.Reason)
+	row.DrainGrants = nil
+	if err := t.revokeAll(row, reason); err != nil {
+		return err
+	}
+	code, ok, err := t.OneTimeCode(row.ID)
+	if err != nil || !ok || code.State == StateVoid {
+		return err
+	}
+	code.State = StateVoid
+	return t.PutOneTimeCode(code)
+}
+
+// rekey has the terminal fetch new keys. In a slot where so many keys wait that no other may follow, all but the newest
+// are retired.
+func (t *transaction) rekey(row *Terminal, op Operation) error {
+	if !slices.Contains(renewable, row.Status) {
+		return refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
+	}
+	slots := op.Slots
+	if len(slots) == 0 {
+		for _, s := range row.Slots {
+			if op.Slot == 0 || op.Slot == s.Number {
+				slots = append(slots, SlotAssignment{s.Number, s.KeySet})
+			}
+		}
+	}
+	if len(slots) == 0 {
+		return refuse(CodeSlotUnknown, "slot %d", op.Slot)
+	}
+	if err := t.assign(row, slots); err != nil {
+		return err
+	}
+	for _, s := range slots {
+		if err := t.clear(row, row.slot(s.Slot)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clear retires the pending keys of a slot but for the newest, when there are as many as there may be.
+func (t *transaction) clear(row *Terminal, slot *Slot) error {
+	if slot.pending() < maxPending {
+		return nil
+	}
+	var newest *Key
+	for i := range slot.Keys {
+		if k := &slot.Keys[i]; k.State == keyset.SlotPending && (newest == nil || newest.before(k)) {
+			newest = k
+		}
+	}
+	for i := range slot.Keys {
+		k := &slot.Keys[i]
+		if k.State != keyset.SlotPending || k == newest {
+			continue
+		}
+		k.State = keyset.SlotRetired
+		if err := t.settle(row.ID, slot.Number, k, keyset.SlotRetired); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grant lets a part of what a held terminal has queued through.
+func (t *transaction) grant(row *Terminal, op Operation) error {
+	if row.Status != keyset.StatusBlocked && row.Status != keyset.StatusQuarantined {
+		return refuse(CodeStatusNotPermitted, "terminal %s is %v: only what is blocked or quarantined has something to let through", row.ID, row.Status)
+	}
+	slot := row.slot(op.Slot)
+	if slot == nil || slot.key(op.KeyID) == nil {
+		return refuse(CodeKeyUnknown, "slot %d, key id %v", op.Slot, op.KeyID)
+	}
+	if !op.Until.After(t.now) || op.Until.After(t.now.Add(maxGrantTerm)) {
+		return refuse(CodeOperationMalformed, "until %s, want a moment in the next 31 days", stamp(op.Until))
+	}
+	row.DrainGrants = slices.DeleteFunc(row.DrainGrants, func(g keyset.DrainGrant) bool { return !t.now.Before(g.Until) })
+	if len(row.DrainGrants) >= maxGrants {
+		return refuse(CodeOperationMalformed, "terminal %s has %d drain grants, which is the most", row.ID, maxGrants)
+	}
+	row.DrainGrants = append(row.DrainGrants, keyset.DrainGrant{
+		ID: newID(), Slot: op.Slot, KeyID: op.KeyID, First: op.First, Last: op.Last, Count: op.Count, Until: op.Until,
+	})
+	slices.SortFunc(row.DrainGrants, func(a, b keyset.DrainGrant) int { return compareText(a.ID, b.ID) })
+	return nil
+}
+
+func compareText(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

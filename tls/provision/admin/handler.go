@@ -1,0 +1,248 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/feed"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Registry is what the face needs of a registration authority: *provision.Engine has it.
+type Registry interface {
+	Do(ctx context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error)
+	Approvals(ctx context.Context) ([]*provision.Approval, error)
+	Approve(ctx context.Context, by provision.Actor, id string) (*provision.Outcome, error)
+	Terminals(ctx context.Context) ([]*provision.Terminal, error)
+	Terminal(ctx context.Context, id keyset.TerminalID) (*provision.Terminal, error)
+	Certificates(ctx context.Context) ([]*provision.Certificate, error)
+	CRL(ctx context.Context) ([]byte, error)
+	Feed(ctx context.Context, epoch, after uint64, wait time.Duration) (*feed.Page, error)
+	Observe(ctx context.Context, by provision.Actor, o feed.Observations) (feed.ObservationsAnswer, error)
+}
+
+// feedWait is how long a request for the feed waits for news: the heartbeat.
+const feedWait = time.Second
+
+// endpoint is one line of the table of who may ask what.
+type endpoint struct {
+	method, pattern string
+	roles           []identity.Role
+	answer          func(face, http.ResponseWriter, *http.Request, provision.Actor) error
+}
+
+var (
+	people = []identity.Role{identity.Operator, identity.Auditor}
+	hosts  = []identity.Role{identity.Decrypt, identity.AcquirerHost}
+)
+
+// endpoints is the table. A pair of role and endpoint that does not stand here is refused.
+var endpoints = []endpoint{
+	{http.MethodGet, PathTerminals, people, face.terminals},
+	{http.MethodGet, PathTerminals + "/{id}", people, face.terminal},
+	{http.MethodPost, PathOperations, []identity.Role{identity.Operator}, face.operate},
+	{http.MethodGet, PathApprovals, people, face.approvals},
+	{http.MethodPost, PathApprovals + "/{id}", []identity.Role{identity.Operator}, face.approve},
+	{http.MethodGet, PathCertificates, people, face.certificates},
+	{http.MethodGet, PathCRL, people, face.crl},
+	{http.MethodGet, PathFeed, hosts, face.feed},
+	{http.MethodPost, PathObservations, []identity.Role{identity.Decrypt}, face.observe},
+}
+
+// face answers over a registry.
+type face struct{ registry Registry }
+
+// Handler returns the endpoints. Callers are known by their certificates alone.
+func Handler(r Registry) http.Handler {
+	f := face{r}
+	mux := http.NewServeMux()
+	for _, e := range endpoints {
+		mux.Handle(e.method+" "+e.pattern, serve.Handler(func(w http.ResponseWriter, r *http.Request) error {
+			by, err := actor(r)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(e.roles, by.Identity.Role) {
+				return forbidden("role " + by.Identity.Role.String() + " may not do this")
+			}
+			return problem(r.Context(), e.answer(f, w, r, by))
+		}))
+		mux.Handle(e.pattern, serve.MethodNotAllowed(e.method))
+	}
+	mux.Handle("/", serve.Handler(serve.NotFound))
+	return mux
+}
+
+// actor says who asks, by the verified certificate.
+func actor(r *http.Request) (provision.Actor, error) {
+	if r.TLS == nil {
+		return provision.Actor{}, forbidden("the connection is not TLS")
+	}
+	id, _, err := tlsconf.Peer(*r.TLS)
+	if err != nil {
+		return provision.Actor{}, forbidden("no certificate of ours")
+	}
+	return provision.Actor{Identity: id, Source: serve.Source(r)}, nil
+}
+
+func (f face) terminals(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	all, err := f.registry.Terminals(r.Context())
+	if err != nil {
+		return err
+	}
+	out := terminalList{Terminals: make([]Terminal, len(all))}
+	for i, t := range all {
+		out.Terminals[i] = describe(t)
+	}
+	return write(w, http.StatusOK, out)
+}
+
+func (f face) terminal(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	id, err := keyset.ParseTerminal(r.PathValue("id"))
+	if err != nil {
+		return malformed("terminal id: want 1 to 32 of A-Z, 0-9 and -")
+	}
+	t, err := f.registry.Terminal(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, describe(t))
+}
+
+func (f face) operate(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, maxRequest)
+	if err != nil {
+		return err
+	}
+	op, err := parseOperation(body)
+	if err != nil {
+		return err
+	}
+	out, err := f.registry.Do(r.Context(), by, op)
+	if err != nil {
+		return err
+	}
+	return writeOutcome(w, out)
+}
+
+func (f face) approvals(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	all, err := f.registry.Approvals(r.Context())
+	if err != nil {
+		return err
+	}
+	out := approvalList{Approvals: []Approval{}}
+	for _, a := range all {
+		if a.Approver.IsZero() {
+			out.Approvals = append(out.Approvals, describeApproval(a))
+		}
+	}
+	return write(w, http.StatusOK, out)
+}
+
+func (f face) approve(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	out, err := f.registry.Approve(r.Context(), by, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeOutcome(w, out)
+}
+
+func (f face) certificates(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	all, err := f.registry.Certificates(r.Context())
+	if err != nil {
+		return err
+	}
+	rows, err := f.registry.Terminals(r.Context())
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, certificateList{describeCertificates(all, rows)})
+}
+
+func (f face) crl(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	der, err := f.registry.CRL(r.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/pkix-crl")
+	_, _ = w.Write(der) // the peer is gone; there is nobody left to tell
+	return nil
+}
+
+func (f face) feed(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	var position [2]uint64
+	for i, name := range []string{"epoch", "after"} {
+		text := r.URL.Query().Get(name)
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || strconv.FormatUint(n, 10) != text {
+			return malformed("query " + name + ": want a number")
+		}
+		position[i] = n
+	}
+	page, err := f.registry.Feed(r.Context(), position[0], position[1], feedWait)
+	if err != nil {
+		return err
+	}
+	body, err := page.Marshal()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // the peer is gone; it asks again
+	return nil
+}
+
+func (f face) observe(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, maxRequest)
+	if err != nil {
+		return err
+	}
+	o, err := feed.ParseObservations(body)
+	if err != nil {
+		return malformed(err.Error())
+	}
+	answer, err := f.registry.Observe(r.Context(), by, *o)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, answer)
+}
+
+// writeOutcome answers with what became of an operation: 202 while it waits for a second person.
+func writeOutcome(w http.ResponseWriter, o *provision.Outcome) error {
+	defer o.Ticket.Wipe()
+	status := http.StatusOK
+	var out Outcome
+	if o.Approval != nil && o.Approval.Approver.IsZero() {
+		status = http.StatusAccepted
+		a := describeApproval(o.Approval)
+		out.Approval = &a
+	}
+	if o.Terminal != nil {
+		t := describe(o.Terminal)
+		out.Terminal = &t
+	}
+	out.Ticket = string(o.Ticket.Expose())
+	return write(w, status, out)
+}
+
+func write(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe(body) // a ticket may be in it
+	serve.WriteJSON(w, status, body)
+	return nil
+}

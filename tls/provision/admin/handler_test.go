@@ -1,0 +1,324 @@
+package admin_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/ca/catest"
+	"github.com/latchkey-pos/latchkey/tls/feed"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// fake is a registry that remembers who asked for what.
+type fake struct {
+	calls []string
+	by    provision.Actor
+	op    provision.Operation
+	err   error
+	out   provision.Outcome
+}
+
+func (f *fake) called(name string, by provision.Actor) error {
+	f.calls, f.by = append(f.calls, name), by
+	return f.err
+}
+
+func (f *fake) Do(_ context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error) {
+	f.op = op
+	out := f.out
+	out.Ticket = f.out.Ticket.Clone()
+	return &out, f.called("do", by)
+}
+
+func (f *fake) Approvals(context.Context) ([]*provision.Approval, error) {
+	return []*provision.Approval{{ID: "WAITS"}, {ID: "DONE", Approver: identity.Identity{Tenant: "ACME", Role: identity.Operator, Name: "OP-2"}}},
+		f.called("approvals", provision.Actor{})
+}
+
+func (f *fake) Approve(_ context.Context, by provision.Actor, id string) (*provision.Outcome, error) {
+	out := f.out
+	return &out, f.called("approve "+id, by)
+}
+
+func (f *fake) Terminals(context.Context) ([]*provision.Terminal, error) {
+	return []*provision.Terminal{row()}, f.called("terminals", provision.Actor{})
+}
+
+func (f *fake) Terminal(_ context.Context, id keyset.TerminalID) (*provision.Terminal, error) {
+	return row(), f.called("terminal "+string(id), provision.Actor{})
+}
+
+func (f *fake) Certificates(context.Context) ([]*provision.Certificate, error) {
+	at := time.Unix(1_800_000_000, 0)
+	return []*provision.Certificate{
+		{Role: identity.Terminal, Serial: "aa", Terminal: "T-1", Issued: at},
+		{Role: identity.Terminal, Serial: "bb", Terminal: "T-1", Issued: at.Add(time.Hour)},
+		{Role: identity.Terminal, Serial: "cc", Terminal: "T-1", Issued: at.Add(2 * time.Hour), Revoked: at},
+	}, f.called("certificates", provision.Actor{})
+}
+
+func (f *fake) CRL(context.Context) ([]byte, error) {
+	return []byte("a list"), f.called("crl", provision.Actor{})
+}
+
+func (f *fake) Feed(_ context.Context, epoch, after uint64, wait time.Duration) (*feed.Page, error) {
+	if epoch != 3 || after != 14 || wait != time.Second {
+		return nil, errors.New("another position")
+	}
+	return nil, errors.Join(f.called("feed", provision.Actor{}), &provision.Refusal{Code: provision.CodeStoreUnavailable})
+}
+
+func (f *fake) Observe(_ context.Context, by provision.Actor, _ feed.Observations) (feed.ObservationsAnswer, error) {
+	return feed.ObservationsAnswer{Epoch: 3, Sequence: 15}, f.called("observe", by)
+}
+
+func row() *provision.Terminal {
+	return &provision.Terminal{
+		Tenant: "ACME", ID: "T-1", Status: keyset.StatusActive, Generation: 4, Serial: "bb", PreviousSerial: "aa",
+		Slots: []provision.Slot{{Number: 1, KeySet: "DATA-1", Wanted: true}}, Endpoints: []string{"https://localhost:8444"},
+	}
+}
+
+// house is a listener with the face behind it, and a client for every role.
+type house struct {
+	url     string
+	fake    *fake
+	clients map[identity.Role]*http.Client
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	issuer, err := catest.NewFake(identity.ServicesCA, catest.Twist{}, time.Now)
+	must(t, err)
+	chain := issuer.Chain()
+	pool := x509.NewCertPool()
+	pool.AddCert(chain[len(chain)-1])
+	trust := tlsconf.Trust{Services: pool}
+	certify := func(role identity.Role) *tlsconf.Credential {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(t, err)
+		req := ca.Request{PublicKey: key.Public(), Identity: identity.Identity{Tenant: "ACME", Role: role, Name: "NAME-1"}}
+		if role.Server() {
+			req.DNSNames, req.IPs = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+		}
+		issued, err := issuer.Issue(t.Context(), req)
+		must(t, err)
+		out := tls.Certificate{PrivateKey: key}
+		for _, c := range issued {
+			out.Certificate = append(out.Certificate, c.Raw)
+		}
+		c, err := tlsconf.NewCredential(out)
+		must(t, err)
+		return c
+	}
+	h := &house{fake: &fake{}, clients: make(map[identity.Role]*http.Client)}
+	var accept []identity.Role
+	for _, role := range identity.ServicesCA.Roles() {
+		if role.Client() {
+			accept = append(accept, role)
+		}
+	}
+	server, err := tlsconf.Server(tlsconf.ServerOptions{Credential: certify(identity.RA), Trust: trust, Accept: accept, Gate: tlsconf.OpenGate()})
+	must(t, err)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s := httptest.NewUnstartedServer(serve.Wrap(admin.Handler(h.fake), log, nil))
+	s.Listener = tls.NewListener(s.Listener, server)
+	s.Start()
+	t.Cleanup(s.Close)
+	h.url = "https://" + s.Listener.Addr().String()
+	for _, role := range accept {
+		config, err := tlsconf.Client(tlsconf.ClientOptions{Credential: certify(role), Trust: trust, ServerRole: identity.RA, Gate: tlsconf.OpenGate()})
+		must(t, err)
+		transport := &http.Transport{TLSClientConfig: config}
+		t.Cleanup(transport.CloseIdleConnections)
+		h.clients[role] = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	}
+	return h
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calls are the endpoints with what reaches them, and who may, written out a second time.
+var calls = []struct {
+	method, path, body string
+	roles              string
+}{
+	{http.MethodGet, "/terminals", "", "operator auditor"},
+	{http.MethodGet, "/terminals/T-1", "", "operator auditor"},
+	{http.MethodPost, "/operations", `{"Action":"block","Terminal":"T-1"}`, "operator"},
+	{http.MethodGet, "/approvals", "", "operator auditor"},
+	{http.MethodPost, "/approvals/WAITS", "", "operator"},
+	{http.MethodGet, "/certificates", "", "operator auditor"},
+	{http.MethodGet, "/crl", "", "operator auditor"},
+	{http.MethodGet, "/registry/feed?epoch=3&after=14", "", "decrypt acquirer-host"},
+	{http.MethodPost, "/registry/observations", `{"High":[{"Terminal":"T-1","KeySet":"DATA-1","KeyID":"1234567800000001","Ordinal":1}]}`, "decrypt"},
+}
+
+// TestEveryRoleAtEveryEndpoint refuses every pair that is not listed, before the registry hears of it.
+func TestEveryRoleAtEveryEndpoint(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	pairs := 0
+	for role, client := range h.clients {
+		for _, c := range calls {
+			pairs++
+			h.fake.calls = nil
+			req, err := http.NewRequestWithContext(t.Context(), c.method, h.url+c.path, strings.NewReader(c.body))
+			must(t, err)
+			if c.body != "" {
+				req.Header.Set("Content-Type", "application/json")
+			}
+			resp, err := client.Do(req)
+			must(t, err)
+			body, err := io.ReadAll(resp.Body)
+			must(t, err)
+			must(t, resp.Body.Close())
+			listed := strings.Contains(" "+c.roles+" ", " "+role.String()+" ")
+			if listed != (len(h.fake.calls) > 0) || !listed && (resp.StatusCode != 403 || !strings.Contains(string(body), "RoleNotPermitted")) {
+				t.Errorf("%s %s as %s: %d %s, registry called: %v", c.method, c.path, role, resp.StatusCode, body, h.fake.calls)
+			}
+			if listed && resp.StatusCode == 403 {
+				t.Errorf("%s %s as %s: %s", c.method, c.path, role, body)
+			}
+		}
+	}
+	if want := len(h.clients) * len(calls); pairs != want || pairs < 50 {
+		t.Errorf("%d pairs, want %d and 50 or more", pairs, want)
+	}
+}
+
+func (h *house) client() *admin.Client { return admin.NewClient(h.url, h.clients[identity.Operator]) }
+
+func TestOperation(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.fake.out = provision.Outcome{Terminal: row(), Ticket: secret.From([]byte("CODE-PIN"))}
+	out, err := h.client().Do(t.Context(), admin.Operation{
+		Action: "drain", Terminal: "T-1", Slot: 1, KeyID: "1234567800000001", First: 3, Last: 9, Count: 2, Until: 1_800_000_000, Reason: "queue",
+	})
+	must(t, err)
+	op := h.fake.op
+	if op.Action != provision.ActionDrain || op.Terminal != "T-1" || op.KeyID.String() != "1234567800000001" || op.First != 3 || op.Last != 9 ||
+		op.Count != 2 || op.Until.Unix() != 1_800_000_000 || h.fake.by.Identity.Name != "NAME-1" || h.fake.by.Source != "127.0.0.1" {
+		t.Errorf("%+v by %+v", op, h.fake.by)
+	}
+	if out.Ticket != "CODE-PIN" || out.Terminal.Serial != "bb" || !out.Terminal.Slots[0].Wanted || out.Approval != nil {
+		t.Errorf("outcome %+v", out)
+	}
+	h.fake.out = provision.Outcome{Approval: &provision.Approval{ID: "WAITS", Operation: op}}
+	out, err = h.client().Do(t.Context(), admin.Operation{Action: "rekey", Terminal: "T-1"})
+	must(t, err)
+	if out.Approval == nil || out.Approval.ID != "WAITS" || out.Approval.Operation.Action != "drain" || out.Terminal != nil {
+		t.Errorf("outcome that waits: %+v", out)
+	}
+}
+
+// TestMalformed has bodies that are refused before the registry hears of them.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for name, body := range map[string]string{
+		"nothing": ``, "list": `[]`, "no action": `{"Terminal":"T-1"}`, "no terminal": `{"Action":"block"}`,
+		"unknown member": `{"Action":"block","Terminal":"T-1","Force":true}`, "twice": `{"Action":"block","Action":"revoke","Terminal":"T-1"}`,
+		"lower case": `{"action":"block","Terminal":"T-1"}`, "null": `{"Action":"block","Terminal":"T-1","Reason":null}`,
+		"bad terminal": `{"Action":"block","Terminal":"../T"}`, "bad key set": `{"Action":"register","Terminal":"T-1","Slots":[{"Slot":1,"KeySet":"a b"}]}`,
+		"bad key id": `{"Action":"drain","Terminal":"T-1","KeyId":"12"}`, "negative": `{"Action":"code","Terminal":"T-1","Lifetime":-1}`,
+		"slot 256": `{"Action":"rekey","Terminal":"T-1","Slot":256}`, "trailing": `{"Action":"block","Terminal":"T-1"}{}`,
+		"long": `{"Action":"block","Terminal":"T-1","Reason":"` + strings.Repeat("x", 70<<10) + `"}`,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/operations", strings.NewReader(body))
+		must(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := h.clients[identity.Operator].Do(req)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 400 && resp.StatusCode != 413 {
+			t.Errorf("%s: status %d", name, resp.StatusCode)
+		}
+	}
+	for _, query := range []string{"", "?epoch=3", "?epoch=3&after=-1", "?epoch=03&after=14", "?epoch=3&after=99999999999999999999"} {
+		resp, err := h.clients[identity.Decrypt].Get(h.url + "/registry/feed" + query)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 400 {
+			t.Errorf("feed%s: status %d", query, resp.StatusCode)
+		}
+	}
+	if len(h.fake.calls) != 0 {
+		t.Errorf("the registry was called: %v", h.fake.calls)
+	}
+}
+
+// TestRefusals come with code, status and hint; what is a fault of ours says nothing.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, info := range provision.Codes() {
+		h.fake.err = &provision.Refusal{Code: info.Code, Detail: "slot 3", RetryAfter: 7 * time.Second}
+		_, err := h.client().Do(t.Context(), admin.Operation{Action: "block", Terminal: "T-1"})
+		refusal, ok := errors.AsType[*admin.Error](err)
+		if !ok || refusal.Code != string(info.Code) || refusal.Status != info.HTTPStatus || refusal.Hint != info.Hint ||
+			refusal.Message != info.Meaning+": slot 3" || refusal.RetryAfter != 7*time.Second {
+			t.Errorf("%s: %v", info.Code, err)
+		}
+	}
+	h.fake.err = errors.New("the pepper is 1234")
+	_, err := h.client().Terminals(t.Context())
+	if refusal, ok := errors.AsType[*admin.Error](err); !ok || refusal.Status != 500 || strings.Contains(err.Error(), "1234") {
+		t.Errorf("a fault: %v", err)
+	}
+}
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	c := h.client()
+	certs, err := c.Certificates(t.Context())
+	must(t, err)
+	states := ""
+	for _, cert := range certs {
+		states += cert.Serial + " " + cert.State + ", "
+	}
+	if states != "cc revoked, bb current, aa previous, " {
+		t.Errorf("certificates: %s", states)
+	}
+	waiting, err := c.Approvals(t.Context())
+	must(t, err)
+	if len(waiting) != 1 || waiting[0].ID != "WAITS" {
+		t.Errorf("approvals %+v", waiting)
+	}
+	if crl, err := c.CRL(t.Context()); err != nil || string(crl) != "a list" {
+		t.Errorf("CRL %q, %v", crl, err)
+	}
+	if one, err := c.Terminal(t.Context(), "T-1"); err != nil || one.Terminal != "T-1" || one.Status != "active" {
+		t.Errorf("terminal %+v, %v", one, err)
+	}
+	if _, err := admin.NewClient("https://127.0.0.1:1", h.clients[identity.Operator]).Terminals(t.Context()); !errors.Is(err, admin.ErrUnreachable) {
+		t.Errorf("nobody there: %v", err)
+	}
+}

@@ -1,0 +1,232 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+)
+
+// deliverable are the statuses in which terminals get initial keys.
+var deliverable = []keyset.Status{keyset.StatusPending, keyset.StatusActive}
+
+// known are the statuses in which a terminal is told what is set up for it.
+var known = []keyset.Status{
+	keyset.StatusPending, keyset.StatusActive, keyset.StatusBlocked, keyset.StatusQuarantined,
+}
+
+// Assignment returns what is set up for a terminal that has connected with its current certificate. It renews that
+// between half and three quarters of its life. Errors are a *Refusal.
+func (e *Engine) Assignment(ctx context.Context, c Caller) (*remote.Assignment, error) {
+	id, err := e.name(c)
+	if err != nil {
+		return nil, err
+	}
+	var out *remote.Assignment
+	err = e.view(ctx, func(tx Tx) error {
+		row, ok, err := tx.Terminal(id)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return refuse(CodeTerminalUnknown, "%s", id)
+		}
+		if err := row.shown(identity.Serial(c.Leaf), e.now(), known...); err != nil {
+			return err
+		}
+		out, err = e.assignment(row)
+		return err
+	})
+	return out, err
+}
+
+func (e *Engine) assignment(row *Terminal) (*remote.Assignment, error) {
+	out := &remote.Assignment{
+		Tenant: row.Tenant, Terminal: row.ID, Environment: e.config.Environment, Endpoints: slices.Clone(row.Endpoints),
+	}
+	out.RenewAfter, out.RenewBefore = renewal(row.NotBefore, row.NotAfter)
+	for _, s := range row.Slots {
+		set, ok := e.config.KeySets(s.KeySet)
+		if !ok {
+			return nil, refuse(CodeKeySetUnknown, "%s of slot %d", s.KeySet, s.Number)
+		}
+		a := remote.AssignedSlot{
+			Slot: s.Number, KeySet: s.KeySet, Delivery: set.Delivery,
+			Wanted: s.Wanted && slices.Contains(deliverable, row.Status) && set.Delivery != keyset.DeliveryNone,
+		}
+		if k := s.active(); k != nil {
+			a.KeyID = k.ID
+		}
+		out.Slots = append(out.Slots, a)
+	}
+	return out, nil
+}
+
+// renewal returns when a certificate is to be renewed: between half and three quarters of its life.
+func renewal(notBefore, notAfter time.Time) (after, before time.Time) {
+	life := notAfter.Sub(notBefore)
+	return notBefore.Add(life / 2).Truncate(time.Second), notBefore.Add(life / 4 * 3).Truncate(time.Second)
+}
+
+// Deliver has the key-distribution host deliver an initial key to a terminal that has connected with its current
+// certificate. exporter is what its connection exports under remote.ExporterLabel. The key stands in the registry, in the
+// feed and in the audit log before Deliver returns. Errors are a *Refusal.
+func (e *Engine) Deliver(ctx context.Context, c Caller, exporter [remote.NonceSize]byte, req *remote.Request) (*remote.Delivery, error) {
+	record := c.record("deliver", req.Nonce[:])
+	id, err := e.name(c)
+	if err != nil {
+		return nil, e.refused(ctx, record, err)
+	}
+	record.Object = fmt.Sprintf("%s/%d", id, req.Slot)
+	d, err := e.deliver(ctx, c, id, exporter, req, record)
+	if err != nil {
+		return nil, e.refused(ctx, record, err)
+	}
+	return d, nil
+}
+
+func (e *Engine) deliver(ctx context.Context, c Caller, id keyset.TerminalID, exporter [remote.NonceSize]byte, req *remote.Request, record audit.Record) (*remote.Delivery, error) {
+	done, err := e.serve(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	order := remote.Order{
+		Tenant: e.config.Tenant, Terminal: id, Slot: req.Slot, Nonce: req.Nonce, Exporter: exporter, Attestation: req.Attestation,
+	}
+	if err := e.view(ctx, func(tx Tx) error { return e.order(tx, c, &order) }); err != nil {
+		return nil, err
+	}
+	calling, stop := context.WithTimeout(ctx, issueTimeout)
+	defer stop()
+	d, err := e.config.Distributor.Deliver(calling, order)
+	if err != nil {
+		return nil, distributorFailure(err)
+	}
+	if set, ok := e.config.KeySets(order.KeySet); d == nil || !ok || !set.Contains(d.KeyID) || d.Replaces != order.Replaces {
+		return nil, &Refusal{Code: CodeDistributorUnavailable, Cause: errors.New("the delivery is not what was ordered")}
+	}
+	err = e.update(ctx, func(t *transaction) error { return t.delivered(c, &order, d, record) })
+	if err != nil {
+		e.unwanted(ctx, &order, d, err)
+		return nil, err
+	}
+	return d, nil
+}
+
+// order fills in what the registry knows, and refuses what the terminal may not have.
+func (e *Engine) order(tx Tx, c Caller, o *remote.Order) error {
+	row, ok, err := tx.Terminal(o.Terminal)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return refuse(CodeTerminalUnknown, "%s", o.Terminal)
+	}
+	slot, err := row.wants(identity.Serial(c.Leaf), o.Slot, e.now())
+	if err != nil {
+		return err
+	}
+	if row.AgreementSerial == "" || !e.now().Before(row.AgreementNotAfter) {
+		return refuse(CodeAgreementMissing, "")
+	}
+	o.KeySet = slot.KeySet
+	if k := slot.active(); k != nil {
+		o.Replaces = k.ID
+	}
+	if o.Beyond, err = tx.Highest(slot.KeySet); err != nil {
+		return err
+	}
+	if o.TLSChain, err = chainOf(tx, identity.Terminal, row.Serial); err != nil {
+		return err
+	}
+	o.AgreementChain, err = chainOf(tx, identity.Agreement, row.AgreementSerial)
+	return err
+}
+
+func chainOf(tx Tx, role identity.Role, serial string) ([][]byte, error) {
+	cert, ok, err := tx.Certificate(role, serial)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, &Refusal{Code: CodeInternal, Cause: fmt.Errorf("provision: certificate %s is not in the registry", serial)}
+	}
+	return cert.Chain, nil
+}
+
+// wants returns the slot that the terminal is to fetch a key for.
+func (t *Terminal) wants(serial string, number uint8, now time.Time) (*Slot, error) {
+	if err := t.shown(serial, now, deliverable...); err != nil {
+		return nil, err
+	}
+	slot := t.slot(number)
+	if slot == nil {
+		return nil, refuse(CodeSlotUnknown, "slot %d", number)
+	}
+	if !slot.Wanted {
+		return nil, refuse(CodeSlotNotWanted, "slot %d", number)
+	}
+	if slot.pending() >= maxPending {
+		return nil, refuse(CodeTooManyPending, "slot %d", number)
+	}
+	return slot, nil
+}
+
+// delivered puts the key of a delivery into its slot, where it waits to be confirmed.
+func (t *transaction) delivered(c Caller, o *remote.Order, d *remote.Delivery, record audit.Record) error {
+	row, err := t.row(o.Terminal)
+	if err != nil {
+		return err
+	}
+	slot, err := row.wants(identity.Serial(c.Leaf), o.Slot, t.now)
+	if err != nil {
+		return err
+	}
+	if slot.KeySet != o.KeySet {
+		return refuse(CodeSlotNotWanted, "slot %d has been given another key set", o.Slot)
+	}
+	if _, twice := row.find(d.KeyID); twice != nil {
+		return refuse(CodeDistributorRefused, "key id %v is in use by the terminal already", d.KeyID)
+	}
+	if !row.room() {
+		return refuse(CodeTooManyPending, "the terminal has %d keys", maxKeys)
+	}
+	slot = row.slot(o.Slot)
+	slot.add(Key{ID: d.KeyID, KeySet: o.KeySet, State: keyset.SlotPending, Delivered: t.now})
+	if err := t.RaiseHighest(o.KeySet, d.KeyID); err != nil {
+		return err
+	}
+	if err := t.save(row); err != nil {
+		return err
+	}
+	record.Object = fmt.Sprintf("%s/%d/%v", row.ID, o.Slot, d.KeyID)
+	record.Result = resultDone
+	return t.note(record)
+}
+
+// unwanted tells the key-distribution host that a key it has delivered does not reach its terminal, when that is sure.
+func (e *Engine) unwanted(ctx context.Context, o *remote.Order, d *remote.Delivery, why error) {
+	switch codeOf(why) {
+	case "", CodeStoreUnavailable, CodeStoreFull, CodeStoreDamaged, CodeInternal:
+		e.log(ctx, "a delivered key was not recorded", why)
+		return
+	}
+	err := e.update(ctx, func(t *transaction) error {
+		if err := t.RaiseHighest(o.KeySet, d.KeyID); err != nil {
+			return err
+		}
+		return t.settle(o.Terminal, o.Slot, &Key{ID: d.KeyID, KeySet: o.KeySet}, keyset.SlotRetired)
+	})
+	if err != nil {
+		e.log(ctx, "a delivered key was not retired", err)
+	}
+}

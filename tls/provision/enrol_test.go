@@ -1,0 +1,481 @@
+package provision_test
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision"
+)
+
+func TestEnrol(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	d := l.device("T-1")
+	check(t, d.enroll(l.code("T-1")))
+	row := l.row("T-1")
+	if row.Serial != d.serial() || row.Status != keyset.StatusPending || row.NotAfter != d.chain[0].NotAfter || len(d.chain) != 2 {
+		t.Errorf("row %+v after a chain of %d", row, len(d.chain))
+	}
+	if id, err := identity.FromCertificate(d.chain[0]); err != nil || id.Name != "T-1" || id.Role != identity.Terminal {
+		t.Errorf("certificate for %v, %v", id, err)
+	}
+	if !d.admitted() {
+		t.Error("an enrolled terminal is not admitted")
+	}
+	if n := l.audited("enrol", "DONE", "serial "+d.serial()); n != 1 {
+		t.Errorf("%d audit records of the enrolment, want 1", n)
+	}
+	certs := l.certificates("T-1", identity.Terminal)
+	if len(certs) != 1 || certs[0].Serial != d.serial() || certs[0].Renewal {
+		t.Errorf("certificates %+v", certs)
+	}
+}
+
+// TestTheSameKeyAgain loses the answer and asks again.
+func TestTheSameKeyAgain(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1")
+	d := l.device("T-1")
+	check(t, d.enroll(code))
+	first := d.chain
+	l.clock.forward(9*time.Minute + 59*time.Second)
+	check(t, d.enroll(code))
+	if !d.chain[0].Equal(first[0]) || l.terminals.issued.Load() != 1 {
+		t.Errorf("another certificate, or %d issued", l.terminals.issued.Load())
+	}
+	if l.audited("enrol", "REPEATED", "") != 1 {
+		t.Error("the repetition is not audited")
+	}
+	other := l.device("T-1")
+	refused(t, "another key", other.enroll(code), provision.CodeOneTimeCodeSpent)
+	l.clock.forward(time.Second)
+	refused(t, "after ten minutes", d.enroll(code), provision.CodeOneTimeCodeSpent)
+	l.clock.forward(10 * time.Minute)
+	refused(t, "another key after the life of the code", other.enroll(code), provision.CodeOneTimeCodeExpired)
+	if l.terminals.issued.Load() != 1 || l.row("T-1").Serial != d.serial() {
+		t.Errorf("%d issued", l.terminals.issued.Load())
+	}
+}
+
+// TestOneCodeInParallel redeems one code a hundred times at once: one certificate is issued, and one serial is current.
+func TestOneCodeInParallel(t *testing.T) {
+	t.Parallel()
+	for name, sameKey := range map[string]bool{"the same key": true, "different keys": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLaboratory(t, keyset.Test)
+			l.register("T-1")
+			code := l.code("T-1")
+			certificates, refusals := race(l, "T-1", code, sameKey)
+			if n := l.terminals.issued.Load(); n != 1 {
+				t.Errorf("%d certificates issued, want 1", n)
+			}
+			want := 1
+			if sameKey {
+				want = attempts
+			}
+			if len(certificates) != want || len(refusals) != attempts-want {
+				t.Fatalf("%d served and %d refused, want %d served", len(certificates), len(refusals), want)
+			}
+			for _, c := range certificates {
+				if identity.Serial(c) != l.row("T-1").Serial {
+					t.Error("a certificate that is not current was given out")
+				}
+			}
+			for _, err := range refusals {
+				refused(t, "another key", err, provision.CodeOneTimeCodeSpent)
+			}
+			if n := len(l.certificates("T-1", identity.Terminal)); n != 1 {
+				t.Errorf("%d certificates in the registry", n)
+			}
+			if l.engine.ServedCount() != 0 {
+				t.Error("a lane is left over")
+			}
+		})
+	}
+}
+
+const attempts = 100
+
+// race redeems one code in many goroutines at once.
+func race(l *laboratory, id keyset.TerminalID, code secret.Bytes, sameKey bool) (certificates []*x509.Certificate, refusals []error) {
+	requests := make([][]byte, attempts)
+	first := l.csr(newKey(l.t), identity.Terminal, id)
+	for i := range requests {
+		requests[i] = first
+		if !sameKey {
+			requests[i] = l.csr(newKey(l.t), identity.Terminal, id)
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for _, csr := range requests {
+		wg.Go(func() {
+			<-start
+			chain, err := l.engine.Enroll(l.t.Context(), source, string(id), code, csr)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				refusals = append(refusals, err)
+				return
+			}
+			certificates = append(certificates, chain[0])
+		})
+	}
+	close(start)
+	wg.Wait()
+	return certificates, refusals
+}
+
+// TestCrash ends the process after each step of an enrolment. The same key gets through afterwards; once the code was
+// reserved, no other key does.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	died := errors.New("died")
+	for _, tc := range []struct {
+		name     string
+		die      func(l *laboratory) (restore func())
+		reserved bool
+		issued   int64 // at the end, when the same key has asked again
+	}{
+		{"before the reservation", func(l *laboratory) func() {
+			l.store.Fail = func() error { return died }
+			return func() { l.store.Fail = nil }
+		}, false, 1},
+		{"after the reservation", func(l *laboratory) func() {
+			l.store.Lose = func() error { return died }
+			return func() { l.store.Lose = nil }
+		}, true, 1},
+		{"while issuing", func(l *laboratory) func() {
+			l.terminals.fail.Store(&died)
+			return func() { l.terminals.fail.Store(nil) }
+		}, true, 1},
+		{"before the commit", func(l *laboratory) func() {
+			f := func() { l.store.Fail = func() error { return died } }
+			l.terminals.before.Store(&f)
+			return func() { l.store.Fail = nil; l.terminals.before.Store(nil) }
+		}, true, 2},
+		{"after the commit", func(l *laboratory) func() {
+			f := func() { l.store.Lose = func() error { return died } }
+			l.terminals.before.Store(&f)
+			return func() { l.store.Lose = nil; l.terminals.before.Store(nil) }
+		}, true, 1},
+	} {
+		for _, sameKey := range []bool{true, false} {
+			t.Run(tc.name, func(t *testing.T) {
+				t.Parallel()
+				l := newLaboratory(t, keyset.Test)
+				l.register("T-1")
+				code := l.code("T-1")
+				d := l.device("T-1")
+				restore := tc.die(l)
+				if err := d.enroll(code); err == nil {
+					t.Fatal("an enrolment succeeds although the process died")
+				}
+				restore()
+				l.start()
+				if !sameKey {
+					err := l.device("T-1").enroll(code)
+					if tc.reserved {
+						refused(t, "another key", err, provision.CodeOneTimeCodeSpent)
+					} else {
+						check(t, err)
+					}
+					return
+				}
+				check(t, d.enroll(code))
+				if n := l.terminals.issued.Load(); n != tc.issued {
+					t.Errorf("%d certificates issued, want %d", n, tc.issued)
+				}
+				if l.row("T-1").Serial != d.serial() || !d.admitted() {
+					t.Error("the certificate that was given out is not current")
+				}
+			})
+		}
+	}
+}
+
+// TestWrongCodes guesses until the code is void, also across a restart.
+func TestWrongCodes(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1")
+	d := l.device("T-1")
+	for i := range 4 {
+		refused(t, "a wrong code", d.enroll(provision.NewCode(i%2 == 0)), provision.CodeCredentialsRefused)
+		l.start()
+	}
+	refused(t, "a fifth", d.enroll(provision.NewCode(false)), provision.CodeCredentialsRefused)
+	refused(t, "the code", d.enroll(code), provision.CodeOneTimeCodeVoid)
+	if l.audited("enrol", "REFUSED", string(provision.CodeCredentialsRefused)) != 5 {
+		t.Error("the guesses are not audited")
+	}
+	next := l.code("T-1")
+	for range 4 {
+		refused(t, "a wrong code", d.enroll(provision.NewCode(false)), provision.CodeCredentialsRefused)
+	}
+	refused(t, "the code before", d.enroll(code), provision.CodeCredentialsRefused) // the fifth
+	refused(t, "a code that is void", d.enroll(next), provision.CodeOneTimeCodeVoid)
+	if l.terminals.issued.Load() != 0 {
+		t.Error("a certificate was issued")
+	}
+}
+
+// TestAlike compares what is told about an unknown terminal, one without a code, and a wrong code.
+func TestAlike(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("KNOWN")
+	l.register("NO-CODE")
+	l.code("KNOWN")
+	var texts []string
+	for _, id := range []keyset.TerminalID{"KNOWN", "NO-CODE", "UNKNOWN"} {
+		before := len(l.store.Leaves())
+		refusal := refused(t, string(id), l.device(id).enroll(provision.NewCode(false)), provision.CodeCredentialsRefused)
+		if n := len(l.store.Leaves()) - before; n != 1 {
+			t.Errorf("%s: %d audit records", id, n)
+		}
+		p := refusal.Problem()
+		texts = append(texts, p.Error()+p.Hint)
+		if p.Status != 401 {
+			t.Errorf("%s: status %d", id, p.Status)
+		}
+	}
+	if len(slices.Compact(texts)) != 1 {
+		t.Errorf("different answers: %q", texts)
+	}
+	for name, call := range map[string]func() error{
+		"a name in lower case": func() error {
+			_, err := l.engine.Enroll(t.Context(), source, "known", provision.NewCode(false), nil)
+			return err
+		},
+		"a short text": func() error {
+			_, err := l.engine.Enroll(t.Context(), source, "KNOWN", secret.From([]byte("ABC")), nil)
+			return err
+		},
+		"nothing": func() error { _, err := l.engine.Enroll(t.Context(), "", "", secret.Bytes{}, nil); return err },
+	} {
+		refused(t, name, call(), provision.CodeCredentialsRefused)
+	}
+}
+
+func TestLifeOfACode(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	d := l.device("T-1")
+	code := l.code("T-1")
+	l.clock.forward(15 * time.Minute)
+	refused(t, "after 15 minutes", d.enroll(code), provision.CodeOneTimeCodeExpired)
+	l.sweep()
+	refused(t, "after the sweep", d.enroll(code), provision.CodeOneTimeCodeVoid)
+	if l.audited("code/void", "DONE", "expired") != 1 {
+		t.Error("that the code expired is not audited")
+	}
+	old := l.code("T-1", func(o *provision.Operation) { o.Lifetime = 24 * time.Hour })
+	long := l.code("T-1", func(o *provision.Operation) { o.Lifetime = 24 * time.Hour })
+	refused(t, "the code before", d.enroll(old), provision.CodeCredentialsRefused)
+	l.clock.forward(24*time.Hour - time.Second)
+	l.sweep()
+	check(t, d.enroll(long))
+}
+
+func TestShortCodes(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1", func(o *provision.Operation) { o.Short = true })
+	if code.Len() != 13 {
+		t.Fatalf("a short code of %d characters", code.Len())
+	}
+	d := l.device("T-1")
+	typo := []byte(string(code.Expose()))
+	if typo[3]++; typo[3] > '9' && typo[3] < 'A' {
+		typo[3] = '0'
+	}
+	for range 9 {
+		refused(t, "a typing mistake", d.enroll(secret.From(typo)), provision.CodeCredentialsRefused)
+	}
+	typed := strings.ToLower(string(code.Expose()[:6])) + "-" + strings.NewReplacer("0", "o", "1", "l").Replace(string(code.Expose()[6:]))
+	check(t, d.enroll(secret.From([]byte(typed)))) // mistyped ones were no guesses
+}
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test, func(c *provision.Config) {
+		c.TerminalRate, c.SourceRate = provision.Rate{Every: 10 * time.Second, Burst: 3}, provision.Rate{Every: time.Second, Burst: 5}
+	})
+	l.register("T-1")
+	guess := func(from, id string) error {
+		_, err := l.engine.Enroll(t.Context(), from, id, provision.NewCode(false), nil)
+		return err
+	}
+	for range 3 {
+		refused(t, "a guess", guess("192.0.2.1:1", "T-1"), provision.CodeCredentialsRefused)
+	}
+	refusal := refused(t, "one too many for the terminal", guess("192.0.2.2:1", "T-1"), provision.CodeTooManyAttempts)
+	if refusal.RetryAfter < time.Second || refusal.RetryAfter > 10*time.Second || refusal.Problem().Status != 429 {
+		t.Errorf("refusal %+v", refusal)
+	}
+	for range 2 {
+		refused(t, "a guess at another", guess("192.0.2.1:2", "T-9"), provision.CodeCredentialsRefused)
+	}
+	refused(t, "one too many from there", guess("192.0.2.1:3", "T-8"), provision.CodeTooManyAttempts)
+	refused(t, "from elsewhere", guess("192.0.2.3:3", "T-8"), provision.CodeCredentialsRefused)
+	l.clock.forward(10 * time.Second)
+	refused(t, "later", guess("192.0.2.1:3", "T-1"), provision.CodeCredentialsRefused)
+	for from, want := range map[string]string{
+		"192.0.2.1:1": "192.0.2.1", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[::ffff:192.0.2.1]:9": "192.0.2.1",
+		"2001:db8::1": "2001:db8::/64", "pipe": "unknown", "": "unknown", "[fe80::1%eth0]:1": "fe80::/64",
+	} {
+		if got := provision.SourceOf(from); got != want {
+			t.Errorf("source of %s: %s, want %s", from, got, want)
+		}
+	}
+}
+
+func TestSigningRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1")
+	other := l.csr(newKey(t), identity.Terminal, "T-2")
+	for name, csr := range map[string][]byte{
+		"of another terminal": other, "of another role": l.csr(newKey(t), identity.Agreement, "T-1"), "nothing": nil, "garbage": []byte("garbage"),
+	} {
+		_, err := l.engine.Enroll(t.Context(), source, "T-1", code, csr)
+		refused(t, name, err, provision.CodeSigningRequestRefused)
+	}
+	check(t, l.device("T-1").enroll(code)) // the code is still good
+	_, err := l.engine.Enroll(t.Context(), source, "T-1", provision.NewCode(false), other)
+	refused(t, "a bad request with a wrong code", err, provision.CodeCredentialsRefused)
+}
+
+// TestEnrolAgain gives an enrolled terminal a new code: what it had is void.
+func TestEnrolAgain(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	d, key := l.active("T-1")
+	old := d.serial()
+	again := l.device("T-1")
+	check(t, again.enroll(l.code("T-1")))
+	if l.admits("T-1", old) || !again.admitted() || l.changes.Load() == 0 {
+		t.Error("the certificate before is still admitted")
+	}
+	row := l.row("T-1")
+	if row.AgreementSerial != "" || !row.Slots[0].Wanted || row.Status != keyset.StatusActive {
+		t.Errorf("row %+v", row)
+	}
+	l.sweep()
+	if l.terminals.revocation(old) != 4 {
+		t.Errorf("the certificate before: reason %d, want superseded", l.terminals.revocation(old))
+	}
+	refuse := func() error { _, err := again.fetch(1); return err }
+	refused(t, "a key without an agreement key", refuse(), provision.CodeAgreementMissing)
+	check(t, again.agree(newKey(t)))
+	check(t, refuse())
+	if k := l.row("T-1").Slots[0].Keys; len(k) != 2 || k[0].ID != key || k[0].State != keyset.SlotActive {
+		t.Errorf("keys %+v", k)
+	}
+}
+
+func TestStatusAtEnrolment(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	for id, action := range map[keyset.TerminalID]provision.Action{
+		"BLOCKED": provision.ActionBlock, "REVOKED": provision.ActionRevoke, "STOLEN": provision.ActionCompromised, "OLD": provision.ActionRetire,
+	} {
+		l.register(id)
+		code := l.code(id)
+		l.act(action, id)
+		err := l.device(id).enroll(code)
+		if action == provision.ActionBlock {
+			check(t, err)
+			continue
+		}
+		refused(t, string(id), err, provision.CodeStatusNotPermitted)
+		_, err = l.engine.Do(t.Context(), anna, provision.Operation{Action: provision.ActionCode, Terminal: id})
+		refused(t, "a code for "+string(id), err, provision.CodeStatusNotPermitted)
+	}
+}
+
+// TestRevokedWhileIssuing revokes the terminal in the middle of its enrolment.
+func TestRevokedWhileIssuing(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1")
+	f := func() { l.act(provision.ActionRevoke, "T-1") }
+	l.terminals.before.Store(&f)
+	refused(t, "enrol", l.device("T-1").enroll(code), provision.CodeOneTimeCodeVoid)
+	if row := l.row("T-1"); row.Serial != "" || row.Status != keyset.StatusRevoked {
+		t.Errorf("row %+v", row)
+	}
+}
+
+func TestIssuanceCap(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test, func(c *provision.Config) { c.DailyCap = 3 })
+	d := l.enrolled("T-1") // two
+	chain, err := d.renew(newKey(t))
+	check(t, err)
+	d.chain = chain
+	_, err = d.renew(newKey(t))
+	refusal := refused(t, "a fourth", err, provision.CodeIssuanceCapReached)
+	if refusal.RetryAfter != 12*time.Hour {
+		t.Errorf("retry after %v, want 12 h", refusal.RetryAfter)
+	}
+	l.clock.forward(12 * time.Hour)
+	_, err = d.renew(newKey(t))
+	check(t, err)
+}
+
+func TestNewPepper(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	code := l.code("T-1")
+	l.config.Pepper = secret.From([]byte(strings.Repeat("another!", 4)))
+	l.start()
+	refused(t, "a code of the pepper before", l.device("T-1").enroll(code), provision.CodeCredentialsRefused)
+	if l.audited("code/void", "DONE", "the pepper has changed") != 1 {
+		t.Error("that the code is void is not audited")
+	}
+	l.start()
+	check(t, l.device("T-1").enroll(l.code("T-1")))
+}
+
+// TestManySources comes from so many addresses that not all can be remembered: strangers wait, and time makes room.
+func TestManySources(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test, func(c *provision.Config) {
+		c.SourceRate = provision.Rate{Every: time.Second, Burst: 1}
+	})
+	from := func(n int) error {
+		_, err := l.engine.Enroll(t.Context(), fmt.Sprintf("10.%d.%d.%d:1", n>>16&255, n>>8&255, n&255), "T-1", secret.Bytes{}, nil)
+		return err
+	}
+	for n := range 1 << 14 {
+		if err := from(n); err == nil {
+			t.Fatal("enrolled with nothing")
+		}
+	}
+	refused(t, "one source more", from(1<<14), provision.CodeTooManyAttempts)
+	refused(t, "one that is remembered", from(5), provision.CodeTooManyAttempts)
+	l.clock.forward(time.Second)
+	refused(t, "a second later", from(1<<14), provision.CodeCredentialsRefused)
+}

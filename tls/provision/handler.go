@@ -1,0 +1,314 @@
+package provision
+
+import (
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/est"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Paths beside those of EST.
+const (
+	PathTrustList = "/trust-list"
+	PathEnrolment = "/enrolment"
+	PathKeys      = "/keys"
+	PathCRL       = "/crl/terminals"
+)
+
+const (
+	maxBody  = 16 << 10 // bytes of a request of a terminal
+	typeCBOR = "application/cbor"
+	typeCRL  = "application/pkix-crl"
+	realm    = `Basic realm="latchkey enrolment", charset="UTF-8"`
+)
+
+// endpoint is one method on one path.
+type endpoint struct {
+	method, path string
+	answer       serve.Handler
+}
+
+// TerminalHandler serves terminals, enrolled and not: EST (RFC 7030), the trust list, their assignment and their keys. It
+// is for a listener whose configuration comes from tlsconf.Server with Visitors, and which tlsconf.Guard wraps. Visitors
+// get no further than their first certificate.
+func TerminalHandler(e *Engine) http.Handler {
+	return routes([]endpoint{
+		{http.MethodGet, est.PathCACerts, e.serveCACerts},
+		{http.MethodGet, est.PathAttributes, e.serveAttributes},
+		{http.MethodPost, est.PathEnroll, e.serveEnroll},
+		{http.MethodPost, est.PathReenroll, e.member(e.serveReenroll)},
+		{http.MethodGet, est.PathAgreementCACerts, e.member(e.serveAgreementCACerts)},
+		{http.MethodPost, est.PathAgreementEnroll, e.member(e.serveAgreementEnroll)},
+		{http.MethodGet, PathTrustList, e.serveTrustList},
+		{http.MethodGet, PathEnrolment, e.member(e.serveEnrolment)},
+		{http.MethodPost, PathKeys, e.member(e.serveKeys)},
+	})
+}
+
+// PublicationHandler serves what proves itself, to everyone and without TLS: the trust list and the revocation list.
+func PublicationHandler(e *Engine) http.Handler {
+	return routes([]endpoint{
+		{http.MethodGet, PathTrustList, e.serveTrustList},
+		{http.MethodGet, PathCRL, e.serveCRL},
+	})
+}
+
+func routes(endpoints []endpoint) http.Handler {
+	mux := http.NewServeMux()
+	for _, p := range endpoints {
+		mux.Handle(p.method+" "+p.path, problems(p.answer))
+		mux.Handle(p.path, serve.MethodNotAllowed(p.method))
+	}
+	mux.Handle("/", serve.Handler(serve.NotFound))
+	return mux
+}
+
+// problems makes refusals the problems that a client sees.
+func problems(h serve.Handler) serve.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		refusal, ok := errors.AsType[*Refusal](err)
+		if !ok {
+			return err
+		}
+		if refusal.Cause != nil {
+			serve.Note(r.Context(), slog.String("cause", refusal.Cause.Error()))
+		}
+		if refusal.Status() == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", realm)
+		}
+		return refusal.Problem()
+	}
+}
+
+// Problem returns the refusal as a client sees it.
+func (r *Refusal) Problem() *serve.Problem {
+	info, ok := r.Code.Info()
+	if !ok {
+		info, _ = CodeInternal.Info()
+	}
+	p := &serve.Problem{
+		Status: info.HTTPStatus, Code: string(info.Code), Message: info.Meaning, Hint: info.Hint, RetryAfter: r.RetryAfter,
+	}
+	if r.Detail != "" {
+		p.Message += ": " + r.Detail
+	}
+	return p
+}
+
+// Status returns the HTTP status of the answer that carries the refusal.
+func (r *Refusal) Status() int { return r.Problem().Status }
+
+// member is a handler for terminals that have connected with a certificate.
+type member func(w http.ResponseWriter, r *http.Request, c Caller) error
+
+// member refuses visitors. Whether the certificate is current is asked where it matters, in the transaction.
+func (e *Engine) member(h member) serve.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		leaf, err := peer(r.TLS)
+		if err != nil {
+			return err
+		}
+		return h(w, r, Caller{Leaf: leaf, Source: r.RemoteAddr})
+	}
+}
+
+// peer returns the certificate of a terminal at the other end.
+func peer(cs *tls.ConnectionState) (*x509.Certificate, error) {
+	if cs == nil {
+		return nil, refuse(CodeCertificateRequired, "")
+	}
+	id, _, err := tlsconf.Peer(*cs)
+	if err != nil || id.Role != identity.Terminal {
+		return nil, refuse(CodeCertificateRequired, "")
+	}
+	return cs.PeerCertificates[0], nil
+}
+
+func (e *Engine) serveCACerts(w http.ResponseWriter, _ *http.Request) error {
+	return writeCerts(w, e.config.Issuer.Chain())
+}
+
+func (e *Engine) serveAgreementCACerts(w http.ResponseWriter, _ *http.Request, _ Caller) error {
+	return writeCerts(w, e.config.KeyDist)
+}
+
+func (e *Engine) serveAttributes(w http.ResponseWriter, _ *http.Request) error {
+	der, err := est.Attributes(elliptic.P256())
+	if err != nil {
+		return err
+	}
+	write(w, est.TypeAttributes, est.TransferEncoding, est.EncodeRequest(der))
+	return nil
+}
+
+func (e *Engine) serveEnroll(w http.ResponseWriter, r *http.Request) error {
+	terminal, code, ok := est.ParseBasic(r)
+	defer code.Wipe()
+	if !ok {
+		return refuse(CodeCredentialsRequired, "")
+	}
+	csr, err := readCSR(w, r)
+	if err != nil {
+		return err
+	}
+	chain, err := e.Enroll(r.Context(), r.RemoteAddr, terminal, code, csr)
+	if err != nil {
+		return err
+	}
+	return writeCerts(w, chain)
+}
+
+func (e *Engine) serveReenroll(w http.ResponseWriter, r *http.Request, c Caller) error {
+	csr, err := readCSR(w, r)
+	if err != nil {
+		return err
+	}
+	chain, err := e.Reenroll(r.Context(), c, csr)
+	if err != nil {
+		return err
+	}
+	return writeCerts(w, chain)
+}
+
+func (e *Engine) serveAgreementEnroll(w http.ResponseWriter, r *http.Request, c Caller) error {
+	csr, err := readCSR(w, r)
+	if err != nil {
+		return err
+	}
+	chain, err := e.EnrollAgreement(r.Context(), c, csr)
+	if err != nil {
+		return err
+	}
+	return writeCerts(w, chain)
+}
+
+func (e *Engine) serveTrustList(w http.ResponseWriter, _ *http.Request) error {
+	doc, _, err := e.config.TrustList()
+	if err != nil || len(doc) == 0 {
+		return &Refusal{Code: CodeTrustListUnavailable, Cause: err}
+	}
+	write(w, typeCBOR, "", doc)
+	return nil
+}
+
+func (e *Engine) serveCRL(w http.ResponseWriter, r *http.Request) error {
+	der, err := e.CRL(r.Context())
+	if err != nil {
+		return err
+	}
+	write(w, typeCRL, "", der)
+	return nil
+}
+
+func (e *Engine) serveEnrolment(w http.ResponseWriter, r *http.Request, c Caller) error {
+	a, err := e.Assignment(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	body, err := a.Marshal()
+	if err != nil {
+		return err
+	}
+	write(w, typeCBOR, "", body)
+	return nil
+}
+
+func (e *Engine) serveKeys(w http.ResponseWriter, r *http.Request, c Caller) error {
+	body, err := readBody(w, r, typeCBOR)
+	if err != nil {
+		return err
+	}
+	req, err := remote.ParseRequest(body)
+	if err != nil {
+		return refuse(CodeRequestMalformed, "%v", err)
+	}
+	exporter, err := export(r.TLS)
+	if err != nil {
+		return err
+	}
+	d, err := e.Deliver(r.Context(), c, exporter, req)
+	if err != nil {
+		return err
+	}
+	body, err = d.Marshal()
+	if err != nil {
+		return err
+	}
+	write(w, typeCBOR, "", body)
+	return nil
+}
+
+// export returns the channel binding of a connection (RFC 9266).
+func export(cs *tls.ConnectionState) (out [remote.NonceSize]byte, err error) {
+	if cs == nil || !cs.HandshakeComplete || cs.Version < tls.VersionTLS13 {
+		return out, refuse(CodeChannelUnbound, "")
+	}
+	b, err := cs.ExportKeyingMaterial(remote.ExporterLabel, nil, remote.NonceSize)
+	if err != nil {
+		return out, &Refusal{Code: CodeChannelUnbound, Cause: err}
+	}
+	return [remote.NonceSize]byte(b), nil
+}
+
+// readCSR reads the signing request of an EST body.
+func readCSR(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := readBody(w, r, est.TypeRequest)
+	if err != nil {
+		return nil, err
+	}
+	der, err := est.DecodeRequest(body)
+	if err != nil {
+		return nil, csrRefusal(err)
+	}
+	return der, nil
+}
+
+// readBody reads a body of a media type, at most maxBody bytes of it.
+func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, error) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != want {
+		return nil, refuse(CodeMediaTypeNotSupported, "want %s", want)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, refuse(CodeBodyTooLarge, "want at most %d bytes", maxBody)
+	}
+	if err != nil {
+		return nil, refuse(CodeBodyUnreadable, "")
+	}
+	return body, nil
+}
+
+// writeCerts answers with certificates as EST wants them.
+func writeCerts(w http.ResponseWriter, certs []*x509.Certificate) error {
+	body, err := est.EncodeCerts(certs)
+	if err != nil {
+		return err
+	}
+	write(w, est.TypeCerts, est.TransferEncoding, body)
+	return nil
+}
+
+func write(w http.ResponseWriter, media, encoding string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	if encoding != "" {
+		h.Set("Content-Transfer-Encoding", encoding)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body) // the peer is gone; there is nobody left to tell
+}
