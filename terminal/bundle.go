@@ -226,6 +226,26 @@ func validateSlots(slots []Slot) error {
 	return nil
 }
 
+// validateNext checks the slots, those that wait, and what becomes of them when the waiting keys have taken over.
+func validateNext(slots, next []Slot) error {
+	if err := validateSlots(slots); err != nil {
+		return err
+	}
+	for i, s := range next {
+		for _, other := range next[:i] {
+			if other.Number == s.Number || other.KeyID == s.KeyID {
+				return fmt.Errorf("slots %d and %d wait for one key, or are one slot", other.Number, s.Number)
+			}
+		}
+		for _, other := range slots {
+			if other.KeyID == s.KeyID {
+				return fmt.Errorf("slot %d waits for a key that slot %d has", s.Number, other.Number)
+			}
+		}
+	}
+	return validateSlots(replaced(slots, next, numberOf))
+}
+
 func (e Endpoint) validate() error {
 	u, err := url.Parse(e.URL)
 	if err != nil {
@@ -364,5 +384,10 @@ func (b *Bundle) Link(o LinkOptions) (*Link, error) {
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
-	return holderOf(b).link(o)
+	h := holderOf(b)
+	c, err := h.credential()
+	if err != nil {
+		return nil, err
+	}
+	return h.link(o, c)
 }

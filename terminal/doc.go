@@ -1,16 +1,19 @@
 // Package terminal is what the firmware of a payment terminal links: saved keys, a link to the host, and sales over both.
 //
-// The usual path: [OpenBundle] what the operator handed over and [Import] it into a folder once; after that [Open] at each
-// start, [Terminal.SignIn], and [Terminal.Sale] for each customer. A sale that nobody answered comes back as
-// [UnansweredError] and is kept in [Terminal.Pending] until [Terminal.Resend] settles it.
+// The usual path: [Enroll] makes the terminal in an empty folder, once, with the ticket from its slip of paper; after that
+// [Open] at each start, [Terminal.SignIn], and [Terminal.Sale] for each customer. A sale that nobody answered comes back as
+// [UnansweredError] and is kept in [Terminal.Pending] until [Terminal.Resend] settles it. Once a day or so
+// [Terminal.RenewDue] and [Terminal.Renew], and [Terminal.Rekey] when the operator has ordered new keys. Where no
+// registration authority is, [OpenBundle] and [Import] take the place of Enroll, and nothing is renewed.
 //
 // Three seams carry what differs between devices: [FS] is the medium, [Sealer] guards what lies on it, [Engine] computes
 // with the keys. The ones here run anywhere: [OSFS], the sealer [InsecureFile], and [SoftwareEngine].
 //
 // Rules that hold whatever fails: the state that follows a key is durable before the key is used, so no power cut makes
-// a key serve twice; what is to be sent is durable before it is sent; nothing that the host says is believed before its
-// MAC verifies; a damaged state is an error and stays as it was. A state folder copied back from an older backup cannot
-// be told from the real one here; the host tells it by its counters.
+// a key serve twice; what is to be sent is durable before it is sent, and a private key before anybody hears of its public
+// one; nothing that the host says is believed before its MAC verifies, and no key that is delivered is saved before
+// everything about its delivery does; a damaged state is an error and stays as it was. A state folder copied back from an
+// older backup cannot be told from the real one here; the host tells it by its counters.
 //
 // The software engine keeps keys in the memory of the process and is no secure cryptographic device in the sense of PCI
 // PIN. Messages are those of docs/protocol.md, section 3.

@@ -10,6 +10,10 @@ import (
 // ErrNoKeypad says that an engine was asked for a PIN entered in the device and has no keypad of its own.
 var ErrNoKeypad = errors.New("terminal: the engine has no keypad")
 
+// Staged, added to the number of a slot, names the key that waits there to follow the one in use. The calls of an Engine
+// take such numbers where they take those of slots.
+const Staged = 0x80
+
 // Engine computes with the keys of a terminal. [SoftwareEngine] is the reference; a maker's secure processor is another,
 // and then keys and PINs never leave it. A slot has at most one transaction under way, from Begin to End; the calls in
 // between fail with ErrNoTransaction outside of one, and every call fails with ErrSlot for an unknown slot and with
@@ -36,15 +40,23 @@ type Engine interface {
 	// is not ahead changes nothing. It fails with ErrJump for more than the slot's MaxJump ordinals at once, with
 	// ErrJumpBudget when the budget of the key is used up, and with ErrNoTransaction while one is under way.
 	SkipTo(slot uint8, ksn dukpt.KSN) error
-	// Status describes every slot, in the order of their numbers.
+	// Stage takes an initial key that is to follow the one in a slot, or to be its first, and wipes it. The key is durable
+	// when Stage returns nil, and waits under the number slot+Staged, in the place of one staged before. maxJump is that of
+	// its key set. It fails with ErrNoTransaction while the staged key before it has a transaction under way.
+	Stage(slot uint8, ik *dukpt.InitialKey, maxJump uint32) error
+	// Switch destroys the key of a slot and puts the staged one in its place, durably and with all that it has used and
+	// skipped. A power cut leaves the staged key where it was or where it belongs; the old one may be gone before. It fails
+	// with ErrSlot when none is staged, and with ErrNoTransaction while either key has a transaction under way.
+	Switch(slot uint8) error
+	// Status describes every key, in the order of their numbers, staged ones after the others.
 	Status() []SlotStatus
 	// Zeroize destroys all keys, here and on the medium. It may be repeated until it returns nil.
 	Zeroize() error
 }
 
-// SlotStatus is the state of one slot. It holds no secret.
+// SlotStatus is the state of one key. It holds no secret.
 type SlotStatus struct {
-	Slot      uint8       // its number
+	Slot      uint8       // the number of its slot, with Staged added while it waits there
 	KeyID     dukpt.KeyID // its key
 	Next      dukpt.KSN   // what the next Begin takes; zero when the keys are used up
 	Remaining uint32      // keys left

@@ -16,15 +16,13 @@ func TestSoftwareEngine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var plain []terminal.Slot
 		for _, s := range slots {
 			if err := terminal.LoadInitialKey(medium, sealer, s); err != nil {
 				t.Fatal(err)
 			}
-			plain = append(plain, s.Slot)
 		}
-		return enginetest.Device{Open: func() (terminal.Engine, error) {
-			return terminal.OpenSoftwareEngine(medium, sealer, plain, 0)
+		return enginetest.Device{Open: func(slots []terminal.Slot) (terminal.Engine, error) {
+			return terminal.OpenSoftwareEngine(medium, sealer, slots, 0)
 		}}
 	})
 }

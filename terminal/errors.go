@@ -9,8 +9,17 @@ var (
 	ErrBundle = errors.New("terminal: not a valid bundle")
 	// ErrExists says that the folder already holds a terminal; importing over it would use its keys a second time.
 	ErrExists = errors.New("terminal: the folder already holds a terminal")
-	// ErrNoTerminal says that nothing has been imported into the folder.
-	ErrNoTerminal = errors.New("terminal: no terminal has been imported here")
+	// ErrNoTerminal says that no terminal has been made in the folder.
+	ErrNoTerminal = errors.New("terminal: no terminal has been made here")
+	// ErrTicket says that an enrolment cannot begin, or go on, without a ticket for it.
+	ErrTicket = errors.New("terminal: the enrolment needs its ticket")
+	// ErrAssignment says that what is set up for the terminal at the authority does not make a terminal that works, or not
+	// yet: its operator has to look at it.
+	ErrAssignment = errors.New("terminal: what is set up for this terminal is not complete")
+	// ErrNotEnrolled says that a terminal which came from a bundle has nobody to ask for certificates or keys.
+	ErrNotEnrolled = errors.New("terminal: it came from a bundle and has no authority to ask")
+	// ErrUnconfirmed says that the host does not take a key that was fetched for it. The terminal works on with the old one.
+	ErrUnconfirmed = errors.New("terminal: the host does not take the new key")
 	// ErrState says that a saved file is damaged, missing or of another device. Nothing has been changed.
 	ErrState = errors.New("terminal: saved state is damaged or not of this device")
 	// ErrLocked says that another process works on the folder.

@@ -21,5 +21,19 @@ func SealBundleCheaply(passphrase secret.Bytes, b *Bundle) ([]byte, error) {
 
 // LoadInitialKey puts the key of one slot onto the medium, as Import does.
 func LoadInitialKey(f FS, sealer Sealer, s BundleSlot) error {
-	return loadInitialKey(store{f, sealer}, s)
+	ik, err := s.InitialKey()
+	if err != nil {
+		return err
+	}
+	return store{f, sealer}.loadInitialKey(s.Slot, ik)
+}
+
+// Enrolment returns the code that is kept of an enrolment, and the keys: of TLS and of agreement.
+func Enrolment(f FS, sealer Sealer) (code, tls, agreement string, err error) {
+	e, err := store{f, sealer}.loadEnrolment()
+	if err != nil {
+		return "", "", "", err
+	}
+	defer e.wipe()
+	return string(e.code.Expose()), string(e.tlsKey.Expose()), string(e.member.agreementKey.Expose()), nil
 }

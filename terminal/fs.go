@@ -107,7 +107,7 @@ func removeFile(f FS, name string) error {
 	return f.SyncDir()
 }
 
-// removeTemporary removes what interrupted writes have left.
+// removeTemporary destroys what interrupted writes and removals have left.
 func removeTemporary(f FS) error {
 	names, err := f.List()
 	if err != nil {
@@ -117,7 +117,7 @@ func removeTemporary(f FS) error {
 		if !strings.HasSuffix(name, temporarySuffix) {
 			continue
 		}
-		if err := f.Remove(name); err != nil {
+		if err := overwrite(f, name); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,11 @@ func importInto(s store, b *Bundle) error {
 		return err
 	}
 	for _, slot := range b.Slots {
-		if err := loadInitialKey(s, slot); err != nil {
+		ik, err := slot.InitialKey()
+		if err != nil {
+			return err
+		}
+		if err := s.loadInitialKey(slot.Slot, ik); err != nil {
 			return err
 		}
 	}
@@ -71,6 +75,8 @@ func importable(s store) error {
 		switch name {
 		case identityName:
 			return ErrExists
+		case enrolmentName:
+			return fmt.Errorf("%w: one is being enrolled here", ErrExists)
 		case importingName:
 			interrupted = true
 		}
@@ -86,23 +92,24 @@ func importable(s store) error {
 	return nil
 }
 
-// loadInitialKey turns an initial key into registers and saves those.
-func loadInitialKey(s store, slot BundleSlot) error {
-	ik, err := slot.InitialKey()
-	if err != nil {
-		return err
-	}
+// loadInitialKey turns the initial key of a slot into registers and saves those. The key is wiped.
+func (s store) loadInitialKey(slot Slot, ik *dukpt.InitialKey) error {
 	defer ik.Wipe()
 	t, err := dukpt.NewTerminal(ik)
 	if err != nil {
 		return fmt.Errorf("%w: slot %d: %v", ErrBundle, slot.Number, err)
 	}
 	defer t.Wipe()
+	return s.saveFresh(slot, t)
+}
+
+// saveFresh saves registers of which no key has been used.
+func (s store) saveFresh(slot Slot, t *dukpt.Terminal) error {
 	buf := secret.New(t.StateSize())
 	defer buf.Wipe()
 	registers := secret.From(t.AppendState(buf.Expose()[:0]))
 	defer registers.Wipe()
-	return s.saveSlot(slot.Number, slotHeader{Version: recordVersion, KeyID: slot.KeyID}, registers)
+	return s.saveSlot(slot, 0, registers)
 }
 
 // finishImport ends an import whose last step a power cut has interrupted.

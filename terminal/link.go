@@ -119,19 +119,30 @@ func (e *HostError) Error() string {
 
 // NewLink prepares a link; it connects when there is something to send.
 func NewLink(o LinkOptions) (*Link, error) {
-	o.setDefaults()
-	if len(o.Endpoints) == 0 {
-		return nil, errors.New("terminal: a link needs an endpoint")
-	}
-	l := &Link{o: o}
-	for _, e := range o.Endpoints {
-		t, err := l.target(e)
-		if err != nil {
-			return nil, err
-		}
-		l.targets = append(l.targets, t)
+	l := new(Link)
+	if err := l.reset(o); err != nil {
+		return nil, err
 	}
 	return l, nil
+}
+
+// reset has the link go by other options from now on: idle connections are dropped. On error nothing changes.
+func (l *Link) reset(o LinkOptions) error {
+	o.setDefaults()
+	if len(o.Endpoints) == 0 {
+		return errors.New("terminal: a link needs an endpoint")
+	}
+	next := &Link{o: o, state: l.state}
+	for _, e := range o.Endpoints {
+		t, err := next.target(e)
+		if err != nil {
+			return err
+		}
+		next.targets = append(next.targets, t)
+	}
+	l.Close()
+	*l = *next
+	return nil
 }
 
 func (o *LinkOptions) setDefaults() {

@@ -23,7 +23,7 @@ import (
 // The memory of a process is searched by the process itself, and that must be one which has seen the secrets nowhere but
 // where the test looks: a child. It is told the secrets with every bit flipped, so that it has no copy of its own.
 var (
-	memoryWork = flag.String("memory-work", "", "what the child of TestMemory does: open, bundle or import")
+	memoryWork = flag.String("memory-work", "", "what the child of TestMemory does: open, member, bundle or import")
 	memoryDir  = flag.String("memory-dir", "", "folder with a terminal and a bundle")
 	memoryFor  = flag.String("memory-for", "", "hex of the flipped secrets, by commas")
 )
@@ -67,11 +67,13 @@ func TestMemory(t *testing.T) {
 	term, err := terminal.Open(terminal.Options{FS: medium, Sealer: s})
 	check(t, err)
 	check(t, term.Close())
+	tls, agreement := enrolledForMemory(t, filepath.Join(dir, "member"))
 	for _, c := range []struct {
 		work    string
 		secrets [][]byte
 	}{
 		{"open", [][]byte{s.register, der}},
+		{"member", [][]byte{tls[20:44], agreement[20:44]}},
 		{"bundle", [][]byte{kbpk, der}},
 		{"import", [][]byte{der}},
 	} {
@@ -87,6 +89,23 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: %v\n%s", c.work, err, out)
 		}
 	}
+}
+
+// enrolledForMemory makes a folder with an enrolled terminal and returns its keys.
+func enrolledForMemory(t *testing.T, dir string) (tls, agreement []byte) {
+	t.Helper()
+	check(t, os.Mkdir(dir, 0o700))
+	medium := terminal.OSFS(dir)
+	sealer, err := terminal.CreateInsecureFile(medium)
+	check(t, err)
+	ra := terminaltest.NewRA(t, terminaltest.NewLab(t, dukpt.AES))
+	ra.Before = func(string) error {
+		_, a, b, err := terminal.Enrolment(medium, sealer)
+		tls, agreement = []byte(a), []byte(b)
+		return err
+	}
+	check(t, terminal.Enroll(t.Context(), medium, sealer, options(t, ra)))
+	return tls, agreement
 }
 
 // TestMemoryChild is what the children of TestMemory run.
@@ -108,8 +127,8 @@ func TestMemoryChild(t *testing.T) {
 		}
 	}
 	switch *memoryWork {
-	case "open":
-		medium := terminal.OSFS(filepath.Join(*memoryDir, "terminal"))
+	case "open", "member":
+		medium := terminal.OSFS(filepath.Join(*memoryDir, map[string]string{"open": "terminal", "member": "member"}[*memoryWork]))
 		sealer, err := terminal.OpenInsecureFile(medium)
 		check(t, err)
 		term, err := terminal.Open(terminal.Options{FS: medium, Sealer: sealer})

@@ -215,17 +215,17 @@ func (t *Terminal) Resend(ctx context.Context, p *Pending) (*SaleResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	ksn, err := t.engine.Begin(t.macSlot.Number)
+	ksn, err := t.engine.Begin(t.macSlot.at)
 	if err != nil {
 		return nil, err
 	}
-	defer t.engine.End(t.macSlot.Number)
+	defer t.engine.End(t.macSlot.at)
 	made := e.deliver == nil
 	raw, err := t.redelivery(e, ksn)
 	if err != nil {
 		return nil, err
 	}
-	ack, err := t.deliver(ctx, raw)
+	ack, err := t.deliver(ctx, raw, t.macSlot)
 	if err == nil && t.catchUp(ack, ksn) {
 		err = t.retract(e, made)
 	}
@@ -248,20 +248,10 @@ func (t *Terminal) catchUp(ack *message.AckPayload, ksn dukpt.KSN) bool {
 	if !ok || floor < ksn.Ordinal() {
 		return false
 	}
-	t.engine.End(t.macSlot.Number)
+	t.engine.End(t.macSlot.at)
 	_ = t.follow(ack) // of another slot perhaps; Status shows it
-	next, ok := t.next()
+	next, ok := t.nextOf(t.macSlot)
 	return ok && next > floor
-}
-
-// next returns the ordinal of the MAC slot's next key, if one is left.
-func (t *Terminal) next() (uint32, bool) {
-	for _, s := range t.engine.Status() {
-		if s.Slot == t.macSlot.Number && !s.Next.IsZero() {
-			return s.Next.Ordinal(), true
-		}
-	}
-	return 0, false
 }
 
 // retract leaves a sale as it was before the attempt: a reversal made for it was refused for its key and is dropped, so
@@ -282,13 +272,13 @@ func (t *Terminal) retract(e *entry, made bool) error {
 // saved before it leaves.
 func (t *Terminal) redelivery(e *entry, ksn dukpt.KSN) ([]byte, error) {
 	if e.deliver != nil {
-		return t.compose(&message.Payload{Type: message.Resend, Inner: e.deliver}, ksn)
+		return t.compose(&message.Payload{Type: message.Resend, Inner: e.deliver}, t.macSlot, ksn)
 	}
 	amount := e.Amount
 	raw, err := t.compose(&message.Payload{
 		Type: message.Reversal, Amount: &amount,
 		Original: &message.Original{Sequence: e.Sequence, KSN: e.KSN, Digest: e.Digest},
-	}, ksn)
+	}, t.macSlot, ksn)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +307,7 @@ func (t *Terminal) unanswered(p *Pending) (*entry, error) {
 // cut could reverse a sale that the merchant has seen approved. A cut between the two leaves an answered sale that only
 // the host remembers; the acquirer's ledger shows it.
 func (t *Terminal) settle(e *entry, ksn dukpt.KSN, ack *message.AckPayload) (*SaleResult, error) {
-	t.engine.End(t.macSlot.Number)
+	t.engine.End(t.macSlot.at)
 	reversal := e.Intent == IntentReverse && e.deliver != nil
 	var err error
 	switch fateOf(ack.Result, reversal) {

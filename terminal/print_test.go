@@ -36,7 +36,9 @@ func TestPrint(t *testing.T) {
 		[]byte(track), []byte("4761739001010119"),
 	}
 	r := sale(t, true)
-	for _, v := range []any{b, *b, b.Slots[0], b.Slots, sealer, term, engine, r, &r, bad} {
+	o := options(t, terminaltest.NewRA(t, lab))
+	canaries = append(canaries, []byte(terminaltest.Code))
+	for _, v := range []any{b, *b, b.Slots[0], b.Slots, sealer, term, engine, r, &r, bad, o, &o} {
 		for _, text := range printed(v) {
 			for _, c := range canaries {
 				for _, form := range forms(c) {

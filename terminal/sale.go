@@ -68,11 +68,11 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 	if err := t.queueOpen(); err != nil {
 		return nil, err
 	}
-	ksn, err := t.engine.Begin(t.macSlot.Number)
+	ksn, err := t.engine.Begin(t.macSlot.at)
 	if err != nil {
 		return nil, err
 	}
-	defer t.engine.End(t.macSlot.Number)
+	defer t.engine.End(t.macSlot.at)
 	p := &message.Payload{Type: message.Sale, Amount: &r.Amount, Body: r.Body}
 	field, err := t.encryptCard(card, ksn)
 	if err != nil {
@@ -86,7 +86,7 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 		}
 		p.Fields = append(p.Fields, field)
 	}
-	raw, err := t.compose(p, ksn)
+	raw, err := t.compose(p, t.macSlot, ksn)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 		return nil, err
 	}
 	t.entries = append(t.entries, e)
-	ack, err := t.deliver(ctx, raw)
+	ack, err := t.deliver(ctx, raw, t.macSlot)
 	if err != nil {
 		return nil, &UnansweredError{Pending: e.Pending, Err: err}
 	}
@@ -103,14 +103,16 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 }
 
 // queueOpen reports whether a sale may use another key of the MAC slot: not when the oldest unanswered message is so far
-// behind that the host's window is about to close over it.
+// behind that the host's window is about to close over it. Over messages under a key from before, which no longer moves,
+// no window closes.
 func (t *Terminal) queueOpen() error {
-	next, ok := t.next()
+	next, ok := t.nextOf(t.macSlot)
 	if !ok || t.macSlot.Window == 0 {
 		return nil // Begin says that the keys are used up
 	}
 	for _, e := range t.entries {
-		if e.Result == 0 && uint64(e.KSN.Ordinal())+uint64(t.macSlot.Window-windowMargin) <= uint64(next) {
+		if e.KSN.KeyID() == t.macSlot.KeyID && e.Result == 0 &&
+			uint64(e.KSN.Ordinal())+uint64(t.macSlot.Window-windowMargin) <= uint64(next) {
 			return fmt.Errorf("%w: sequence %d at ordinal %d, next ordinal %d, window %d",
 				ErrQueue, e.Sequence, e.KSN.Ordinal(), next, t.macSlot.Window)
 		}
@@ -168,11 +170,11 @@ func (r *SaleRequest) card() (card, error) {
 }
 
 // pinSlot returns the slot for PINs: one of its own if there is one, else the MAC slot.
-func (t *Terminal) pinSlot(needed bool) (Slot, error) {
+func (t *Terminal) pinSlot(needed bool) (place, error) {
 	if !needed {
-		return Slot{}, nil
+		return place{}, nil
 	}
-	for _, s := range t.holder.slots {
+	for _, s := range t.slots {
 		if s.HasPIN() && s.Number != t.macSlot.Number {
 			return s, nil
 		}
@@ -180,13 +182,13 @@ func (t *Terminal) pinSlot(needed bool) (Slot, error) {
 	if t.macSlot.HasPIN() {
 		return t.macSlot, nil
 	}
-	return Slot{}, fmt.Errorf("%w: none takes PINs", ErrSlot)
+	return place{}, fmt.Errorf("%w: none takes PINs", ErrSlot)
 }
 
 // encryptCard uses the transaction that the MAC slot has under way.
 func (t *Terminal) encryptCard(c card, ksn dukpt.KSN) (message.Field, error) {
 	s := t.macSlot
-	ct, err := t.engine.EncryptData(s.Number, nil, s.Data, c.plain.Expose())
+	ct, err := t.engine.EncryptData(s.at, nil, s.Data, c.plain.Expose())
 	if err != nil {
 		return message.Field{}, err
 	}
@@ -194,15 +196,15 @@ func (t *Terminal) encryptCard(c card, ksn dukpt.KSN) (message.Field, error) {
 }
 
 // encryptPIN takes a key of the PIN slot for this one block, or the one under way when the MAC slot takes PINs too.
-func (t *Terminal) encryptPIN(s Slot, p pin.PIN, pan pin.PAN, ksn dukpt.KSN) (message.Field, error) {
+func (t *Terminal) encryptPIN(s place, p pin.PIN, pan pin.PAN, ksn dukpt.KSN) (message.Field, error) {
 	if s.Number != t.macSlot.Number {
 		var err error
-		if ksn, err = t.engine.Begin(s.Number); err != nil {
+		if ksn, err = t.engine.Begin(s.at); err != nil {
 			return message.Field{}, err
 		}
-		defer t.engine.End(s.Number)
+		defer t.engine.End(s.at)
 	}
-	block, err := t.engine.EncryptPIN(s.Number, nil, s.PINFormat, p, pan)
+	block, err := t.engine.EncryptPIN(s.at, nil, s.PINFormat, p, pan)
 	if err != nil {
 		return message.Field{}, err
 	}

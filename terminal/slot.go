@@ -142,6 +142,24 @@ func (s Slot) record() slotRecord {
 	return r
 }
 
+func slotRecords(in []Slot) (out []slotRecord) {
+	for _, s := range in {
+		out = append(out, s.record())
+	}
+	return out
+}
+
+func slotsOf(in []slotRecord) (out []Slot, err error) {
+	for _, r := range in {
+		s, err := r.slot()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
 func (r slotRecord) slot() (Slot, error) {
 	alg, err := dukpt.ParseMACAlgorithm(r.MAC.Algorithm)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
@@ -33,8 +34,10 @@ type softSlot struct {
 	jumped uint64
 }
 
-// OpenSoftwareEngine loads the registers of the slots from the medium. reserve keys are made ready at once, 1 to
-// dukpt.MaxReserve; 0 means DefaultReserve. Damaged files are an error that wraps ErrState, and nothing is changed.
+// OpenSoftwareEngine loads the registers of the slots from the medium, and those of every staged key. A key that a power
+// cut has kept from taking its slot is found where it waits, and counts as staged until Switch is repeated. reserve keys
+// are made ready at once, 1 to dukpt.MaxReserve; 0 means DefaultReserve. Damaged files are an error that wraps ErrState,
+// and nothing is changed.
 func OpenSoftwareEngine(f FS, sealer Sealer, slots []Slot, reserve int) (*SoftwareEngine, error) {
 	if reserve == 0 {
 		reserve = DefaultReserve
@@ -43,31 +46,80 @@ func OpenSoftwareEngine(f FS, sealer Sealer, slots []Slot, reserve int) (*Softwa
 		return nil, fmt.Errorf("terminal: cannot reserve %d keys, want 1 to %d", reserve, dukpt.MaxReserve)
 	}
 	e := &SoftwareEngine{store: store{f, sealer}, reserve: reserve}
-	for _, slot := range slots {
-		s, err := openSlot(e.store, slot)
-		if err != nil {
-			e.Close()
-			return nil, err
-		}
-		e.slots = append(e.slots, s)
+	if err := e.load(slots); err != nil {
+		e.Close()
+		return nil, err
 	}
-	slices.SortFunc(e.slots, func(a, b *softSlot) int { return int(a.Number) - int(b.Number) })
 	return e, nil
 }
 
+func (e *SoftwareEngine) load(slots []Slot) error {
+	for number := uint8(1); number <= keyset.MaxSlots; number++ {
+		s, err := openSlot(e.store, Slot{Number: number | Staged})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e.put(s)
+	}
+	for _, slot := range slots {
+		s, err := openSlot(e.store, slot)
+		if waiting, e := e.slot(slot.Number | Staged); err != nil && e == nil && waiting.KeyID == slot.KeyID {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e.put(s)
+	}
+	return nil
+}
+
+// put adds a key, in the order of the numbers.
+func (e *SoftwareEngine) put(s *softSlot) {
+	e.slots = append(e.slots, s)
+	e.sort()
+}
+
+func (e *SoftwareEngine) sort() {
+	slices.SortFunc(e.slots, func(a, b *softSlot) int { return int(a.Number) - int(b.Number) })
+}
+
+// drop forgets a key; the medium keeps it.
+func (e *SoftwareEngine) drop(number uint8) {
+	e.slots = slices.DeleteFunc(e.slots, func(s *softSlot) bool {
+		if s.Number != number {
+			return false
+		}
+		s.end()
+		s.keys.Wipe()
+		return true
+	})
+}
+
+// openSlot reads the registers of a slot. Which key waits is for its file to say.
 func openSlot(s store, slot Slot) (*softSlot, error) {
-	header, registers, err := s.loadSlot(slot)
+	header, registers, err := s.loadSlot(slot.Number)
 	if err != nil {
 		return nil, err
 	}
 	defer registers.Wipe()
+	name := slotName(slot.Number)
+	if slot.Number&Staged != 0 {
+		slot.KeyID, slot.MaxJump = header.KeyID, header.MaxJump
+	}
+	if header.KeyID != slot.KeyID {
+		return nil, fmt.Errorf("%w: %s is of key %v", ErrState, name, header.KeyID)
+	}
 	keys, err := dukpt.OpenTerminal(registers)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrState, slotName(slot.Number), err)
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, name, err)
 	}
 	if keys.KeyID() != slot.KeyID {
 		keys.Wipe()
-		return nil, fmt.Errorf("%w: %s holds another key", ErrState, slotName(slot.Number))
+		return nil, fmt.Errorf("%w: %s holds another key", ErrState, name)
 	}
 	return &softSlot{Slot: slot, keys: keys, tx: dukpt.NewTransaction(), jumped: header.Jumped}, nil
 }
@@ -132,7 +184,7 @@ func (e *SoftwareEngine) idle(number uint8) (*softSlot, error) {
 // save writes the registers that follow every reserved key.
 func (e *SoftwareEngine) save(s *softSlot, jumped uint64) func(secret.Bytes) error {
 	return func(state secret.Bytes) error {
-		return e.store.saveSlot(s.Number, slotHeader{Version: recordVersion, KeyID: s.KeyID, Jumped: jumped}, state)
+		return e.store.saveSlot(s.Slot, jumped, state)
 	}
 }
 
@@ -228,6 +280,52 @@ func (e *SoftwareEngine) SkipTo(slot uint8, ksn dukpt.KSN) error {
 		return fmt.Errorf("terminal: slot %d: %w", slot, err)
 	}
 	s.jumped = jumped
+	return nil
+}
+
+// Stage implements Engine. The key waits in a file of its own.
+func (e *SoftwareEngine) Stage(slot uint8, ik *dukpt.InitialKey, maxJump uint32) error {
+	defer ik.Wipe()
+	s := &softSlot{Slot: Slot{Number: slot | Staged, KeyID: ik.KeyID(), MaxJump: maxJump}, tx: dukpt.NewTransaction()}
+	if _, err := e.idle(s.Number); err != nil && !errors.Is(err, ErrSlot) {
+		return err
+	}
+	var err error
+	if s.keys, err = dukpt.NewTerminal(ik); err != nil {
+		return fmt.Errorf("terminal: slot %d: %w", slot, err)
+	}
+	if err := e.store.saveFresh(s.Slot, s.keys); err != nil {
+		s.keys.Wipe()
+		return err
+	}
+	e.drop(s.Number)
+	e.put(s)
+	return nil
+}
+
+// Switch implements Engine. The file of the old key is overwritten and removed before the staged one takes its name, so
+// that no key is ever in two files: two copies would count apart.
+func (e *SoftwareEngine) Switch(slot uint8) error {
+	next, err := e.idle(slot | Staged)
+	if err != nil {
+		return err
+	}
+	if _, err := e.idle(slot); err != nil && !errors.Is(err, ErrSlot) {
+		return err
+	}
+	e.drop(slot)
+	if err := overwrite(e.store.fs, slotName(slot)); err != nil {
+		return err
+	}
+	err = e.store.fs.Rename(slotName(next.Number), slotName(slot))
+	if err == nil {
+		next.Number = slot // before SyncDir: what is saved from now on goes to the new name
+		e.sort()
+		err = e.store.fs.SyncDir()
+	}
+	if err != nil {
+		return fmt.Errorf("terminal: switch slot %d: %w", slot, err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
 )
 
 // used returns a medium with some sales behind it and one message of each intent unsettled.
@@ -38,10 +39,38 @@ func TestDamagedState(t *testing.T) {
 	t.Parallel()
 	lab := terminaltest.NewLab(t, dukpt.AES)
 	medium := used(t, lab)
-	content := medium.Content()
-	if len(content) != 7 {
-		t.Fatalf("%d files, want device.key, identity, counters, two slots, two messages", len(content))
+	if n := len(medium.Content()); n != 7 {
+		t.Fatalf("%d files, want device.key, identity, counters, two slots, two messages", n)
 	}
+	damage(t, medium)
+}
+
+// TestDamagedMember does the same to one that has enrolled, with a key that waits and a renewal that was interrupted.
+func TestDamagedMember(t *testing.T) {
+	t.Parallel()
+	lab := terminaltest.NewLab(t, dukpt.AES)
+	ra := terminaltest.NewRA(t, lab)
+	medium := enrolled(t, lab, ra)
+	lost := func() terminaltest.Fault { return terminaltest.RequestLost }
+	term := open(t, medium, &terminaltest.Wire{Host: lab.Host, Attempts: 1, Fault: lost})
+	ra.Order(terminaltest.PINSlot)
+	if err := term.Rekey(t.Context()); !errors.Is(err, terminaltest.ErrLost) {
+		t.Fatalf("rekey: %v, want ErrLost", err)
+	}
+	ra.Refuse = func(string) *enroll.Refusal { return &enroll.Refusal{Status: 503, Code: "Busy", Message: "later"} }
+	if err := term.Renew(t.Context()); err == nil {
+		t.Fatal("a busy authority is no error")
+	}
+	check(t, term.Close())
+	if n := len(medium.Content()); n != 7 {
+		t.Fatalf("%d files, want device.key, identity, identity-next, counters, two slots, slot-2-next", n)
+	}
+	damage(t, medium)
+}
+
+func damage(t *testing.T, medium *terminaltest.FS) {
+	t.Helper()
+	content := medium.Content()
 	try := func(what string, damaged *terminaltest.FS) {
 		t.Helper()
 		before := damaged.Content()
@@ -68,7 +97,7 @@ func TestDamagedState(t *testing.T) {
 			try(name+" with a flipped bit", damaged)
 			tried++
 		}
-		if !strings.HasPrefix(name, "message-") && name != "device.key" {
+		if !strings.HasPrefix(name, "message-") && name != "device.key" && name != "identity-next" {
 			damaged := medium.Clone()
 			check(t, damaged.Remove(name))
 			try(name+" removed", damaged)
@@ -79,6 +108,33 @@ func TestDamagedState(t *testing.T) {
 		t.Errorf("only %d kinds of damage were tried", tried)
 	}
 	open(t, medium, nil)
+}
+
+// TestDamagedEnrolment damages the file of an enrolment under way: Enroll says so and changes nothing.
+func TestDamagedEnrolment(t *testing.T) {
+	t.Parallel()
+	lab := terminaltest.NewLab(t, dukpt.AES)
+	ra := terminaltest.NewRA(t, lab)
+	ra.Refuse = func(path string) *enroll.Refusal {
+		if path != terminaltest.PathAssignment {
+			return nil
+		}
+		return &enroll.Refusal{Status: 503, Code: "Busy", Message: "later"}
+	}
+	medium := terminaltest.NewFS()
+	if err := enrolInto(t.Context(), medium, options(t, ra)); err == nil {
+		t.Fatal("a busy authority is no error")
+	}
+	size := len(medium.Content()["enrolment"])
+	for bit := range 64 {
+		damaged := medium.Clone()
+		damaged.Flip("enrolment", bit*(size*8-1)/63)
+		before := damaged.Content()
+		if err := enrolInto(t.Context(), damaged, options(t, ra)); !errors.Is(err, terminal.ErrState) {
+			t.Errorf("bit %d: %v, want ErrState", bit, err)
+		}
+		same(t, before, damaged)
+	}
 }
 
 // TestSwappedFiles puts genuine files in each other's places.

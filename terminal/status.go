@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"crypto/x509"
+	"slices"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -16,9 +17,13 @@ type Status struct {
 	Sealer      string    // what guards the saved state
 	Serial      string    // of the TLS certificate
 	NotAfter    time.Time // of the TLS certificate
+	RenewAfter  time.Time // when to renew it at the earliest; zero for a terminal that came from a bundle
+	RenewBefore time.Time // and at the latest
+	TrustList   uint64    // version of the trust list; zero for a terminal that came from a bundle
 	Endpoints   []Endpoint
 	BootCounter uint64
 	Slots       []SlotReport // in the order of their numbers
+	Waiting     []SlotReport // keys that take their slots when a sign-in has confirmed them
 	Pending     int          // messages without an answer
 	Exceptions  int          // messages that the host did not take
 	Jump        error        // why the last floor of the host was not followed; nil when it was
@@ -42,13 +47,10 @@ func (t *Terminal) Status() Status {
 	if leaf, err := x509.ParseCertificate(t.holder.chain[0]); err == nil { // a damaged one would not have been opened
 		s.Serial, s.NotAfter = identity.Serial(leaf), leaf.NotAfter
 	}
-	for _, st := range t.engine.Status() {
-		for _, slot := range t.holder.slots {
-			if slot.Number == st.Slot {
-				s.Slots = append(s.Slots, SlotReport{Slot: slot, SlotStatus: st, Confirmed: t.counters.confirmed(slot.KeyID)})
-			}
-		}
+	if m := t.holder.member; m != nil {
+		s.RenewAfter, s.RenewBefore, s.TrustList = m.renewAfter, m.renewBefore, m.list.Version
 	}
+	s.Slots, s.Waiting = t.reports(t.slots), t.reports(t.next)
 	for _, e := range t.entries {
 		if e.Result == 0 {
 			s.Pending++
@@ -57,4 +59,19 @@ func (t *Terminal) Status() Status {
 		}
 	}
 	return s
+}
+
+// reports describes keys in the order of their slots.
+func (t *Terminal) reports(keys []place) (out []SlotReport) {
+	for _, st := range t.engine.Status() {
+		for _, k := range keys {
+			if k.at == st.Slot {
+				st.Slot = k.Number
+				out = append(out, SlotReport{Slot: k.Slot, SlotStatus: st, Confirmed: t.counters.confirmed(k.KeyID)})
+				break
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b SlotReport) int { return int(a.Number) - int(b.Number) })
+	return out
 }

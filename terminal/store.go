@@ -19,6 +19,7 @@ const (
 	identityName  = "identity"
 	countersName  = "counters"
 	slotPrefix    = "slot-"    // and the slot number
+	stagedSuffix  = "-next"    // after that, for the key that waits there
 	messagePrefix = "message-" // and the sequence number, 16 hex digits
 )
 
@@ -33,9 +34,9 @@ type store struct {
 
 func label(name string) string { return "latchkey terminal " + name }
 
-// load opens a sealed file. The caller wipes the result. A missing file gives fs.ErrNotExist and ErrState, a damaged one
-// ErrState.
-func (s store) load(name string) (secret.Bytes, error) {
+// load opens a file that is sealed under a label. The caller wipes the result. A missing file gives fs.ErrNotExist and
+// ErrState, a damaged one ErrState.
+func (s store) load(name, label string) (secret.Bytes, error) {
 	sealed, err := ReadFile(s.fs, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return secret.Bytes{}, fmt.Errorf("%w: %s is missing (%w)", ErrState, name, fs.ErrNotExist)
@@ -43,7 +44,7 @@ func (s store) load(name string) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("terminal: read %s: %w", name, err)
 	}
-	plain, err := s.sealer.Open(label(name), sealed)
+	plain, err := s.sealer.Open(label, sealed)
 	if errors.Is(err, ErrState) {
 		return secret.Bytes{}, fmt.Errorf("%w: %s", ErrState, name)
 	}
@@ -53,9 +54,9 @@ func (s store) load(name string) (secret.Bytes, error) {
 	return plain, nil
 }
 
-// save seals and durably replaces a file.
-func (s store) save(name string, plain []byte) error {
-	sealed, err := s.sealer.Seal(label(name), plain)
+// save seals a file under a label and durably replaces it.
+func (s store) save(name, label string, plain []byte) error {
+	sealed, err := s.sealer.Seal(label, plain)
 	if err != nil {
 		return fmt.Errorf("terminal: seal %s: %w", name, err)
 	}
@@ -64,7 +65,7 @@ func (s store) save(name string, plain []byte) error {
 
 // loadRecord reads a sealed record into v.
 func (s store) loadRecord(name string, v any) error {
-	plain, err := s.load(name)
+	plain, err := s.load(name, label(name))
 	if err != nil {
 		return err
 	}
@@ -81,35 +82,44 @@ func (s store) saveRecord(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
-	return s.save(name, plain)
+	return s.save(name, label(name), plain)
 }
 
-// loadSecret reads a sealed record with one secret, which the caller wipes.
-func (s store) loadSecret(name string, v any) (secret.Bytes, error) {
-	plain, err := s.load(name)
+// loadSecrets reads a sealed record with secrets, which the caller wipes.
+func (s store) loadSecrets(name, label string, v any) ([]secret.Bytes, error) {
+	plain, err := s.load(name, label)
 	if err != nil {
-		return secret.Bytes{}, err
+		return nil, err
 	}
 	defer plain.Wipe()
 	secrets, err := splitSecrets(plain.Expose(), v)
-	if err == nil && len(secrets) != 1 {
-		wipeAll(secrets)
-		err = fmt.Errorf("%d secrets, want 1", len(secrets))
-	}
 	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("%w: %s: %v", ErrState, name, err)
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, name, err)
+	}
+	return secrets, nil
+}
+
+// loadSecret reads a sealed record with one secret, which the caller wipes.
+func (s store) loadSecret(name, label string, v any) (secret.Bytes, error) {
+	secrets, err := s.loadSecrets(name, label, v)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	if len(secrets) != 1 {
+		wipeAll(secrets)
+		return secret.Bytes{}, fmt.Errorf("%w: %s: %d secrets, want 1", ErrState, name, len(secrets))
 	}
 	return secrets[0], nil
 }
 
-// saveSecret seals a record with one secret, which is neither kept nor wiped.
-func (s store) saveSecret(name string, v any, content secret.Bytes) error {
-	plain, err := joinSecrets(v, content)
+// saveSecrets seals a record with secrets, which are neither kept nor wiped.
+func (s store) saveSecrets(name, label string, v any, content ...secret.Bytes) error {
+	plain, err := joinSecrets(v, content...)
 	if err != nil {
 		return err
 	}
 	defer plain.Wipe()
-	return s.save(name, plain.Expose())
+	return s.save(name, label, plain.Expose())
 }
 
 // names lists the files with a prefix, sorted.
@@ -128,12 +138,23 @@ type holder struct {
 	environment keyset.Environment
 	chain       [][]byte
 	tlsKey      secret.Bytes // PKCS #8
-	roots       [][]byte
+	roots       [][]byte     // of the services authority
 	endpoints   []Endpoint
-	slots       []Slot
+	slots       []Slot      // whose keys are in use
+	next        []Slot      // whose keys wait for a sign-in to confirm them
+	member      *membership // nil for a terminal that came from a bundle
 }
 
-// identityRecord is what the identity file says beside the private key.
+// wipe destroys the secrets.
+func (h *holder) wipe() {
+	h.tlsKey.Wipe()
+	if h.member != nil {
+		h.member.agreementKey.Wipe()
+	}
+}
+
+// identityRecord is what the identity file says beside the private keys. A member has no roots of its own: its trust list
+// has them.
 type identityRecord struct {
 	Version     uint             `cbor:"v"`
 	Tenant      string           `cbor:"tenant"`
@@ -143,6 +164,9 @@ type identityRecord struct {
 	Roots       [][]byte         `cbor:"roots"`
 	Endpoints   []endpointRecord `cbor:"endpoints"`
 	Slots       []slotRecord     `cbor:"slots"`
+	Next        []slotRecord     `cbor:"next,omitempty"`
+
+	Member *membershipRecord `cbor:"member,omitempty"`
 }
 
 func holderOf(b *Bundle) *holder {
@@ -160,41 +184,67 @@ func (s store) saveHolder(h *holder) error {
 	r := identityRecord{
 		Version: recordVersion, Tenant: string(h.tenant), Terminal: string(h.terminal), Environment: h.environment.String(),
 		Chain: h.chain, Roots: h.roots, Endpoints: endpointRecords(h.endpoints),
+		Slots: slotRecords(h.slots), Next: slotRecords(h.next),
 	}
-	for _, slot := range h.slots {
-		r.Slots = append(r.Slots, slot.record())
+	secrets := []secret.Bytes{h.tlsKey}
+	if h.member != nil {
+		member := h.member.record()
+		r.Member, r.Roots = &member, [][]byte{}
+		secrets = append(secrets, h.member.agreementKey)
 	}
-	return s.saveSecret(identityName, &r, h.tlsKey)
+	return s.saveSecrets(identityName, label(identityName), &r, secrets...)
 }
 
 func (s store) loadHolder() (*holder, error) {
 	var r identityRecord
-	key, err := s.loadSecret(identityName, &r)
+	secrets, err := s.loadSecrets(identityName, label(identityName), &r)
 	if err != nil {
 		return nil, err
 	}
-	h := &holder{
-		tenant: keyset.TenantID(r.Tenant), terminal: keyset.TerminalID(r.Terminal),
-		chain: r.Chain, tlsKey: key, roots: r.Roots, endpoints: endpointsOf(r.Endpoints),
-	}
-	h.environment, err = keyset.ParseEnvironment(r.Environment)
-	for _, sr := range r.Slots {
-		slot, e := sr.slot()
-		if err == nil {
-			err = e
-		}
-		h.slots = append(h.slots, slot)
-	}
-	if err == nil {
-		err = validateSlots(h.slots)
-	}
-	if err == nil && (r.Version != recordVersion || len(h.chain) == 0) {
-		err = fmt.Errorf("version %d with %d certificates", r.Version, len(h.chain))
-	}
+	h, err := r.holder(secrets)
 	if err != nil {
-		h.tlsKey.Wipe()
+		wipeAll(secrets)
 		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
 	}
+	return h, nil
+}
+
+// holder reads a record; the secrets are kept.
+func (r *identityRecord) holder(secrets []secret.Bytes) (*holder, error) {
+	want := 1
+	if r.Member != nil {
+		want++
+	}
+	if r.Version != recordVersion || len(r.Chain) == 0 || len(secrets) != want {
+		return nil, fmt.Errorf("version %d with %d certificates and %d secrets", r.Version, len(r.Chain), len(secrets))
+	}
+	h := &holder{
+		tenant: keyset.TenantID(r.Tenant), terminal: keyset.TerminalID(r.Terminal),
+		chain: r.Chain, tlsKey: secrets[0], roots: r.Roots, endpoints: endpointsOf(r.Endpoints),
+	}
+	var err error
+	if h.environment, err = keyset.ParseEnvironment(r.Environment); err != nil {
+		return nil, err
+	}
+	if h.slots, err = slotsOf(r.Slots); err != nil {
+		return nil, err
+	}
+	if h.next, err = slotsOf(r.Next); err != nil {
+		return nil, err
+	}
+	if err := validateNext(h.slots, h.next); err != nil {
+		return nil, err
+	}
+	if r.Member == nil {
+		return h, nil
+	}
+	if h.member, err = r.Member.membership(h.tenant, secrets[1]); err != nil {
+		return nil, err
+	}
+	if h.member.list == nil || len(h.member.agreement) == 0 {
+		return nil, errors.New("a member without a trust list or an agreement certificate")
+	}
+	h.roots = h.member.roots()
 	return h, nil
 }
 
@@ -221,30 +271,46 @@ func (s store) saveCounters(c *counters) error { return s.saveRecord(countersNam
 
 func (c *counters) confirmed(id dukpt.KeyID) bool { return slices.Contains(c.Confirmed, id.String()) }
 
-// slotHeader is what the file of a slot says beside the registers.
+// slotHeader is what the file of a key says beside the registers.
 type slotHeader struct {
 	Version uint        `cbor:"v"`
 	KeyID   dukpt.KeyID `cbor:"id"`
-	Jumped  uint64      `cbor:"jumped"` // ordinals given up by jumps
+	Jumped  uint64      `cbor:"jumped"`      // ordinals given up by jumps
+	MaxJump uint32      `cbor:"j,omitempty"` // of a staged key: for one in use the identity says it
 }
 
-func slotName(number uint8) string { return slotPrefix + strconv.Itoa(int(number)) }
-
-func (s store) saveSlot(number uint8, h slotHeader, registers secret.Bytes) error {
-	return s.saveSecret(slotName(number), &h, registers)
+// slotName is the file of a key by its number in the engine.
+func slotName(number uint8) string {
+	name := slotPrefix + strconv.Itoa(int(number&^Staged))
+	if number&Staged != 0 {
+		name += stagedSuffix
+	}
+	return name
 }
 
-// loadSlot returns the header and the registers of a slot; the caller wipes them.
-func (s store) loadSlot(slot Slot) (slotHeader, secret.Bytes, error) {
+// slotLabel is what the file of a key is sealed under: the same while it waits and when it is in use, so that a renaming
+// is all that lies between.
+func slotLabel(number uint8) string { return label(slotName(number &^ Staged)) }
+
+func (s store) saveSlot(slot Slot, jumped uint64, registers secret.Bytes) error {
+	h := slotHeader{Version: recordVersion, KeyID: slot.KeyID, Jumped: jumped}
+	if slot.Number&Staged != 0 {
+		h.MaxJump = slot.MaxJump
+	}
+	return s.saveSecrets(slotName(slot.Number), slotLabel(slot.Number), &h, registers)
+}
+
+// loadSlot returns the header and the registers of a key by its number in the engine; the caller wipes them.
+func (s store) loadSlot(number uint8) (slotHeader, secret.Bytes, error) {
 	var h slotHeader
-	name := slotName(slot.Number)
-	registers, err := s.loadSecret(name, &h)
+	name := slotName(number)
+	registers, err := s.loadSecret(name, slotLabel(number), &h)
 	if err != nil {
 		return slotHeader{}, secret.Bytes{}, err
 	}
-	if h.Version != recordVersion || h.KeyID != slot.KeyID {
+	if h.Version != recordVersion {
 		registers.Wipe()
-		return slotHeader{}, secret.Bytes{}, fmt.Errorf("%w: %s: version %d, key %v", ErrState, name, h.Version, h.KeyID)
+		return slotHeader{}, secret.Bytes{}, fmt.Errorf("%w: %s: version %d", ErrState, name, h.Version)
 	}
 	return h, registers, nil
 }

@@ -38,12 +38,19 @@ type Terminal struct {
 	sequence uint64 // the next one
 	engine   Engine
 	link     Exchanger
-	own      []func() // what Close closes
+	own      *Link    // link, if this terminal made it
+	closes   []func() // what Close closes
 	unlock   func() error
 	entries  []*entry // unsettled, by sequence
-	macSlot  Slot
-	jump     error // why the last floor was not followed
+	slots    []place  // where the keys in use are
+	next     []place  // where the keys are that wait for a sign-in to confirm them
+	macSlot  place    // of slots: messages are MACed under it
+	jump     error    // why the last floor was not followed
 	closed   bool
+
+	credential *tlsconf.Credential // what is shown in TLS
+	renewing   bool                // a renewal of it has begun
+	renewed    bool                // and has come to its end, but for the file that it leaves
 }
 
 // Open starts the terminal of a folder. Everything saved is read and checked before anything is changed; then the boot
@@ -109,13 +116,13 @@ func (t *Terminal) read() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range holder.slots {
-		if s.HasData() {
-			t.macSlot = s
-			break
-		}
+	if err := t.readRenewal(); err != nil {
+		return err
 	}
-	return t.assemble()
+	if err := t.assemble(); err != nil {
+		return err
+	}
+	return t.arrange()
 }
 
 // missing tells an empty folder from one that has lost its identity.
@@ -125,8 +132,8 @@ func (t *Terminal) missing(err error) error {
 		return fmt.Errorf("terminal: %w", e)
 	}
 	for _, name := range names {
-		if name == importingName {
-			return fmt.Errorf("%w: an import was interrupted; repeat it", ErrNoTerminal)
+		if name == importingName || name == enrolmentName {
+			return fmt.Errorf("%w: one was being made when it was interrupted; repeat that", ErrNoTerminal)
 		}
 		if name == countersName || len(name) > len(slotPrefix) && name[:len(slotPrefix)] == slotPrefix {
 			return err
@@ -144,35 +151,67 @@ func (t *Terminal) assemble() error {
 			return err
 		}
 		t.engine = e
-		t.own = append(t.own, e.Close)
+		t.closes = append(t.closes, e.Close)
 	}
-	if t.link == nil {
-		l, err := t.holder.link(t.o.Network)
-		if err != nil {
-			return err
-		}
-		t.link = l
-		t.own = append(t.own, l.Close)
+	var err error
+	if t.credential, err = t.holder.credential(); err != nil {
+		return err
 	}
+	if t.link != nil {
+		return nil
+	}
+	if t.own, err = t.holder.link(t.o.Network, t.credential); err != nil {
+		return err
+	}
+	t.link = t.own
+	t.closes = append(t.closes, t.own.Close)
 	return nil
 }
 
-// link makes the link that the bundle prescribes.
-func (h *holder) link(o LinkOptions) (*Link, error) {
+// relink has the link use what the identity says now: new connections are made by it.
+func (t *Terminal) relink() error {
+	if t.own == nil {
+		return nil
+	}
+	o, err := t.holder.linkOptions(t.o.Network, t.credential)
+	if err != nil {
+		return err
+	}
+	return t.own.reset(o)
+}
+
+// credential is what the terminal shows in TLS.
+func (h *holder) credential() (*tlsconf.Credential, error) {
 	cert, err := certificate(h.chain, h.tlsKey)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
 	}
-	if o.Credential, err = tlsconf.NewCredential(cert); err != nil {
+	c, err := tlsconf.NewCredential(cert)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
 	}
-	if o.Roots, err = pool(h.roots); err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
+	return c, nil
+}
+
+// link makes the link that the identity prescribes.
+func (h *holder) link(o LinkOptions, c *tlsconf.Credential) (*Link, error) {
+	o, err := h.linkOptions(o, c)
+	if err != nil {
+		return nil, err
 	}
+	return NewLink(o)
+}
+
+func (h *holder) linkOptions(o LinkOptions, c *tlsconf.Credential) (LinkOptions, error) {
+	roots, err := pool(h.roots)
+	if err != nil {
+		return LinkOptions{}, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
+	}
+	o.Credential, o.Roots = c, roots
 	if len(o.Endpoints) == 0 {
 		o.Endpoints = h.endpoints
 	}
-	return NewLink(o)
+	return o, nil
 }
 
 // start makes the first changes: what was interrupted is cleared away, the start is counted, sequence numbers are taken.
@@ -181,6 +220,17 @@ func (t *Terminal) start() error {
 		return fmt.Errorf("terminal: %w", err)
 	}
 	if err := finishImport(t.o.FS); err != nil {
+		return err
+	}
+	if err := removeEnrolment(t.o.FS); err != nil {
+		return err
+	}
+	if t.renewed {
+		if err := t.endRenewal(); err != nil {
+			return err
+		}
+	}
+	if err := t.settleSlots(); err != nil {
 		return err
 	}
 	return t.count(func(c *counters) {
@@ -224,11 +274,11 @@ func (t *Terminal) close() error {
 		return nil
 	}
 	t.closed = true
-	for _, c := range t.own {
+	for _, c := range t.closes {
 		c()
 	}
 	if t.holder != nil {
-		t.holder.tlsKey.Wipe()
+		t.holder.wipe()
 	}
 	if err := t.unlock(); err != nil {
 		return fmt.Errorf("terminal: unlock: %w", err)
@@ -252,7 +302,7 @@ func (t *Terminal) Zeroize() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range append(names, identityName) {
+	for _, name := range append(names, renewalName, enrolmentName, identityName) {
 		if err := overwrite(t.o.FS, name); err != nil {
 			return err
 		}
@@ -280,8 +330,8 @@ func (t *Terminal) ready() error {
 	return nil
 }
 
-// compose completes a payload that is to be MACed under the transaction of the MAC slot, and returns the whole message.
-func (t *Terminal) compose(p *message.Payload, ksn dukpt.KSN) ([]byte, error) {
+// compose completes a payload that is to be MACed under the transaction of a place, and returns the whole message.
+func (t *Terminal) compose(p *message.Payload, by place, ksn dukpt.KSN) ([]byte, error) {
 	seq, err := t.nextSequence()
 	if err != nil {
 		return nil, err
@@ -290,12 +340,12 @@ func (t *Terminal) compose(p *message.Payload, ksn dukpt.KSN) ([]byte, error) {
 	p.Tenant, p.Terminal = t.holder.tenant, t.holder.terminal
 	p.BootCounter, p.Sequence = t.counters.Boot, seq
 	p.Time = max(0, t.o.Clock().Unix())
-	p.MAC = t.macSlot.macRef(ksn)
+	p.MAC = by.macRef(ksn)
 	payload, err := message.Encode(p)
 	if err != nil {
 		return nil, err
 	}
-	mac, err := t.engine.MAC(t.macSlot.Number, nil, t.macSlot.MAC, payload)
+	mac, err := t.engine.MAC(by.at, nil, by.MAC, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -312,13 +362,13 @@ func (s Slot) macRef(ksn dukpt.KSN) message.MACRef {
 	}
 }
 
-// deliver sends a message until a genuine ack for it arrives, verified under the transaction of the MAC slot.
-func (t *Terminal) deliver(ctx context.Context, raw []byte) (*message.AckPayload, error) {
+// deliver sends a message until a genuine ack for it arrives, verified under the transaction of a place.
+func (t *Terminal) deliver(ctx context.Context, raw []byte, by place) (*message.AckPayload, error) {
 	digest := message.DigestOf(raw)
 	var ack *message.AckPayload
 	err := t.link.Exchange(ctx, raw, func(answer []byte) error {
 		var err error
-		ack, err = t.verify(answer, digest)
+		ack, err = t.verify(answer, digest, by)
 		return err
 	})
 	if err != nil {
@@ -331,12 +381,12 @@ func (t *Terminal) deliver(ctx context.Context, raw []byte) (*message.AckPayload
 }
 
 // verify believes an answer only when its MAC verifies under the response key of the request and it names the request.
-func (t *Terminal) verify(answer []byte, request message.Digest) (*message.AckPayload, error) {
+func (t *Terminal) verify(answer []byte, request message.Digest, by place) (*message.AckPayload, error) {
 	m, err := message.ParseAck(answer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrAck, err)
 	}
-	if err := t.engine.VerifyResponse(t.macSlot.Number, t.macSlot.MAC, m.PayloadBytes, m.MAC); err != nil {
+	if err := t.engine.VerifyResponse(by.at, by.MAC, m.PayloadBytes, m.MAC); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrAck, err)
 	}
 	if !m.Payload.Answers(request) {
@@ -349,7 +399,7 @@ func (t *Terminal) verify(answer []byte, request message.Digest) (*message.AckPa
 // to be followed is remembered for Status and returned; the ack stays good.
 func (t *Terminal) follow(ack *message.AckPayload) error {
 	t.jump = nil
-	for _, s := range t.holder.slots {
+	for _, s := range t.slots {
 		floor, ok := ack.Floor(s.Number, s.KeyID)
 		if !ok || floor == 0 {
 			continue
@@ -358,7 +408,7 @@ func (t *Terminal) follow(ack *message.AckPayload) error {
 		if err != nil {
 			err = dukpt.ErrExhausted
 		} else {
-			err = t.engine.SkipTo(s.Number, ksn)
+			err = t.engine.SkipTo(s.at, ksn)
 		}
 		if err != nil && t.jump == nil {
 			t.jump = fmt.Errorf("slot %d: %w", s.Number, err)

@@ -113,9 +113,12 @@ func newStatus(a *app) *cobra.Command {
 type statusView struct {
 	Tenant, Terminal, Environment, Sealer, Serial string
 	NotAfter                                      time.Time
+	RenewAfter, RenewBefore                       time.Time `json:",omitzero"`
+	TrustList                                     uint64    `json:",omitempty"` // version
 	BootCounter                                   uint64
 	Pending, Exceptions                           int
 	Slots                                         []slotView
+	Waiting                                       []slotView `json:",omitempty"`
 }
 
 type slotView struct {
@@ -141,24 +144,44 @@ func (a *app) status() error {
 		Tenant: string(s.Tenant), Terminal: string(s.Terminal), Environment: s.Environment.String(), Sealer: s.Sealer,
 		Serial: s.Serial, NotAfter: s.NotAfter, BootCounter: s.BootCounter, Pending: s.Pending, Exceptions: s.Exceptions,
 	}
+	if s.TrustList != 0 {
+		v.RenewAfter, v.RenewBefore, v.TrustList = s.RenewAfter, s.RenewBefore, s.TrustList
+	}
 	rows := []row{
 		{"terminal", v.Tenant + "/" + v.Terminal}, {"environment", v.Environment}, {"sealer", v.Sealer},
-		{"certificate", v.Serial + " until " + v.NotAfter.UTC().Format(time.DateOnly)}, {"starts", v.BootCounter},
-		{"unanswered", v.Pending}, {"exceptions", v.Exceptions},
+		{"certificate", v.Serial + " until " + v.NotAfter.UTC().Format(time.DateOnly)},
 	}
+	if v.TrustList != 0 {
+		rows = append(rows, row{"renewal", v.RenewAfter.Format(time.DateOnly) + " to " + v.RenewBefore.Format(time.DateOnly)},
+			row{"trust list", fmt.Sprintf("version %d", v.TrustList)})
+	}
+	rows = append(rows, row{"starts", v.BootCounter}, row{"unanswered", v.Pending}, row{"exceptions", v.Exceptions})
 	for _, slot := range s.Slots {
-		sv := slotView{
-			Slot: slot.Number, KeySet: string(slot.KeySet), Revision: slot.Revision, Scheme: slot.Scheme().String(),
-			KeyID: slot.Slot.KeyID.String(), Remaining: slot.Remaining, Confirmed: slot.Confirmed,
-		}
-		if !slot.Next.IsZero() {
-			sv.NextKSN = slot.Next.String()
-		}
+		sv := viewOf(slot)
 		v.Slots = append(v.Slots, sv)
-		rows = append(rows, row{fmt.Sprintf("slot %d", sv.Slot), fmt.Sprintf("%s.r%d %s, next %s, %d keys left",
-			sv.KeySet, sv.Revision, sv.Scheme, sv.NextKSN, sv.Remaining)})
+		rows = append(rows, row{fmt.Sprintf("slot %d", sv.Slot), sv.text()})
+	}
+	for _, slot := range s.Waiting {
+		sv := viewOf(slot)
+		v.Waiting = append(v.Waiting, sv)
+		rows = append(rows, row{fmt.Sprintf("slot %d waits", sv.Slot), sv.text() + "; signin or rekey confirms it"})
 	}
 	return a.show(v, rows...)
+}
+
+func viewOf(r terminal.SlotReport) slotView {
+	v := slotView{
+		Slot: r.Number, KeySet: string(r.KeySet), Revision: r.Revision, Scheme: r.Scheme().String(),
+		KeyID: r.Slot.KeyID.String(), Remaining: r.Remaining, Confirmed: r.Confirmed,
+	}
+	if !r.Next.IsZero() {
+		v.NextKSN = r.Next.String()
+	}
+	return v
+}
+
+func (v slotView) text() string {
+	return fmt.Sprintf("%s.r%d %s, next %s, %d keys left", v.KeySet, v.Revision, v.Scheme, v.NextKSN, v.Remaining)
 }
 
 func newSignIn(a *app) *cobra.Command {
@@ -169,19 +192,13 @@ func newSignIn(a *app) *cobra.Command {
 }
 
 func (a *app) signIn(ctx context.Context) error {
-	t, err := a.open()
-	if err != nil {
+	var r *terminal.SignInResult
+	err := a.with(ctx, func(ctx context.Context, t *terminal.Terminal) (err error) {
+		r, err = t.SignIn(ctx)
 		return err
-	}
-	defer t.Close() // the state is durable already
-	ctx, cancel := context.WithTimeout(ctx, a.wait)
-	defer cancel()
-	r, err := t.SignIn(ctx)
+	})
 	if r == nil {
-		if _, refused := errors.AsType[*terminal.HostError](err); !refused && !errors.Is(err, terminal.ErrAck) {
-			err = exit.With(exit.Unreachable, err, "check the network and the endpoints")
-		}
-		return err
+		return unreachable(err)
 	}
 	view := struct {
 		Result   string
@@ -194,6 +211,31 @@ func (a *app) signIn(ctx context.Context) error {
 		return exit.Errorf(exit.Refused, "the host answers %v", r.Result)
 	}
 	return err
+}
+
+// signInQuietly signs in and shows nothing.
+func (a *app) signInQuietly(ctx context.Context) error {
+	return a.with(ctx, func(ctx context.Context, t *terminal.Terminal) error {
+		r, err := t.SignIn(ctx)
+		if r == nil {
+			return unreachable(err)
+		}
+		if r.Result != message.SignedIn {
+			return exit.Errorf(exit.Refused, "the host answers %v", r.Result)
+		}
+		return err
+	})
+}
+
+// unreachable is the error of a sign-in that nobody has answered.
+func unreachable(err error) error {
+	if _, refused := errors.AsType[*terminal.HostError](err); refused || errors.Is(err, terminal.ErrAck) {
+		return err
+	}
+	if _, known := errors.AsType[*exit.Error](err); known {
+		return err
+	}
+	return exit.With(exit.Unreachable, err, "check the network and the endpoints")
 }
 
 // saleFlags are what the customer and the cashier give.

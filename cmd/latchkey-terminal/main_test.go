@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
 )
 
 func TestMain(m *testing.M) {
@@ -45,6 +49,58 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			return nil
+		},
+	})
+}
+
+// TestEnrolScripts runs the commands that need a registration authority, each script against one of its own. $URL and
+// $TRUST_URL are where that listens, and the file ticket opens it. The command "order" has the operator order a new key for
+// the data slot, "busy" and "ready" end and begin its readiness, "unheard" and "heard" that of the acquirer to hear of keys.
+func TestEnrolScripts(t *testing.T) {
+	t.Parallel()
+	type site struct {
+		lab  *terminaltest.Lab
+		ra   *terminaltest.RA
+		busy atomic.Bool
+	}
+	command := func(f func(*site)) func(*testscript.TestScript, bool, []string) {
+		return func(ts *testscript.TestScript, _ bool, _ []string) { f(ts.Value("site").(*site)) }
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "enrol"),
+		Setup: func(env *testscript.Env) error {
+			lab := terminaltest.NewLab(t, dukpt.AES)
+			ra := terminaltest.NewRA(t, lab)
+			ra.Endpoints(terminaltest.NewAcquirer(t, lab).URL)
+			s := &site{lab: lab, ra: ra}
+			ra.Refuse = func(string) *enroll.Refusal {
+				if !s.busy.Load() {
+					return nil
+				}
+				return &enroll.Refusal{Status: 503, Code: "Busy", Message: "too many at once", RetryAfter: 7 * time.Second}
+			}
+			env.Values["site"] = s
+			env.Setenv("URL", ra.URL)
+			env.Setenv("TRUST_URL", ra.TrustURL)
+			ticket := ra.Ticket(t)
+			defer ticket.Wipe()
+			typed := string(ticket.Code.Expose()) + "-" + ticket.Pin.String() + "\n"
+			for name, content := range map[string]string{
+				"ticket": typed, "wrong": "1" + typed[1:], "stranger": typed[:27] + strings.Repeat("0", 26) + "\n",
+				"card": ";4761739001010119=29122010123456789?\n",
+			} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(content), 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"order":   command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
+			"busy":    command(func(s *site) { s.busy.Store(true) }),
+			"ready":   command(func(s *site) { s.busy.Store(false) }),
+			"unheard": command(func(s *site) { s.lab.Host.Deaf(true) }),
+			"heard":   command(func(s *site) { s.lab.Host.Deaf(false) }),
 		},
 	})
 }

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -15,7 +20,11 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/prompt"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+	"github.com/latchkey-pos/latchkey/tls/trustlist"
 )
 
 // app is where commands read and write, and what their shared flags say.
@@ -34,12 +43,15 @@ func newRoot(a *app) *cobra.Command {
 		Short: "The reference payment terminal",
 		Long: `latchkey-terminal is a payment terminal in a folder: keys, certificate, unsettled sales.
 
-  latchkey-terminal import --bundle T-1.bundle --code-file code --dir ./t1
-  latchkey-terminal signin --dir ./t1
+  latchkey-terminal enrol --dir ./t1 --tenant ACME --terminal T-0001 \
+    --url https://ra.example:8443 --trust-url http://ra.example:8080
   latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR --track2-file card
+  latchkey-terminal status --dir ./t1
+  latchkey-terminal renew --dir ./t1 --if-due
 
-Card, PIN and code come from files, standard input or a prompt, never from flags. The folder
-is guarded by the insecure-file sealer: test keys only.
+Where no registration authority is, import makes the terminal of a bundle and signin follows.
+Card, PIN, ticket and code come from files, standard input or a prompt, never from flags. The
+folder is guarded by the insecure-file sealer: test keys only.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a rule,
 5 unreachable, 6 verification failed.`,
@@ -63,7 +75,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a))
+	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a))
 	return root
 }
 
@@ -74,7 +86,7 @@ func (a *app) medium() (terminal.FS, error) {
 	}
 	info, err := os.Stat(a.dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return nil, exit.With(exit.NotFound, fmt.Errorf("no folder %s", a.dir), "make a terminal with latchkey-terminal import")
+		return nil, exit.With(exit.NotFound, fmt.Errorf("no folder %s", a.dir), "make a terminal with latchkey-terminal enrol or import")
 	}
 	if err != nil {
 		return nil, err
@@ -120,15 +132,24 @@ func explain(err error) error {
 	if _, ok := errors.AsType[*exit.Error](err); ok {
 		return err
 	}
+	if errors.Is(err, terminal.ErrUnconfirmed) {
+		return exit.With(exit.Refused, err, "the old key works on; run latchkey-terminal rekey again later")
+	}
 	if h, ok := errors.AsType[*terminal.HostError](err); ok && h.Status < 500 {
 		return exit.With(exit.Refused, err, "ask the host's operator about "+h.Code)
+	}
+	if _, ok := errors.AsType[*terminal.UnansweredError](err); ok && !errors.Is(err, terminal.ErrBehind) {
+		return exit.With(exit.Unreachable, err, "the sale is kept: settle it with latchkey-terminal resend")
+	}
+	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
+		return refusal(r, err)
 	}
 	for _, known := range []struct {
 		is   error
 		code exit.Code
 		hint string
 	}{
-		{terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal import"},
+		{terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal enrol or import"},
 		{terminal.ErrExists, exit.Refused, "take another folder; a used one cannot be started again"},
 		{terminal.ErrLocked, exit.Refused, "end the other process first"},
 		{terminal.ErrInsecure, exit.Refused, "production keys need a sealer with hardware behind it"},
@@ -143,15 +164,44 @@ func explain(err error) error {
 		{terminal.ErrBehind, exit.Refused, "run latchkey-terminal resend again"},
 		{terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"},
 		{terminal.ErrJumpBudget, exit.Refused, "ask for a new key"},
+		{terminal.ErrTicket, exit.Usage, "give the ticket with --ticket-file"},
+		{enroll.ErrTicket, exit.Usage, "type the ticket as it stands on the slip of paper"},
+		{trustlist.ErrTrust, exit.Verification, "check the second half of the ticket, and --trust-url; if both are right, somebody is in between"},
+		{remote.ErrDelivery, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
+		{enroll.ErrAnswer, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
+		{terminal.ErrAssignment, exit.Refused, "ask the operator to look at the terminal, then run it again"},
+		{terminal.ErrNotEnrolled, exit.Refused, "have the terminal registered again and enrol it, in a new folder"},
+		{tlsconf.ErrRefused, exit.Verification, "check --url: who answers there is no registration authority of the tenant"},
+		{context.DeadlineExceeded, exit.Unreachable, "check the network and the address, then run it again"},
 	} {
 		if errors.Is(err, known.is) {
 			return exit.With(known.code, err, known.hint)
 		}
 	}
-	if _, ok := errors.AsType[*terminal.UnansweredError](err); ok {
-		return exit.With(exit.Unreachable, err, "the sale is kept: settle it with latchkey-terminal resend")
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return exit.With(exit.Verification, err, "check --url, the clock, and with the operator which trust list is published")
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert, as crypto/tls reports it
+		return exit.With(exit.Refused, err, "ask the operator whether the terminal is blocked; if its certificate is over, have it registered again")
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return exit.With(exit.Unreachable, err, "check the network and the address, then run it again")
 	}
 	return err
+}
+
+// refusal says what the registration authority says.
+func refusal(r *enroll.Refusal, err error) error {
+	hint := r.Hint
+	switch {
+	case r.RetryAfter > 0:
+		hint = fmt.Sprintf("run it again in %v", r.RetryAfter)
+	case hint == "" && r.Status == http.StatusUnauthorized:
+		hint = "check the name of the terminal and the first half of the ticket, or ask the operator for another"
+	case hint == "":
+		hint = "ask the operator of the registration authority"
+	}
+	return exit.With(exit.Refused, err, hint)
 }
 
 // row is one line of a two-column answer.

@@ -18,8 +18,9 @@ const MaxJump = 1000
 
 // Device is one device under test with keys in it.
 type Device struct {
-	// Open starts the engine, as after power was lost: the engine before it is not used any more and was not closed.
-	Open func() (terminal.Engine, error)
+	// Open starts the engine, as after power was lost: the engine before it is not used any more and was not closed. The
+	// slots are those that the terminal knows; an engine that knows them itself does not look.
+	Open func(slots []terminal.Slot) (terminal.Engine, error)
 	// Keypad says that the engine takes PINs by itself.
 	Keypad bool
 }
@@ -40,6 +41,10 @@ func Run(t *testing.T, load Load) {
 		{"SkipTo", testSkipTo},
 		{"JumpBudget", testJumpBudget},
 		{"Status", testStatus},
+		{"Stage", testStage},
+		{"StageAgain", testStageAgain},
+		{"Switch", testSwitch},
+		{"SwitchRefuses", testSwitchRefuses},
 		{"Zeroize", testZeroize},
 	} {
 		for _, scheme := range []dukpt.Scheme{dukpt.TDES, dukpt.AES} {
@@ -54,18 +59,22 @@ func Run(t *testing.T, load Load) {
 const (
 	slotNumber  = 3
 	otherNumber = 5
+	nextNumber  = 7 // of keys that are not loaded: they follow the one of slotNumber
+	lastNumber  = 8
+	staged      = slotNumber | terminal.Staged
 )
 
 // rig is the host's half of two slots that can do everything.
 type rig struct {
 	base  map[uint8]*dukpt.BaseKey
 	slots map[uint8]terminal.BundleSlot
+	known []terminal.Slot // what the terminal knows after a switch; nil before
 }
 
 func newRig(t *testing.T, scheme dukpt.Scheme) *rig {
 	t.Helper()
 	r := &rig{base: make(map[uint8]*dukpt.BaseKey), slots: make(map[uint8]terminal.BundleSlot)}
-	for _, number := range []uint8{slotNumber, otherNumber} {
+	for _, number := range []uint8{slotNumber, otherNumber, nextNumber, lastNumber} {
 		r.add(t, scheme, number)
 	}
 	return r
@@ -106,15 +115,22 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func open(t *testing.T, d Device) terminal.Engine {
+// open starts the engine with the slots that the terminal knows now.
+func (r *rig) open(t *testing.T, d Device) terminal.Engine {
 	t.Helper()
-	e, err := d.Open()
+	known := r.known
+	if known == nil {
+		for _, s := range r.list() {
+			known = append(known, s.Slot)
+		}
+	}
+	e, err := d.Open(known)
 	check(t, err)
 	return e
 }
 
 func testHostAgrees(t *testing.T, load Load, r *rig) {
-	e := open(t, load(t, r.list()))
+	e := r.open(t, load(t, r.list()))
 	slot := r.slots[slotNumber]
 	for range 20 {
 		ksn, err := e.Begin(slotNumber)
@@ -181,7 +197,7 @@ func testNeverTwice(t *testing.T, load Load, r *rig) {
 	seen := make(map[dukpt.KSN]bool)
 	last := make(map[uint8]uint32)
 	for start := range 12 {
-		e := open(t, d)
+		e := r.open(t, d)
 		for n := range start {
 			slot := []uint8{slotNumber, otherNumber}[n%2]
 			ksn, err := e.Begin(slot)
@@ -199,7 +215,7 @@ func testNeverTwice(t *testing.T, load Load, r *rig) {
 }
 
 func testOrder(t *testing.T, load Load, r *rig) {
-	e := open(t, load(t, r.list()))
+	e := r.open(t, load(t, r.list()))
 	slot := r.slots[slotNumber]
 	idle := func(when string) {
 		t.Helper()
@@ -235,7 +251,7 @@ func testOrder(t *testing.T, load Load, r *rig) {
 
 func testRefuses(t *testing.T, load Load, r *rig) {
 	d := load(t, r.list())
-	e := open(t, d)
+	e := r.open(t, d)
 	slot := r.slots[slotNumber]
 	if _, err := e.Begin(9); !errors.Is(err, terminal.ErrSlot) {
 		t.Errorf("Begin of slot 9: %v, want ErrSlot", err)
@@ -275,7 +291,7 @@ func testRefuses(t *testing.T, load Load, r *rig) {
 
 func testSkipTo(t *testing.T, load Load, r *rig) {
 	d := load(t, r.list())
-	e := open(t, d)
+	e := r.open(t, d)
 	id := r.slots[slotNumber].KeyID
 	skip := func(n uint32) error {
 		ksn, err := id.AtOrdinal(n)
@@ -302,7 +318,7 @@ func testSkipTo(t *testing.T, load Load, r *rig) {
 	next(502)
 	check(t, skip(503+MaxJump))
 	next(503 + MaxJump)
-	e = open(t, d)
+	e = r.open(t, d)
 	ksn, err := e.Begin(slotNumber)
 	check(t, err)
 	if ksn.Ordinal() <= 503+MaxJump {
@@ -322,7 +338,7 @@ func testJumpBudget(t *testing.T, load Load, r *rig) {
 	id := r.slots[slotNumber].KeyID
 	refused := 0
 	for range 40 {
-		e := open(t, d)
+		e := r.open(t, d)
 		st := statusOf(t, e, slotNumber)
 		ksn, err := id.AtOrdinal(st.Next.Ordinal() + MaxJump)
 		check(t, err)
@@ -356,7 +372,7 @@ func statusOf(t *testing.T, e terminal.Engine, slot uint8) terminal.SlotStatus {
 }
 
 func testStatus(t *testing.T, load Load, r *rig) {
-	e := open(t, load(t, r.list()))
+	e := r.open(t, load(t, r.list()))
 	all := e.Status()
 	if len(all) != 2 || all[0].Slot != slotNumber || all[1].Slot != otherNumber {
 		t.Fatalf("status %+v, want slots %d and %d", all, slotNumber, otherNumber)
@@ -375,22 +391,170 @@ func testStatus(t *testing.T, load Load, r *rig) {
 	}
 }
 
+// stage has the key of a number follow that of slotNumber.
+func (r *rig) stage(t *testing.T, e terminal.Engine, number uint8) {
+	t.Helper()
+	ik, err := r.slots[number].InitialKey()
+	check(t, err)
+	check(t, e.Stage(slotNumber, ik, MaxJump))
+	k := ik.Key()
+	if !k.IsZero() {
+		t.Error("the initial key is not wiped")
+	}
+}
+
+// use takes the next key of a number in the engine and has the host verify a MAC under it.
+func (r *rig) use(t *testing.T, e terminal.Engine, at, key uint8) dukpt.KSN {
+	t.Helper()
+	ksn, err := e.Begin(at)
+	check(t, err)
+	defer e.End(at)
+	if ksn.KeyID() != r.slots[key].KeyID {
+		t.Fatalf("number %#x has key %v, want %v", at, ksn.KeyID(), r.slots[key].KeyID)
+	}
+	tx, err := r.base[key].Begin(ksn)
+	check(t, err)
+	defer tx.End()
+	mac, err := e.MAC(at, nil, r.slots[key].MAC, []byte("m"))
+	check(t, err)
+	if err := tx.VerifyMAC(r.slots[key].MAC, []byte("m"), mac); err != nil {
+		t.Errorf("MAC under %v: %v", ksn, err)
+	}
+	return ksn
+}
+
+// testStage uses a staged key beside the one in use, over restarts, and neither twice.
+func testStage(t *testing.T, load Load, r *rig) {
+	d := load(t, r.list())
+	e := r.open(t, d)
+	if _, err := e.Begin(staged); !errors.Is(err, terminal.ErrSlot) {
+		t.Errorf("Begin with nothing staged: %v, want ErrSlot", err)
+	}
+	r.stage(t, e, nextNumber)
+	seen := make(map[dukpt.KSN]bool)
+	for range 3 {
+		for range 12 {
+			for at, key := range map[uint8]uint8{slotNumber: slotNumber, staged: nextNumber, otherNumber: otherNumber} {
+				ksn := r.use(t, e, at, key)
+				if seen[ksn] {
+					t.Fatalf("%v comes twice", ksn)
+				}
+				seen[ksn] = true
+			}
+		}
+		ahead, err := r.slots[nextNumber].KeyID.AtOrdinal(statusOf(t, e, staged).Next.Ordinal() + 100)
+		check(t, err)
+		check(t, e.SkipTo(staged, ahead))
+		all := e.Status()
+		if len(all) != 3 || all[2].Slot != staged || all[2].Next != ahead || all[2].JumpLimit == 0 {
+			t.Errorf("status %+v, want the staged key last, at %v", all, ahead)
+		}
+		e = r.open(t, d)
+	}
+}
+
+// testStageAgain puts a second key in the place of the one that waits.
+func testStageAgain(t *testing.T, load Load, r *rig) {
+	d := load(t, r.list())
+	e := r.open(t, d)
+	r.stage(t, e, nextNumber)
+	r.use(t, e, staged, nextNumber)
+	r.stage(t, e, lastNumber)
+	if ksn := r.use(t, e, staged, lastNumber); ksn.Ordinal() != 1 {
+		t.Errorf("the second key begins at %v", ksn)
+	}
+	e = r.open(t, d)
+	r.use(t, e, staged, lastNumber)
+	r.use(t, e, slotNumber, slotNumber)
+}
+
+// testSwitch puts the staged key into its slot: it counts on, and the old one is gone for good.
+func testSwitch(t *testing.T, load Load, r *rig) {
+	d := load(t, r.list())
+	e := r.open(t, d)
+	r.use(t, e, slotNumber, slotNumber)
+	r.stage(t, e, nextNumber)
+	before := r.use(t, e, staged, nextNumber)
+	jumped := r.slots[nextNumber].KeyID
+	ahead, err := jumped.AtOrdinal(before.Ordinal() + 50)
+	check(t, err)
+	check(t, e.SkipTo(staged, ahead))
+	check(t, e.Switch(slotNumber))
+	next := r.slots[nextNumber].Slot
+	next.Number = slotNumber
+	r.known = []terminal.Slot{next, r.slots[otherNumber].Slot}
+	for range 2 {
+		all := e.Status()
+		if len(all) != 2 || all[0].Slot != slotNumber || all[0].KeyID != jumped || all[0].Jumped == 0 {
+			t.Fatalf("status after the switch %+v", all)
+		}
+		if ksn := r.use(t, e, slotNumber, nextNumber); ksn.Ordinal() < ahead.Ordinal() {
+			t.Errorf("%v after %v", ksn, ahead)
+		}
+		r.use(t, e, otherNumber, otherNumber)
+		e = r.open(t, d)
+	}
+	r.stage(t, e, lastNumber)
+	check(t, e.Switch(slotNumber))
+	r.use(t, e, slotNumber, lastNumber)
+}
+
+func testSwitchRefuses(t *testing.T, load Load, r *rig) {
+	e := r.open(t, load(t, r.list()))
+	if err := e.Switch(slotNumber); !errors.Is(err, terminal.ErrSlot) {
+		t.Errorf("Switch with nothing staged: %v, want ErrSlot", err)
+	}
+	r.stage(t, e, nextNumber)
+	for _, at := range []uint8{slotNumber, staged} {
+		_, err := e.Begin(at)
+		check(t, err)
+		if err := e.Switch(slotNumber); !errors.Is(err, terminal.ErrNoTransaction) {
+			t.Errorf("Switch while %#x has a transaction: %v, want ErrNoTransaction", at, err)
+		}
+		e.End(at)
+	}
+	_, err := e.Begin(staged)
+	check(t, err)
+	ik, err := r.slots[lastNumber].InitialKey()
+	check(t, err)
+	if err := e.Stage(slotNumber, ik, MaxJump); !errors.Is(err, terminal.ErrNoTransaction) {
+		t.Errorf("Stage while the staged key has a transaction: %v, want ErrNoTransaction", err)
+	}
+	if k := ik.Key(); !k.IsZero() {
+		t.Error("the initial key that was refused is not wiped")
+	}
+	e.End(staged)
+	r.use(t, e, slotNumber, slotNumber)
+	r.use(t, e, staged, nextNumber)
+}
+
 func testZeroize(t *testing.T, load Load, r *rig) {
 	d := load(t, r.list())
-	e := open(t, d)
+	e := r.open(t, d)
+	r.stage(t, e, nextNumber)
 	_, err := e.Begin(slotNumber)
 	check(t, err)
 	check(t, e.Zeroize())
 	check(t, e.Zeroize())
+	ik, err := r.slots[lastNumber].InitialKey()
+	check(t, err)
+	if err := e.Stage(slotNumber, ik, MaxJump); !errors.Is(err, terminal.ErrZeroized) {
+		t.Errorf("Stage after Zeroize: %v, want ErrZeroized", err)
+	}
+	if _, err := e.Begin(staged); !errors.Is(err, terminal.ErrZeroized) {
+		t.Errorf("Begin of a staged key after Zeroize: %v, want ErrZeroized", err)
+	}
 	if _, err := e.Begin(slotNumber); !errors.Is(err, terminal.ErrZeroized) {
 		t.Errorf("Begin after Zeroize: %v, want ErrZeroized", err)
 	}
 	if _, err := e.MAC(slotNumber, nil, r.slots[slotNumber].MAC, []byte("m")); !errors.Is(err, terminal.ErrZeroized) {
 		t.Errorf("MAC after Zeroize: %v, want ErrZeroized", err)
 	}
-	if again, err := d.Open(); err == nil {
-		if _, err := again.Begin(slotNumber); err == nil {
-			t.Error("the keys are there again after a restart")
+	if again, err := d.Open([]terminal.Slot{r.slots[slotNumber].Slot}); err == nil {
+		for _, at := range []uint8{slotNumber, staged} {
+			if _, err := again.Begin(at); err == nil {
+				t.Errorf("the key of %#x is there again after a restart", at)
+			}
 		}
 	}
 }

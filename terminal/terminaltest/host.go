@@ -27,6 +27,8 @@ type Host struct {
 	mu     sync.Mutex
 	lab    *Lab
 	zone   keys.Key
+	keys   []hostKey
+	deaf   bool
 	seen   map[use]message.Digest
 	ledger map[message.Digest]*Entry
 	order  []message.Digest
@@ -72,7 +74,71 @@ func newHost(tb testing.TB, l *Lab) *Host {
 	}
 	zone, err := keys.GenerateKey(a)
 	check(tb, err)
-	return &Host{lab: l, zone: zone, seen: make(map[use]message.Digest), ledger: make(map[message.Digest]*Entry)}
+	h := &Host{lab: l, zone: zone, seen: make(map[use]message.Digest), ledger: make(map[message.Digest]*Entry)}
+	for slot, id := range l.ids {
+		h.keys = append(h.keys, hostKey{slot, id, keyset.SlotActive})
+	}
+	return h
+}
+
+// hostKey is a key of the terminal as the host knows it.
+type hostKey struct {
+	slot  uint8
+	id    dukpt.KeyID
+	state keyset.SlotState
+}
+
+// Expect tells the host of a key that has been delivered for a slot: a sign-in may prove it, and nothing else is taken
+// under it before. Then it is active, and the one before it drains: what it sent earlier is answered still.
+func (h *Host) Expect(slot uint8, id dukpt.KeyID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.deaf {
+		return
+	}
+	h.keys = append(h.keys, hostKey{slot, id, keyset.SlotPending})
+}
+
+// Deaf has the host not hear of keys that are delivered.
+func (h *Host) Deaf(deaf bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf = deaf
+}
+
+// Forget has the host know no key, as of a terminal that has none yet.
+func (h *Host) Forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keys = nil
+}
+
+// Active returns the active key of a slot, zero for none.
+func (h *Host) Active(slot uint8) dukpt.KeyID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, k := range h.keys {
+		if k.slot == slot && k.state == keyset.SlotActive {
+			return k.id
+		}
+	}
+	return dukpt.KeyID{}
+}
+
+// confirm makes a pending key active.
+func (h *Host) confirm(slot uint8, id dukpt.KeyID) {
+	for i := range h.keys {
+		k := &h.keys[i]
+		if k.slot != slot {
+			continue
+		}
+		switch {
+		case k.id == id && k.state == keyset.SlotPending:
+			k.state = keyset.SlotActive
+		case k.id != id && k.state == keyset.SlotActive:
+			k.state = keyset.SlotDraining
+		}
+	}
 }
 
 // Entries returns the ledger in the order of arrival.
@@ -115,7 +181,7 @@ func (h *Host) Receive(raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	tx, err := h.verify(m)
+	tx, err := h.verify(m, h.takes(m))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +196,7 @@ func (h *Host) Receive(raw []byte) ([]byte, error) {
 		if inner, err = message.Parse(m.Payload.Inner); err != nil {
 			return nil, err
 		}
-		innerTx, e := h.verify(inner)
+		innerTx, e := h.verify(inner, []keyset.SlotState{keyset.SlotActive, keyset.SlotDraining})
 		if e != nil {
 			return nil, e
 		}
@@ -152,10 +218,22 @@ func (h *Host) Receive(raw []byte) ([]byte, error) {
 
 func (h *Host) spec(slot uint8) dukpt.MACSpec { return h.lab.Sets[slot].MACSpec() }
 
+// takes returns the states of keys that a message may come under: a sign-in proves pending ones, and under a draining one
+// nothing is taken but what was before.
+func (h *Host) takes(m *message.Message) []keyset.SlotState {
+	if m.Payload.Type == message.SignIn {
+		return []keyset.SlotState{keyset.SlotActive, keyset.SlotPending}
+	}
+	if h.ledger[m.Digest()] != nil {
+		return []keyset.SlotState{keyset.SlotActive, keyset.SlotDraining}
+	}
+	return []keyset.SlotState{keyset.SlotActive}
+}
+
 // verify checks the MAC first and then that the key has served nothing else.
-func (h *Host) verify(m *message.Message) (*dukpt.HostTransaction, error) {
+func (h *Host) verify(m *message.Message, states []keyset.SlotState) (*dukpt.HostTransaction, error) {
 	ref := m.Payload.MAC
-	tx, err := h.begin(ref.Slot, ref.KSN)
+	tx, err := h.begin(ref.Slot, ref.KSN, states)
 	if err != nil {
 		return nil, err
 	}
@@ -170,12 +248,13 @@ func (h *Host) verify(m *message.Message) (*dukpt.HostTransaction, error) {
 	return tx, nil
 }
 
-func (h *Host) begin(slot uint8, ksn dukpt.KSN) (*dukpt.HostTransaction, error) {
-	base := h.lab.Base[slot]
-	if base == nil || ksn.KeyID() != h.lab.ids[slot] {
-		return nil, fmt.Errorf("%w: slot %d has no key %v", ErrMessage, slot, ksn.KeyID())
+func (h *Host) begin(slot uint8, ksn dukpt.KSN, states []keyset.SlotState) (*dukpt.HostTransaction, error) {
+	for _, k := range h.keys {
+		if k.slot == slot && k.id == ksn.KeyID() && slices.Contains(states, k.state) {
+			return h.lab.Base[slot].Begin(ksn)
+		}
 	}
-	return base.Begin(ksn)
+	return nil, fmt.Errorf("%w: slot %d has no key %v for this", ErrMessage, slot, ksn.KeyID())
 }
 
 func (h *Host) claim(u use, content message.Digest) error {
@@ -189,7 +268,7 @@ func (h *Host) claim(u use, content message.Digest) error {
 
 func (h *Host) signIn(p *message.Payload) error {
 	for _, m := range p.SlotMACs {
-		tx, err := h.begin(m.Slot, m.KSN)
+		tx, err := h.begin(m.Slot, m.KSN, []keyset.SlotState{keyset.SlotActive, keyset.SlotPending})
 		if err != nil {
 			return err
 		}
@@ -203,6 +282,10 @@ func (h *Host) signIn(p *message.Payload) error {
 		}
 	}
 	h.signs++
+	h.confirm(p.MAC.Slot, p.MAC.KSN.KeyID())
+	for _, m := range p.SlotMACs {
+		h.confirm(m.Slot, m.KSN.KeyID())
+	}
 	return nil
 }
 
@@ -257,7 +340,7 @@ func (h *Host) open(e *Entry, fields []message.Field) error {
 	var pan pin.PAN
 	defer func() { pan.Wipe() }()
 	for _, f := range fields {
-		tx, err := h.begin(f.Slot, f.KSN)
+		tx, err := h.begin(f.Slot, f.KSN, []keyset.SlotState{keyset.SlotActive, keyset.SlotDraining})
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,14 @@
 package terminaltest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -33,24 +35,38 @@ const (
 // Lab is one terminal and its host: keys, certificates and key sets.
 type Lab struct {
 	Scheme dukpt.Scheme
+	Cipher keys.Algorithm // of the base keys
 	Sets   map[uint8]*keyset.KeySet
 	Base   map[uint8]*dukpt.BaseKey
-	Trust  tlsconf.Trust // both authorities
+	Trust  tlsconf.Trust // the three authorities
 	Host   *Host
 
-	services, terminals *authority
-	ids                 map[uint8]dukpt.KeyID
+	services, terminals, keydist *authority
+	ids                          map[uint8]dukpt.KeyID // of the bundle: the first of each set
 }
 
 // NewLab makes a lab whose two slots, for data and for PINs, are of one scheme.
 func NewLab(tb testing.TB, scheme dukpt.Scheme) *Lab {
 	tb.Helper()
-	l := &Lab{
-		Scheme: scheme, Sets: make(map[uint8]*keyset.KeySet), Base: make(map[uint8]*dukpt.BaseKey),
-		services: newAuthority(tb, "services"), terminals: newAuthority(tb, "terminals"),
-		ids: make(map[uint8]dukpt.KeyID),
+	if scheme == dukpt.TDES {
+		return NewLabOf(tb, keys.TDES2)
 	}
-	l.Trust = tlsconf.Trust{Services: l.services.pool(), Terminals: l.terminals.pool()}
+	return NewLabOf(tb, keys.AES128)
+}
+
+// NewLabOf makes a lab whose base keys are of one algorithm.
+func NewLabOf(tb testing.TB, cipher keys.Algorithm) *Lab {
+	tb.Helper()
+	scheme := dukpt.AES
+	if cipher == keys.TDES2 {
+		scheme = dukpt.TDES
+	}
+	l := &Lab{
+		Scheme: scheme, Cipher: cipher, Sets: make(map[uint8]*keyset.KeySet), Base: make(map[uint8]*dukpt.BaseKey),
+		services: newAuthority(tb, "services"), terminals: newAuthority(tb, "terminals"),
+		keydist: newAuthority(tb, "key distribution"), ids: make(map[uint8]dukpt.KeyID),
+	}
+	l.Trust = tlsconf.Trust{Services: l.services.pool(), Terminals: l.terminals.pool(), KeyDist: l.keydist.pool()}
 	l.addSlot(tb, DataSlot, keyset.UsageData, keyset.UsageMAC)
 	l.addSlot(tb, PINSlot, keyset.UsagePIN, keyset.UsageMAC)
 	l.Host = newHost(tb, l)
@@ -60,15 +76,15 @@ func NewLab(tb testing.TB, scheme dukpt.Scheme) *Lab {
 func (l *Lab) addSlot(tb testing.TB, slot uint8, usages ...keyset.Usage) {
 	tb.Helper()
 	set := keyset.NewDefaults(l.Scheme, usages...)
-	raw := make([]byte, 10)
-	if l.Scheme == dukpt.AES {
-		raw = make([]byte, 12)
-	}
-	copy(raw, []byte{0xff, 0xff, 0x98, 0x76, 0x54, slot})
-	id, err := dukpt.ParseInitialKSN(raw)
-	check(tb, err)
+	set.Algorithm = l.Cipher
 	set.ID, set.Tenant, set.Environment = keyset.ID("SET-"+string(rune('0'+slot))), Tenant, keyset.Test
-	set.FirstID, set.LastID = id, id
+	set.FirstID, set.LastID = l.NewKeyID(tb, slot, 0), l.NewKeyID(tb, slot, 255)
+	ref, err := keyset.ParseKeyRef(fmt.Sprintf("alias/lab/slot-%d", slot))
+	check(tb, err)
+	fingerprint, err := keys.ParseFingerprint(fmt.Sprintf("%032x", slot))
+	check(tb, err)
+	set.BaseKey, set.BaseKeyFingerprint = ref, fingerprint
+	check(tb, set.Validate())
 	k, err := keys.GenerateKey(keys.Attributes{
 		Algorithm: set.Algorithm, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
 	})
@@ -76,7 +92,24 @@ func (l *Lab) addSlot(tb testing.TB, slot uint8, usages ...keyset.Usage) {
 	defer k.Wipe()
 	base, err := dukpt.NewBaseKey(k)
 	check(tb, err)
-	l.Sets[slot], l.Base[slot], l.ids[slot] = set, base, id
+	l.Sets[slot], l.Base[slot], l.ids[slot] = set, base, set.FirstID
+}
+
+// NewKeyID returns key id number n of the set of a slot; the bundle has number 0.
+func (l *Lab) NewKeyID(tb testing.TB, slot, n uint8) dukpt.KeyID {
+	tb.Helper()
+	id, err := l.newKeyID(slot, n)
+	check(tb, err)
+	return id
+}
+
+func (l *Lab) newKeyID(slot, n uint8) (dukpt.KeyID, error) {
+	raw := make([]byte, 10)
+	if l.Scheme == dukpt.AES {
+		raw = make([]byte, 12)
+	}
+	copy(raw, []byte{0xff, 0xff, 0x98, 0x76, 0x54, slot, n})
+	return dukpt.ParseInitialKSN(raw)
 }
 
 // Bundle makes what `latchkey terminal register` would: each call gives the same keys and a certificate of its own. With
@@ -131,6 +164,12 @@ func (l *Lab) Client(tb testing.TB, name string) *tlsconf.Credential {
 	return l.credential(tb, l.terminals, identity.Identity{Tenant: Tenant, Role: identity.Terminal, Name: name})
 }
 
+// Agreement returns the certificate of an agreement key of a terminal of any name.
+func (l *Lab) Agreement(tb testing.TB, name string) *x509.Certificate {
+	tb.Helper()
+	return l.keydist.issue(tb, identity.Identity{Tenant: Tenant, Role: identity.Agreement, Name: name}).Leaf
+}
+
 func (l *Lab) credential(tb testing.TB, a *authority, id identity.Identity) *tlsconf.Credential {
 	tb.Helper()
 	c, err := tlsconf.NewCredential(a.issue(tb, id))
@@ -149,7 +188,7 @@ func newAuthority(tb testing.TB, name string) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(tb, err)
 	template := &x509.Certificate{
-		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: "test " + name},
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "test " + name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
@@ -170,9 +209,24 @@ func (a *authority) issue(tb testing.TB, id identity.Identity) tls.Certificate {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(tb, err)
+	cert, err := a.certify(key.Public(), id)
+	check(tb, err)
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+// certify issues a certificate for a public key.
+func (a *authority) certify(key crypto.PublicKey, id identity.Identity) (*x509.Certificate, error) {
 	template := &x509.Certificate{
-		SerialNumber: serial(tb), URIs: []*url.URL{id.URI()}, Policies: []x509.OID{id.Role.Policy()},
+		SerialNumber: serial(), Subject: pkix.Name{Organization: []string{id.Tenant}, CommonName: id.Name},
+		URIs: []*url.URL{id.URI()}, Policies: []x509.OID{id.Role.Policy()},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(12 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		BasicConstraintsValid: true,
+	}
+	if id.Role == identity.Terminal {
+		template.NotAfter = time.Now().Add(10 * time.Hour)
+	}
+	if id.Role == identity.Agreement {
+		template.KeyUsage = x509.KeyUsageKeyAgreement
 	}
 	if id.Role.Client() {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
@@ -181,16 +235,17 @@ func (a *authority) issue(tb testing.TB, id identity.Identity) tls.Certificate {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	check(tb, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
 }
 
-func serial(tb testing.TB) *big.Int {
-	tb.Helper()
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	check(tb, err)
-	return n.Add(n, big.NewInt(1))
+func serial() *big.Int {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // cannot fail
+	return new(big.Int).Add(new(big.Int).SetBytes(b[:]), big.NewInt(1))
 }
 
 func check(tb testing.TB, err error) {

@@ -1,0 +1,319 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/est"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// renewalName is the file of the next TLS identity, until it is the one in use.
+const renewalName = "identity-next"
+
+// renewal is a TLS key on its way to a certificate and into use.
+type renewal struct {
+	key   secret.Bytes // PKCS #8
+	chain [][]byte     // nil before it has one
+}
+
+type renewalRecord struct {
+	Version uint     `cbor:"v"`
+	Chain   [][]byte `cbor:"chain,omitempty"`
+}
+
+func (s store) saveRenewal(r *renewal) error {
+	return s.saveSecrets(renewalName, label(renewalName), &renewalRecord{recordVersion, r.chain}, r.key)
+}
+
+// loadRenewal returns the renewal under way, whose key the caller wipes. Without one the error wraps fs.ErrNotExist.
+func (s store) loadRenewal() (*renewal, error) {
+	var r renewalRecord
+	key, err := s.loadSecret(renewalName, label(renewalName), &r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Version != recordVersion {
+		key.Wipe()
+		return nil, fmt.Errorf("%w: %s: version %d", ErrState, renewalName, r.Version)
+	}
+	return &renewal{key: key, chain: r.Chain}, nil
+}
+
+// readRenewal looks whether a renewal is under way.
+func (t *Terminal) readRenewal() error {
+	r, err := t.store.loadRenewal()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer r.key.Wipe()
+	t.renewing = true
+	t.renewed = len(r.chain) > 0 && bytes.Equal(r.chain[0], t.holder.chain[0])
+	return nil
+}
+
+// RenewDue reports whether the TLS certificate is to be renewed: the window that the authority has set has begun, or a
+// renewal was interrupted. It is false for a terminal that came from a bundle.
+func (t *Terminal) RenewDue(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.holder.member == nil {
+		return false
+	}
+	return t.renewing || !now.Before(t.holder.member.renewAfter)
+}
+
+// Renew gets the next TLS certificate, for a new key, and the trust list if there is a later one. The new key is durable
+// before anybody hears of it; the old one stays in use until the authority has let the terminal in with the new one. From
+// then on new connections show it.
+//
+// It may be repeated after any error and any power cut, and goes on where it was. An answer of the authority that is none is
+// an *enroll.Refusal, which says when to come again; whoever calls it waits a random time besides. A terminal that came from
+// a bundle fails with ErrNotEnrolled.
+func (t *Terminal) Renew(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.member(); err != nil {
+		return err
+	}
+	return t.renew(ctx)
+}
+
+func (t *Terminal) renew(ctx context.Context) error {
+	if err := t.refreshList(ctx); err != nil {
+		return err
+	}
+	r, err := t.takeUpRenewal()
+	if err != nil {
+		return err
+	}
+	defer func() { r.key.Wipe() }()
+	if r.chain != nil {
+		err := t.useRenewal(ctx, r)
+		if !rejected(err) || !t.current(ctx) {
+			return err
+		}
+		r.key.Wipe()
+		if r, err = t.beginRenewal(); err != nil {
+			return err
+		}
+	}
+	if err := t.certifyRenewal(ctx, r); err != nil {
+		return err
+	}
+	return t.useRenewal(ctx, r)
+}
+
+// current reports whether the authority takes the certificate in use for the latest: then it does not know a later one,
+// which is worth nothing.
+func (t *Terminal) current(ctx context.Context) bool {
+	c, err := enroll.NewMember(t.service(), t.holder.member.list, t.credential)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.Assignment(ctx)
+	return err == nil
+}
+
+// member reports whether there is an authority to ask.
+func (t *Terminal) member() error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if t.holder.member == nil {
+		return ErrNotEnrolled
+	}
+	return nil
+}
+
+// rejected reports whether the authority has answered, and does not let the certificate in.
+func rejected(err error) bool {
+	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
+		return r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" // an alert, as crypto/tls reports it
+}
+
+// takeUpRenewal returns the renewal under way, or begins one.
+func (t *Terminal) takeUpRenewal() (*renewal, error) {
+	r, err := t.store.loadRenewal()
+	if errors.Is(err, fs.ErrNotExist) {
+		return t.beginRenewal()
+	}
+	return r, err
+}
+
+func (t *Terminal) beginRenewal() (*renewal, error) {
+	key, err := generateKey(elliptic.P256())
+	if err != nil {
+		return nil, err
+	}
+	r := &renewal{key: key}
+	if err := t.store.saveRenewal(r); err != nil {
+		key.Wipe()
+		return nil, err
+	}
+	t.renewing = true
+	return r, nil
+}
+
+// certifyRenewal gets the certificate, by the one in use.
+func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
+	key, err := openKey(r.key)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
+	}
+	csr, err := est.NewRequest(key, identity.Identity{
+		Tenant: string(t.holder.tenant), Role: identity.Terminal, Name: string(t.holder.terminal),
+	})
+	if err != nil {
+		return err
+	}
+	c, err := enroll.NewMember(t.service(), t.holder.member.list, t.credential)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	chain, err := c.Reenroll(ctx, csr)
+	if err != nil {
+		return err
+	}
+	r.chain = rawOf(chain)
+	return t.store.saveRenewal(r)
+}
+
+// useRenewal connects to the authority with the new certificate, and when that works puts it into use.
+func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
+	cert, err := certificate(r.chain, r.key)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
+	}
+	cred, err := tlsconf.NewCredential(cert)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
+	}
+	c, err := enroll.NewMember(t.service(), t.holder.member.list, cred)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	a, err := c.Assignment(ctx)
+	if err != nil {
+		return err
+	}
+	h := t.holder.follow(a)
+	h.chain, h.tlsKey = r.chain, r.key.Clone()
+	if err := t.store.saveHolder(h); err != nil {
+		h.tlsKey.Wipe()
+		return err
+	}
+	t.holder.tlsKey.Wipe()
+	t.holder = h
+	if err := t.credential.Set(cert); err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	if err := t.relink(); err != nil {
+		return err
+	}
+	return t.endRenewal()
+}
+
+// endRenewal destroys what a renewal has left: by another name, because Open would take it for damaged half way.
+func (t *Terminal) endRenewal() error {
+	gone := renewalName + temporarySuffix
+	err := t.store.fs.Rename(renewalName, gone)
+	if err == nil {
+		err = t.store.fs.SyncDir()
+	}
+	if err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	if err := overwrite(t.store.fs, gone); err != nil {
+		return err
+	}
+	t.renewing, t.renewed = false, false
+	return nil
+}
+
+// follow returns the holder with what an assignment says about when to renew and whom to call.
+func (h *holder) follow(a *remote.Assignment) *holder {
+	next, member := *h, *h.member
+	member.renewAfter, member.renewBefore = a.RenewAfter, a.RenewBefore
+	next.member = &member
+	if urls := endpointsAt(a.Endpoints); len(urls) > 0 {
+		next.endpoints = urls
+	}
+	return &next
+}
+
+// adopt saves what an assignment says, if it is news.
+func (t *Terminal) adopt(a *remote.Assignment) error {
+	h := t.holder.follow(a)
+	if slices.Equal(h.endpoints, t.holder.endpoints) && h.member.renewAfter.Equal(t.holder.member.renewAfter) &&
+		h.member.renewBefore.Equal(t.holder.member.renewBefore) {
+		return nil
+	}
+	if err := t.store.saveHolder(h); err != nil {
+		return err
+	}
+	t.holder = h
+	return t.relink()
+}
+
+// refreshList gets the trust list from the authority or, when that cannot be reached under the list that is here, from
+// where lists are published: a later one may say why.
+func (t *Terminal) refreshList(ctx context.Context) error {
+	member := *t.holder.member
+	document, err := t.listOfAuthority(ctx)
+	if err != nil {
+		var e error
+		if document, _, e = enroll.FetchTrustList(ctx, member.trustURL, member.trust); e != nil {
+			return err
+		}
+	}
+	news, err := member.accept(document)
+	if err != nil || !news {
+		return err
+	}
+	h := *t.holder
+	h.member, h.roots = &member, member.roots()
+	if err := t.store.saveHolder(&h); err != nil {
+		return err
+	}
+	t.holder = &h
+	return t.relink()
+}
+
+func (t *Terminal) listOfAuthority(ctx context.Context) ([]byte, error) {
+	c, err := enroll.NewVisitor(t.service(), t.holder.member.list)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.TrustList(ctx)
+}
+
+func (t *Terminal) service() enroll.Options {
+	clock := t.o.Network.Clock
+	if clock == nil {
+		clock = time.Now
+	}
+	return t.holder.member.service(t.holder.tenant, t.holder.terminal, 0, clock)
+}
