@@ -42,6 +42,7 @@ type Program[C any] struct {
 	Load      func(path string) (C, error)                                           // reads the file over the defaults
 	Verify    func(*C, Process) error                                                // completes the configuration and reports what cannot be right
 	Check     func(context.Context, C, *slog.Logger) error                           // opens everything and closes it again
+	Describe  func(C) []slog.Attr                                                    // what the line after a check says
 	Run       func(context.Context, C, *slog.Logger, func(addrs ...slog.Attr)) error // serves until the context ends; calls back when ready
 	Explain   func(error) error                                                      // gives errors of its own parts exit codes and hints; others it returns as they are
 }
@@ -120,7 +121,7 @@ func (p Program[C]) serve(ctx context.Context, proc Process, c C, check bool) er
 		if err := p.Check(ctx, c, log); err != nil {
 			return p.coded(err)
 		}
-		out.Info("checked")
+		out.LogAttrs(ctx, slog.LevelInfo, "checked", p.Describe(c)...)
 		return nil
 	}
 	return p.coded(p.Run(ctx, c, log, func(addrs ...slog.Attr) { out.LogAttrs(ctx, slog.LevelInfo, "ready", addrs...) }))

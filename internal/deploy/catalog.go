@@ -29,14 +29,14 @@ var (
 	ErrRollback = errors.New("deploy: documents went back")
 )
 
-// CatalogOptions say where a catalog reads and what it holds documents to. All but the two folders are required.
+// CatalogOptions say where a catalog reads and what it holds documents to. All but the two folders and Keys are required.
 type CatalogOptions struct {
 	Dir         string // deployment folder, for the roots in its trust folder
 	KeySets     string // folder of signed key sets; empty: Dir/keysets
 	Terminals   string // folder of signed terminal records; empty: Dir/terminals
 	Tenant      keyset.TenantID
 	Environment keyset.Environment
-	Keys        func() []engine.KeyInfo // the keys there are, asked at every load; base keys of sets must be among them
+	Keys        func() []engine.KeyInfo // the keys there are, asked at every load; base keys of sets must be among them. Nil where none are held
 }
 
 // Catalog knows the key sets and terminals of a deployment from their signed documents. Every revision of every document
@@ -280,7 +280,11 @@ func follows(prev, next *keyset.KeySet) error {
 // checkSets checks the latest revisions against the deployment, the keys and each other.
 func (l *loader) checkSets() error {
 	known := map[keyset.KeyRef]engine.KeyInfo{}
-	for _, k := range l.options.Keys() {
+	var held []engine.KeyInfo
+	if l.options.Keys != nil {
+		held = l.options.Keys()
+	}
+	for _, k := range held {
 		known[k.ID] = k
 		if k.Version >= known[k.Ref].Version {
 			known[k.Ref] = k
@@ -292,6 +296,9 @@ func (l *loader) checkSets() error {
 		if s.Tenant != l.options.Tenant || s.Environment != l.options.Environment {
 			return fmt.Errorf("key set %s is of tenant %s and environment %v, this is %s and %v",
 				s.ID, s.Tenant, s.Environment, l.options.Tenant, l.options.Environment)
+		}
+		if l.options.Keys == nil {
+			continue
 		}
 		k, ok := known[s.BaseKey]
 		if !ok {

@@ -256,6 +256,11 @@ func TestCatalogWithoutKeys(t *testing.T) {
 		t.Errorf("another environment: %v", err)
 	}
 	o = d.catalogOptions(ring)
+	o.Keys = nil // as at the registration authority, which holds none
+	if c, err := NewCatalog(o); err != nil || len(c.KeySets()) != 1 {
+		t.Errorf("without keys: %v", err)
+	}
+	o = d.catalogOptions(ring)
 	o.KeySets = filepath.Join(d.Dir(), "nothing")
 	if _, err := NewCatalog(o); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no folder: %v", err)

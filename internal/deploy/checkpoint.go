@@ -10,10 +10,21 @@ import (
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
-// createCheckpointKey makes the key that signs checkpoints of the audit log and writes the signer sealed and the verifier
-// readable. Its name is the origin of the checkpoints.
-func createCheckpointKey(dir string, tenant keyset.TenantID, passphrase secret.Bytes) error {
-	signer, verifier, err := audit.GenerateKey("latchkey/" + string(tenant) + "/decryptd")
+// createCheckpointKeys makes the keys that sign checkpoints of the audit logs, one for each daemon.
+func createCheckpointKeys(dir string, tenant keyset.TenantID, passphrase secret.Bytes) error {
+	for _, k := range []struct{ file, daemon string }{
+		{checkpointDecryptd, "decryptd"}, {checkpointProvisiond, "provisiond"}, {checkpointKeyd, "keyd"},
+	} {
+		if err := createCheckpointKey(dir, k.file, "latchkey/"+string(tenant)+"/"+k.daemon, passphrase); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createCheckpointKey writes a signer sealed and its verifier readable. Its name is the origin of the checkpoints.
+func createCheckpointKey(dir, file, name string, passphrase secret.Bytes) error {
+	signer, verifier, err := audit.GenerateKey(name)
 	if err != nil {
 		return err
 	}
@@ -23,10 +34,10 @@ func createCheckpointKey(dir string, tenant keyset.TenantID, passphrase secret.B
 	if err != nil {
 		return err
 	}
-	if err := seal.WriteFile(filepath.Join(dir, checkpointKeyFile), sealed, 0o600); err != nil {
+	if err := seal.WriteFile(filepath.Join(dir, file+".key.sealed"), sealed, 0o600); err != nil {
 		return err
 	}
-	return seal.WriteFile(filepath.Join(dir, checkpointPubFile), []byte(verifier+"\n"), 0o644)
+	return seal.WriteFile(filepath.Join(dir, file+".pub"), []byte(verifier+"\n"), 0o644)
 }
 
 // OpenCheckpointKey opens the sealed signer of audit checkpoints: the text that audit.NewSigner takes. The caller wipes

@@ -32,8 +32,8 @@ type Options struct {
 }
 
 // Create makes a deployment in dir, which must not exist or be empty, and opens it: three authorities, the certificates
-// of both services and of a first operator and auditor, an empty keyring, a checkpoint key and the configuration of
-// latchkey-decryptd. The folder appears whole or not at all. It takes some seconds, because every key is sealed.
+// of the services, of the signers and of a first operator and auditor, an empty keyring, the first trust list, the keys of
+// audit checkpoints and the configuration of the three daemons. The folder appears whole or not at all. It takes some seconds, because every key is sealed.
 func Create(dir string, o Options) (*Deployment, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -98,12 +98,22 @@ func (o Options) build(dir string) error {
 		return err
 	}
 	ring.Close()
-	if err := createCheckpointKey(filepath.Join(dir, "audit"), o.Tenant, o.Passphrase); err != nil {
+	if err := createCheckpointKeys(filepath.Join(dir, "audit"), o.Tenant, o.Passphrase); err != nil {
 		return err
 	}
 	c := Config{Tenant: o.Tenant, Environment: o.Environment, Created: o.Clock()}
-	if err := seal.WriteFile(filepath.Join(dir, DecryptdFile), decryptdYAML(c), 0o600); err != nil {
+	if err := createTrustList(dir, c, o.Passphrase); err != nil {
 		return err
+	}
+	if err := createPepper(filepath.Join(dir, "services", ServiceRA), o.Passphrase); err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{
+		DecryptdFile: decryptdYAML(c), ProvisiondFile: provisiondYAML(c), KeydFile: keydYAML(c),
+	} {
+		if err := seal.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
 	}
 	return seal.WriteFile(filepath.Join(dir, ConfigFile), c.marshal(), 0o600)
 }
@@ -127,26 +137,19 @@ func (o Options) authorities(dir string) error {
 }
 
 func (o Options) certify(dir string, kind identity.Authority, issuer *embedded.Issuer) error {
-	if err := seal.WriteFile(trustPath(dir, kind), encodeCertificates(issuer.Root()), 0o644); err != nil {
+	if err := seal.WriteFile(TrustPath(dir, kind), encodeCertificates(issuer.Root()), 0o644); err != nil {
 		return err
 	}
-	if kind != identity.ServicesCA {
-		return nil
+	if kind == identity.ServicesCA {
+		issuing := encodeCertificates(issuer.Chain()[0])
+		if err := seal.WriteFile(filepath.Join(dir, "trust", issuingFile), issuing, 0o644); err != nil {
+			return err
+		}
 	}
-	issuing := encodeCertificates(issuer.Chain()[0])
-	if err := seal.WriteFile(filepath.Join(dir, "trust", issuingFile), issuing, 0o644); err != nil {
-		return err
-	}
-	for _, p := range []struct {
-		folder, name string
-		role         identity.Role
-		serves       bool
-	}{
-		{filepath.Join("services", ServiceDecrypt), decryptName, identity.Decrypt, true},
-		{filepath.Join("services", ServiceAcquirer), acquirerName, identity.AcquirerHost, true},
-		{filepath.Join("operators", FirstOperator), FirstOperator, identity.Operator, false},
-		{filepath.Join("operators", FirstAuditor), FirstAuditor, identity.Auditor, false},
-	} {
+	for _, p := range firstCredentials {
+		if p.role.Authority() != kind {
+			continue
+		}
 		req := ca.Request{Identity: identity.Identity{Tenant: string(o.Tenant), Role: p.role, Name: p.name}}
 		if p.serves {
 			req.DNSNames, req.IPs = splitHosts(o.Hosts)
@@ -156,6 +159,24 @@ func (o Options) certify(dir string, kind identity.Authority, issuer *embedded.I
 		}
 	}
 	return nil
+}
+
+// firstCredential is a certificate with its key that Create makes.
+type firstCredential struct {
+	folder, name string
+	role         identity.Role
+	serves       bool
+}
+
+var firstCredentials = []firstCredential{
+	{"services/" + ServiceDecrypt, decryptName, identity.Decrypt, true},
+	{"services/" + ServiceAcquirer, acquirerName, identity.AcquirerHost, true},
+	{"services/" + ServiceRA, raName, identity.RA, true},
+	{"services/" + SignerRegistry, "REGISTRY-1", identity.RA, false},
+	{"services/" + ServiceKeydist, keydistName, identity.KDH, true},
+	{"services/" + SignerKDH, "KDH-SIGNER-1", identity.KDH, false},
+	{"operators/" + FirstOperator, FirstOperator, identity.Operator, false},
+	{"operators/" + FirstAuditor, FirstAuditor, identity.Auditor, false},
 }
 
 func splitHosts(hosts []string) (names []string, ips []net.IP) {

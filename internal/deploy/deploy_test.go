@@ -187,6 +187,7 @@ func fill(t *testing.T, d *Deployment, s *keyset.KeySet, id keyset.ID, first, la
 	must(t, err)
 	s.ID, s.Tenant, s.Environment, s.BaseKeyFingerprint = id, "ACME", d.Config().Environment, info.Fingerprint
 	s.FirstID, s.LastID = keyID(t, first), keyID(t, last)
+	s.Delivery = keyset.DeliveryNone // so that bundles are
 	if s.Environment == keyset.Production {
 		s.Delivery = keyset.Attested
 	}
@@ -231,6 +232,8 @@ func TestCreate(t *testing.T) {
 		"trust/terminals.pem", "trust/services.pem", "trust/keydist.pem", "services/decrypt/cert.pem", "services/decrypt/key.sealed",
 		"services/acquirer/cert.pem", "operators/OPERATOR-1/key.sealed", "operators/AUDITOR-1/cert.pem", "keyring/lmk.sealed",
 		"audit/checkpoint.key.sealed", "audit/checkpoint.pub", "keysets", "terminals",
+		"provisiond.yaml", "keyd.yaml", "services/ra/pepper.sealed", "services/registry/key.sealed", "services/keydist/cert.pem",
+		"services/kdh-signer/cert.pem", "trust/list.signed", "trust/list.pin", "trust/list.key.sealed", "audit/keyd.pub", "audit/provisiond.pub",
 	} {
 		if _, err := os.Stat(d.Path(name)); err != nil {
 			t.Error(err)
@@ -240,7 +243,8 @@ func TestCreate(t *testing.T) {
 		must(t, err)
 		info, err := e.Info()
 		must(t, err)
-		public := strings.HasSuffix(path, ".pem") || strings.HasSuffix(path, ".pub") || strings.HasSuffix(path, ".crt")
+		public := strings.HasSuffix(path, ".pem") || strings.HasSuffix(path, ".pub") || strings.HasSuffix(path, ".crt") ||
+			strings.HasSuffix(path, "list.signed") || strings.HasSuffix(path, "list.pin")
 		if info.Mode().Perm()&0o077 != 0 && !public {
 			t.Errorf("%s has mode %v", path, info.Mode())
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+	"github.com/latchkey-pos/latchkey/tls/trustlist"
 )
 
 // Deployment is an open deployment folder. It is safe for concurrent use, also beside other processes. It prints its
@@ -83,26 +85,32 @@ func (d *Deployment) Path(elem ...string) string {
 // Trust returns the roots of the three authorities.
 func (d *Deployment) Trust() (tlsconf.Trust, error) { return LoadTrust(d.dir) }
 
-// ServiceCredential opens certificate and key of a service: ServiceDecrypt or ServiceAcquirer.
+// ServiceCredential opens certificate and key of a service or signer by its name: ServiceDecrypt, ServiceAcquirer, …
 func (d *Deployment) ServiceCredential(name string) (tls.Certificate, error) {
-	if name != ServiceDecrypt && name != ServiceAcquirer {
+	if !slices.ContainsFunc(firstCredentials, func(c firstCredential) bool { return c.folder == "services/"+name }) {
 		return tls.Certificate{}, fmt.Errorf("deploy: no service %q", name)
 	}
 	return Credential(d.Path("services", name, certFile), d.Path("services", name, keyFile), d.passphrase)
 }
 
-// CheckpointKey opens the signer of audit checkpoints; see OpenCheckpointKey.
+// CheckpointKey opens the signer of the decryption service's audit checkpoints; see OpenCheckpointKey.
 func (d *Deployment) CheckpointKey() (secret.Bytes, error) {
-	return OpenCheckpointKey(d.Path("audit", checkpointKeyFile), d.passphrase)
+	return OpenCheckpointKey(d.Path("audit", checkpointDecryptd+".key.sealed"), d.passphrase)
 }
 
-// CheckpointVerifier returns the verifier of audit checkpoints: the text that audit.NewVerifier takes.
+// CheckpointVerifier returns the verifier of the decryption service's audit checkpoints: the text that
+// audit.NewVerifier takes.
 func (d *Deployment) CheckpointVerifier() (string, error) {
-	b, err := os.ReadFile(d.Path("audit", checkpointPubFile))
+	b, err := os.ReadFile(d.Path("audit", checkpointDecryptd+".pub"))
 	if err != nil {
 		return "", fmt.Errorf("deploy: %w", err)
 	}
 	return strings.TrimSuffix(string(b), "\n"), nil
+}
+
+// TrustList returns the signed trust list of terminals, and the pin of its signer.
+func (d *Deployment) TrustList() ([]byte, trustlist.Pin, error) {
+	return LoadTrustList(d.Path("trust", trustListFile), d.config.Tenant)
 }
 
 // Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it.

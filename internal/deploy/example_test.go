@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey-pos/latchkey/terminal"
 )
 
-// From an empty folder to a terminal's bundle: what latchkey init, key generate, keyset create and terminal register do.
+// From an empty folder to a terminal's bundle: what latchkey init, key generate, keyset create and bundle register do.
 func Example() {
 	bundle, err := firstTerminal()
 	if err != nil {
@@ -55,6 +55,7 @@ func firstTerminal() (*deploy.Registered, error) {
 	}
 
 	set := keyset.NewTDESData()
+	set.Delivery = keyset.DeliveryNone
 	set.ID, set.Tenant, set.Environment = "DATA-1", "ACME", keyset.Test
 	set.BaseKey, set.BaseKeyFingerprint = name, base.Fingerprint
 	if set.FirstID, err = dukpt.ParseKeyID("FFFF9876540000000000"); err != nil {

@@ -20,27 +20,43 @@ import (
 
 // Names inside the folder that others read.
 const (
-	ConfigFile   = "latchkey.yaml"
-	DecryptdFile = "decryptd.yaml"
+	ConfigFile     = "latchkey.yaml"
+	DecryptdFile   = "decryptd.yaml"
+	ProvisiondFile = "provisiond.yaml"
+	KeydFile       = "keyd.yaml"
 
-	ServiceDecrypt  = "decrypt"  // its certificate is of role decrypt, name DECRYPT-1
-	ServiceAcquirer = "acquirer" // its certificate is of role acquirer-host, name ACQ-1
+	ServiceDecrypt  = "decrypt"    // its certificate is of role decrypt, name DECRYPT-1
+	ServiceAcquirer = "acquirer"   // of role acquirer-host, name ACQ-1
+	ServiceRA       = "ra"         // of role ra, name RA-1
+	ServiceKeydist  = "keydist"    // of role kdh, name KDH-1
+	SignerRegistry  = "registry"   // of role ra, name REGISTRY-1: signs the registry feed, serves nothing
+	SignerKDH       = "kdh-signer" // of role kdh, name KDH-SIGNER-1: signs deliveries, serves nothing
 
 	FirstOperator = "OPERATOR-1"
 	FirstAuditor  = "AUDITOR-1"
 
 	decryptName  = "DECRYPT-1"
 	acquirerName = "ACQ-1"
+	raName       = "RA-1"
+	keydistName  = "KDH-1"
 
-	issuingFile       = "services.issuing.pem"
-	checkpointKeyFile = "checkpoint.key.sealed"
-	checkpointPubFile = "checkpoint.pub"
+	issuingFile = "services.issuing.pem"
+	pepperFile  = "pepper.sealed"
+)
+
+// The daemons that keep an audit log, by the file names of the keys that sign its checkpoints.
+const (
+	checkpointDecryptd   = "checkpoint"
+	checkpointProvisiond = "provisiond"
+	checkpointKeyd       = "keyd"
 )
 
 // The labels that sealed files of this folder carry.
 const (
 	serviceKeyLabel    = "latchkey service key"
 	checkpointKeyLabel = "latchkey audit checkpoint key"
+	trustKeyLabel      = "latchkey trust list key"
+	pepperLabel        = "latchkey code pepper"
 )
 
 const (
@@ -111,7 +127,7 @@ func LoadTrust(dir string) (tlsconf.Trust, error) {
 	for authority, pool := range map[identity.Authority]**x509.CertPool{
 		identity.TerminalCA: &out.Terminals, identity.ServicesCA: &out.Services, identity.KeyDistCA: &out.KeyDist,
 	} {
-		certs, err := readCertificates(trustPath(dir, authority))
+		certs, err := readCertificates(TrustPath(dir, authority))
 		if err != nil {
 			return tlsconf.Trust{}, err
 		}
@@ -123,7 +139,17 @@ func LoadTrust(dir string) (tlsconf.Trust, error) {
 	return out, nil
 }
 
-func trustPath(dir string, a identity.Authority) string {
+// LoadChain reads certificates from a PEM file, in their order.
+func LoadChain(path string) ([]*x509.Certificate, error) { return readCertificates(path) }
+
+// LoadIssuing reads the issuing certificates of the services authority from DIR/trust: what signers of documents and of
+// the registry feed chain through.
+func LoadIssuing(dir string) ([]*x509.Certificate, error) {
+	return readCertificates(filepath.Join(dir, "trust", issuingFile))
+}
+
+// TrustPath returns the file with the roots of an authority.
+func TrustPath(dir string, a identity.Authority) string {
 	return filepath.Join(dir, "trust", a.String()+".pem")
 }
 

@@ -29,6 +29,9 @@ func (p *Person) Identity() identity.Identity { return p.id }
 // Certificate returns the person's own certificate; it is shared and not to be changed.
 func (p *Person) Certificate() *x509.Certificate { return p.cert.Leaf }
 
+// TLS returns certificate and key for connections as this person.
+func (p *Person) TLS() tls.Certificate { return p.cert }
+
 // Sign makes a signed document of a payload.
 func (p *Person) Sign(kind string, payload []byte) ([]byte, error) {
 	return keyset.Sign(kind, payload, p.cert.Leaf.Raw, p.signer)
@@ -82,6 +85,11 @@ func (d *Deployment) AddPerson(ctx context.Context, role identity.Role, name str
 		return nil, err
 	}
 	return d.person(name, passphrase)
+}
+
+// AddOperator is AddPerson with a key that is sealed under the passphrase of the deployment, as Operator opens it.
+func (d *Deployment) AddOperator(ctx context.Context, role identity.Role, name string) (*Person, error) {
+	return d.AddPerson(ctx, role, name, d.passphrase)
 }
 
 // OpenPerson is Operator for someone whose key is sealed under another passphrase than the deployment's.

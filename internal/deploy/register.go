@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/latchkey-pos/latchkey/internal/crockford"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -16,8 +17,9 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// ErrDelivery says that a key set does not let its keys be handed out in a bundle.
-var ErrDelivery = errors.New("deploy: keys of this set are not delivered in a bundle")
+// ErrDelivery says that a key set does not let its keys be handed out in a bundle. Sets whose keys the key-distribution
+// host delivers are refused: two that give out key ids of one set could give out one twice. So is production.
+var ErrDelivery = errors.New("deploy: keys of this set are not handed out in a bundle")
 
 // Registration says what a new terminal gets. Every field is required.
 type Registration struct {
@@ -115,8 +117,8 @@ func (d *Deployment) checkRequest(catalog *Catalog, record *keyset.Terminal, r R
 		if !ok {
 			return fmt.Errorf("%w: slot %d names key set %s, which does not exist", ErrDocument, s.Slot, s.KeySet)
 		}
-		if set.Delivery != keyset.Code || set.State != keyset.Active {
-			return fmt.Errorf("%w: %s is %v with delivery %v", ErrDelivery, set.ID, set.State, set.Delivery)
+		if set.Delivery != keyset.DeliveryNone || set.State != keyset.Active || set.Environment != keyset.Test {
+			return fmt.Errorf("%w: %s is %v with delivery %v in %v", ErrDelivery, set.ID, set.State, set.Delivery, set.Environment)
 		}
 		id, err := d.nextKeyID(set, catalog)
 		if err != nil {
@@ -178,7 +180,7 @@ func (d *Deployment) addIdentity(ctx context.Context, issuer ca.Issuer, bundle *
 	if err != nil {
 		return err
 	}
-	roots, err := readCertificates(trustPath(d.dir, identity.ServicesCA))
+	roots, err := readCertificates(TrustPath(d.dir, identity.ServicesCA))
 	if err != nil {
 		return err
 	}
@@ -227,17 +229,13 @@ func (d *Deployment) conclude(catalog *Catalog, bundle *terminal.Bundle, record 
 	return &Registered{Bundle: sealed, Terminal: record, Serial: record.Serial}, nil
 }
 
-// crockford is the alphabet of codes that people read: 32 characters without I, L, O and U.
-const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
 // NewBundlePassphrase makes a passphrase of 26 characters, 130 bits, to be shown once and typed in at the terminal. The
 // caller wipes it.
 func NewBundlePassphrase() secret.Bytes {
+	var random [17]byte
+	_, _ = rand.Read(random[:]) // cannot fail
+	defer secret.Wipe(random[:])
 	p := secret.New(26)
-	b := p.Expose()
-	_, _ = rand.Read(b) // cannot fail
-	for i, v := range b {
-		b[i] = crockford[v&31]
-	}
+	crockford.Append(p.Expose()[:0], random[:], 26)
 	return p
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/crockford"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -103,6 +104,10 @@ func TestRegisterRefuses(t *testing.T) {
 	closed.State = keyset.Blocked
 	_, err := d.SaveKeySet(sign(t, closed, op))
 	must(t, err)
+	code := pinSet(t, d, "PIN-CODE", "4111111100000001", "41111111000000FF")
+	code.Delivery = keyset.Code
+	_, err = d.SaveKeySet(sign(t, code, op))
+	must(t, err)
 	attested := pinSet(t, d, "PIN-ATTESTED", "3111111100000001", "31111111000000FF")
 	attested.Delivery = keyset.Attested
 	_, err = d.SaveKeySet(sign(t, attested, op))
@@ -122,6 +127,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"one slot twice":  {func(r *Registration) { r.Slots[1].Slot = 1 }, keyset.ErrTerminal},
 		"unknown set":     {func(r *Registration) { r.Slots[1].KeySet = "NOTHING" }, ErrDocument},
 		"blocked set":     {func(r *Registration) { r.Slots[1].KeySet = "PIN-CLOSED" }, ErrDelivery},
+		"code set":        {func(r *Registration) { r.Slots[1].KeySet = "PIN-CODE" }, ErrDelivery},
 		"attested set":    {func(r *Registration) { r.Slots[1].KeySet = "PIN-ATTESTED" }, ErrDelivery},
 		"no endpoint":     {func(r *Registration) { r.Endpoints = nil }, nil},
 		"no signer":       {func(r *Registration) { r.Signers = nil }, nil},
@@ -351,7 +357,7 @@ func TestSaveTerminal(t *testing.T) {
 func TestBundlePassphrase(t *testing.T) {
 	t.Parallel()
 	a, b := NewBundlePassphrase(), NewBundlePassphrase()
-	if a.Equal(b) || a.Len() != 26 || strings.Trim(string(a.Expose()), crockford) != "" {
+	if a.Equal(b) || a.Len() != 26 || strings.Trim(string(a.Expose()), crockford.Alphabet) != "" {
 		t.Errorf("%d and %d characters, equal %v", a.Len(), b.Len(), a.Equal(b))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
 	nodedecrypt "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+	nodeprovision "github.com/latchkey-pos/latchkey/internal/node/provision"
 )
 
 // What a deployment gives is what the host service takes.
@@ -35,5 +36,22 @@ func TestDecryptdConfig(t *testing.T) {
 	}
 	if of(c) != of(d) || c.CheckpointEvery != d.CheckpointEvery {
 		t.Errorf("the file says %+v, the defaults are %+v", of(c), of(d))
+	}
+}
+
+// The same holds for the registration authority.
+func TestProvisiondConfig(t *testing.T) {
+	t.Parallel()
+	c, err := nodeprovision.ParseConfig(deploy.ProvisiondConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+	want := nodeprovision.DefaultConfig()
+	want.Tenant, want.Environment, want.PassphraseFile = "ACME", "test", "passphrase"
+	if c != want {
+		t.Errorf("the file says %+v, the defaults are %+v", c, want)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // signer's certificate is not looked at: a stored document was checked when it came in, and must not lapse because its
 // signer's certificate did.
 func Verifier(dir string, tenant keyset.TenantID, at time.Time) (keyset.Verifier, error) {
-	roots, err := readCertificates(trustPath(dir, identity.ServicesCA))
+	roots, err := readCertificates(TrustPath(dir, identity.ServicesCA))
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package laws
 
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
-	"decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
+	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
 	"terminal/enginetest", "terminal/terminaltest", "tls/ca/catest", "tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
@@ -82,16 +82,18 @@ var Imports = map[string][]string{
 	},
 	"internal/sample": {"dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
 	"internal/node/decrypt": {
-		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "internal/audit", "internal/deploy", "internal/keyring", "internal/seal",
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/seal",
 		"internal/secret", "internal/serve", "internal/store/sqlite/claims", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
 		"tls/tlsconf",
 	},
 
 	"cmd/daemon":              {"internal/exit", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset"},
 	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/exit", "internal/node/provision"},
-	"internal/node/daemon":    {"internal/audit", "internal/seal", "internal/serve"},
+	"internal/node/daemon": {
+		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "keys/keyset", "tls/tlsconf",
+	},
 	"internal/node/provision": {
-		"internal/audit", "internal/deploy", "internal/node/daemon", "internal/seal", "internal/secret", "internal/serve",
+		"internal/deploy", "internal/node/daemon", "internal/seal", "internal/secret", "internal/serve",
 		"internal/store/sqlite/registry", "keys/keyset", "tls/ca/embedded", "tls/identity", "tls/keydist", "tls/provision",
 		"tls/provision/admin", "tls/tlsconf",
 	},
@@ -109,11 +111,12 @@ var Imports = map[string][]string{
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
-	"cmd/latchkey-decryptd": {
-		"internal/exit", "internal/node/decrypt", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset",
+	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/exit", "internal/node/decrypt"},
+	"cmd/latchkey-terminal": {
+		"internal/exit", "internal/prompt", "internal/seal", "keys/keyset", "keys/remote", "message", "pin", "terminal", "tls/enroll",
+		"tls/tlsconf", "tls/trustlist",
 	},
-	"cmd/latchkey-terminal": {"internal/exit", "internal/prompt", "internal/seal", "message", "pin", "terminal"},
-	"examples/acquirer":     {"decrypt/api", "tls/identity", "tls/tlsconf"},
+	"examples/acquirer": {"decrypt/api", "tls/identity", "tls/tlsconf"},
 	"examples/acquirer/cmd/acquirer": {
 		"decrypt/api", "examples/acquirer", "internal/deploy", "internal/exit", "internal/seal", "keys/keyset", "tls/feed", "tls/identity", "tls/tlsconf",
 	},

@@ -56,8 +56,9 @@ func KeySet(scheme dukpt.Scheme, slot uint8) keyset.ID {
 	return ""
 }
 
-// Prepare makes the keys and the signed key sets in d. Zone keys that are there already stay.
-func Prepare(d *deploy.Deployment) error {
+// Prepare makes the keys and the signed key sets in d, whose initial keys reach terminals in this way: keyset.Code over the
+// network, keyset.DeliveryNone in bundles. Zone keys that are there already stay.
+func Prepare(d *deploy.Deployment, delivery keyset.Delivery) error {
 	ring, err := d.Keyring()
 	if err != nil {
 		return err
@@ -74,20 +75,20 @@ func Prepare(d *deploy.Deployment) error {
 		}
 	}
 	for _, s := range sets {
-		if err := s.make(d); err != nil {
+		if err := s.make(d, delivery); err != nil {
 			return fmt.Errorf("sample: key set %s: %w", s.id, err)
 		}
 	}
 	return nil
 }
 
-func (s set) make(d *deploy.Deployment) error {
+func (s set) make(d *deploy.Deployment, delivery keyset.Delivery) error {
 	ring, err := d.Keyring()
 	if err != nil {
 		return err
 	}
 	k := s.start()
-	k.ID, k.Tenant, k.Environment = s.id, d.Config().Tenant, d.Config().Environment
+	k.ID, k.Tenant, k.Environment, k.Delivery = s.id, d.Config().Tenant, d.Config().Environment, delivery
 	if k.BaseKey, err = keyset.ParseKeyRef(s.base); err != nil {
 		return err
 	}

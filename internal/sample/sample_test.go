@@ -37,7 +37,7 @@ func must(t *testing.T, err error) {
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	d := fresh(t)
-	must(t, sample.Prepare(d))
+	must(t, sample.Prepare(d, keyset.DeliveryNone))
 
 	ring, err := d.Keyring()
 	must(t, err)
@@ -150,7 +150,7 @@ func TestZoneKeysStay(t *testing.T) {
 		Algorithm: keys.TDES2, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
 	}, keyset.Test)
 	must(t, err)
-	must(t, sample.Prepare(d))
+	must(t, sample.Prepare(d, keyset.DeliveryNone))
 	kept := 0
 	for _, info := range ring.List() {
 		if info.Ref == ref {

@@ -87,9 +87,9 @@ type Delivery uint8
 const (
 	// Attested wraps them for an agreement key that the maker or the key-injection facility certified.
 	Attested Delivery = iota + 1
-	// Code trusts a one-time code or a sealed bundle; test sets only.
+	// Code trusts a one-time code; test sets only.
 	Code
-	// DeliveryNone delivers nothing: the keys were injected elsewhere.
+	// DeliveryNone delivers nothing over the network: the keys come in sealed bundles or were injected elsewhere.
 	DeliveryNone
 )
 

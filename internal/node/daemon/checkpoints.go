@@ -31,8 +31,8 @@ type Checkpoints struct {
 	Count  *prometheus.CounterVec // by result, ok or failed; nil: not counted
 }
 
-// Run signs as often as configured, and a last time when ctx ends.
-func (c *Checkpoints) Run(ctx context.Context) {
+// Run signs as often as configured, and a last time when ctx ends. It returns nil.
+func (c *Checkpoints) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.Every)
 	defer tick.Stop()
 	for {
@@ -43,7 +43,7 @@ func (c *Checkpoints) Run(ctx context.Context) {
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCheckpoint)
 			defer cancel()
 			_ = c.Sign(end) // logged and counted
-			return
+			return nil
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 // ready: the last good state stays in force.
 type Follower struct {
 	Reload func() error
+	Told   <-chan os.Signal // whatever is received has it read at once; nil: nothing is
 	Logger *slog.Logger
 	Count  *prometheus.CounterVec // by result, ok or failed; nil: not counted
 
@@ -28,16 +29,16 @@ func (f *Follower) Check(context.Context) error {
 	return f.failed
 }
 
-// Run reads each second, and at once when told, until ctx ends. A nil channel tells nothing.
-func (f *Follower) Run(ctx context.Context, told <-chan os.Signal) {
+// Run reads each second, and at once when told, until ctx ends. It returns nil.
+func (f *Follower) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
-		case <-told:
+		case <-f.Told:
 			f.Logger.InfoContext(ctx, "reload asked for")
 		}
 		f.read(ctx)

@@ -53,31 +53,30 @@ func (ds Doors) Close() error {
 // Addr returns the address that a listener got.
 func (d *Door) Addr() string { return d.ln.Addr().String() }
 
-// Serve serves until ctx ends or a listener fails, then lets requests under way finish: the late doors last. The loops run
-// beside them; they are given a context that ends with the requests. drain is called when the end begins.
-func (ds Doors) Serve(ctx context.Context, drain func(), loops ...func(context.Context)) error {
+// Serve serves until ctx ends, or a listener or a loop fails, and then lets requests under way finish: the late doors last.
+// The loops run beside them, with a context that ends with the requests. drain is called when the end begins.
+func (ds Doors) Serve(ctx context.Context, drain func(), loops ...func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var mu sync.Mutex
 	var failed error
-	run := func(ctx context.Context, d *Door) {
-		err := serve.Run(ctx, d.ln, d.Options)
+	fail := func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		failed = errors.Join(failed, err)
 	}
 	var early, all sync.WaitGroup
 	for _, d := range ds {
+		group, until := &early, ctx
 		if d.Late {
-			all.Go(func() { defer stop(); run(late, d) })
-			continue
+			group, until = &all, late
 		}
-		early.Go(func() { defer stop(); run(ctx, d) })
+		group.Go(func() { defer stop(); fail(serve.Run(until, d.ln, d.Options)) })
 	}
 	for _, loop := range loops {
-		all.Go(func() { loop(late) })
+		all.Go(func() { defer stop(); fail(loop(late)) })
 	}
 	<-ctx.Done()
 	drain()

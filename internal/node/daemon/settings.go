@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 // Duration is a time.Duration that is written as in "30s".
@@ -32,31 +36,34 @@ func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(),
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
-// Load reads a configuration file over what c, a pointer, holds: unknown and repeated members, and a second document, are
-// errors. folder is the member that names the deployment folder; it becomes relative to the file.
-func Load(path string, c any, folder *string) error {
+// Load reads a configuration file with parse, which takes its text. The member that folder gives, the deployment folder,
+// becomes relative to the file. Errors name the file.
+func Load[C any](path string, parse func([]byte) (C, error), folder func(*C) *string) (C, error) {
+	var none C
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return none, err
 	}
 	defer func() { _ = f.Close() }() // read only
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return err
+		return none, err
 	}
 	if len(b) > maxFile {
-		return fmt.Errorf("%s: longer than %d bytes", path, maxFile)
+		return none, fmt.Errorf("%s: longer than %d bytes", path, maxFile)
 	}
-	if err := Parse(b, c); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	c, err := parse(b)
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", path, err)
 	}
-	if !filepath.IsAbs(*folder) {
-		*folder = filepath.Join(filepath.Dir(path), *folder)
+	if p := folder(&c); !filepath.IsAbs(*p) {
+		*p = filepath.Join(filepath.Dir(path), *p)
 	}
-	return nil
+	return c, nil
 }
 
-// Parse reads the text of a configuration file over what c, a pointer, holds.
+// Parse reads the text of a configuration file over what c, a pointer, holds. Unknown and repeated members, and a second
+// document, are errors.
 func Parse(b []byte, c any) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
@@ -71,6 +78,17 @@ func Parse(b []byte, c any) error {
 
 // Member is a member of a configuration with its value.
 type Member struct{ Name, Value string }
+
+// CheckDeployment reports a tenant or an environment that is none.
+func CheckDeployment(tenant, environment string) error {
+	if _, err := keyset.ParseTenant(tenant); err != nil {
+		return fmt.Errorf("tenant: %w", err)
+	}
+	if _, err := keyset.ParseEnvironment(environment); err != nil {
+		return errors.New("environment: want production or test")
+	}
+	return nil
+}
 
 // CheckAddresses reports the first member that is no HOST:PORT.
 func CheckAddresses(members ...Member) error {
@@ -105,12 +123,33 @@ func CheckInstance(s string) error {
 	return nil
 }
 
-// CheckEvery reports an interval of checkpoints that is too short or too long.
-func CheckEvery(d Duration) error {
-	if every := time.Duration(d); every < time.Second || every > time.Hour {
-		return fmt.Errorf("checkpoint-every: %v, want 1s to 1h", every)
+// CheckURL reports a member that is no https://HOST or https://HOST:PORT, with nothing after it.
+func CheckURL(m Member) error {
+	u, err := url.Parse(m.Value)
+	if err != nil || u.Hostname() == "" || m.Value != "https://"+u.Host {
+		return fmt.Errorf("%s: want https://HOST:PORT", m.Name)
 	}
 	return nil
+}
+
+// CheckDuration reports a member of that name that is too short or too long.
+func CheckDuration(name string, d Duration, least, most time.Duration) error {
+	if v := time.Duration(d); v < least || v > most {
+		return fmt.Errorf("%s: %v, want %s to %s", name, v, short(least), short(most))
+	}
+	return nil
+}
+
+// short writes a duration without the zeros at its end.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // Path returns a path of a configuration as it is from the working directory: relative ones are in the folder.

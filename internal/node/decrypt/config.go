@@ -1,19 +1,16 @@
 package decrypt
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -33,10 +30,10 @@ type Config struct {
 	Key            string `yaml:"key"`             // its sealed key; default services/decrypt/key.sealed
 	Keyring        string `yaml:"keyring"`         // folder of keys; default keyring
 
-	Database        string   `yaml:"database"`         // claims, answers and audit log; default decryptd.db
-	CheckpointKey   string   `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints; default audit/checkpoint.key.sealed
-	CheckpointFile  string   `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/checkpoint
-	CheckpointEvery Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
+	Database        string          `yaml:"database"`         // claims, answers and audit log; default decryptd.db
+	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints; default audit/checkpoint.key.sealed
+	CheckpointFile  string          `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/checkpoint
+	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
 
 	Callers []CallerConfig `yaml:"callers"` // acquirer hosts that are served; at least one
 
@@ -54,28 +51,12 @@ type CallerConfig struct {
 
 // RegistryConfig says which registration authority is followed and how.
 type RegistryConfig struct {
-	URLs        []string `yaml:"urls"`        // of its listener for services, https://HOST:PORT, tried in turn; at least one
-	Certificate string   `yaml:"certificate"` // PEM that is shown to it; default: that of the service
-	Key         string   `yaml:"key"`         // its sealed key; default: that of the service
-	StaleAfter  Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
-	Cache       string   `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
+	URLs        []string        `yaml:"urls"`        // of its listener for services, https://HOST:PORT, tried in turn; at least one
+	Certificate string          `yaml:"certificate"` // PEM that is shown to it; default: that of the service
+	Key         string          `yaml:"key"`         // its sealed key; default: that of the service
+	StaleAfter  daemon.Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
+	Cache       string          `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
 }
-
-// Duration is a time.Duration that is written as in "30s".
-type Duration time.Duration
-
-// UnmarshalYAML reads what time.ParseDuration reads.
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	v, err := time.ParseDuration(n.Value)
-	if err != nil {
-		return fmt.Errorf("line %d: want a duration such as 30s", n.Line)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalYAML writes what UnmarshalYAML reads.
-func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
 
 // DefaultConfig returns the configuration of a file that says nothing.
 func DefaultConfig() Config {
@@ -83,51 +64,24 @@ func DefaultConfig() Config {
 		Listen: "127.0.0.1:8443", Admin: "127.0.0.1:9443", Folder: ".", Instance: "DECRYPT-1",
 		Certificate: "services/decrypt/cert.pem", Key: "services/decrypt/key.sealed",
 		Keyring: "keyring", Database: "decryptd.db",
-		CheckpointKey: "audit/checkpoint.key.sealed", CheckpointFile: "audit/checkpoint", CheckpointEvery: Duration(time.Minute),
+		CheckpointKey: "audit/checkpoint.key.sealed", CheckpointFile: "audit/checkpoint", CheckpointEvery: daemon.Duration(time.Minute),
 	}
 }
-
-// maxConfig bounds a configuration file, in bytes.
-const maxConfig = 1 << 20
 
 // LoadConfig reads a configuration file over the defaults. It does not Check it, because the environment and flags may
 // still change members.
 func LoadConfig(path string) (Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Config{}, err
-	}
-	defer func() { _ = f.Close() }() // read only
-	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err != nil {
-		return Config{}, err
-	}
-	if len(b) > maxConfig {
-		return Config{}, fmt.Errorf("%s: longer than %d bytes", path, maxConfig)
-	}
-	c, err := ParseConfig(b)
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if !filepath.IsAbs(c.Folder) {
-		c.Folder = filepath.Join(filepath.Dir(path), c.Folder)
-	}
-	return c, nil
+	return daemon.Load(path, ParseConfig, func(c *Config) *string { return &c.Folder })
 }
 
 // ParseConfig reads the text of a configuration file over the defaults. Folder stays as it is written.
 func ParseConfig(b []byte) (Config, error) {
 	c := DefaultConfig()
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+	if err := daemon.Parse(b, &c); err != nil {
 		return Config{}, err
 	}
 	if err := c.fillRegistry(b); err != nil {
 		return Config{}, err
-	}
-	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("more than one document")
 	}
 	return c, nil
 }
@@ -155,40 +109,27 @@ func (c *Config) fillRegistry(file []byte) error {
 		}
 	}
 	if c.Registry.StaleAfter == 0 {
-		c.Registry.StaleAfter = Duration(5 * time.Minute)
+		c.Registry.StaleAfter = daemon.Duration(5 * time.Minute)
 	}
 	return nil
 }
 
 // Check reports the first member that cannot be right, by its name in the file. It touches no file.
 func (c Config) Check() error {
-	if _, err := keyset.ParseTenant(c.Tenant); err != nil {
-		return fmt.Errorf("tenant: %w", err)
-	}
-	if _, err := keyset.ParseEnvironment(c.Environment); err != nil {
-		return errors.New("environment: want production or test")
-	}
-	if !plainName(c.Instance) {
-		return errors.New("instance: want 1 to 32 letters, digits and -")
-	}
-	if err := c.checkAddresses(); err != nil {
-		return err
-	}
-	for _, p := range []struct{ name, value string }{
-		{"folder", c.Folder}, {"passphrase-file", c.PassphraseFile}, {"certificate", c.Certificate}, {"key", c.Key},
-		{"keyring", c.Keyring}, {"database", c.Database}, {"checkpoint-key", c.CheckpointKey}, {"checkpoint-file", c.CheckpointFile},
-	} {
-		if p.value == "" {
-			return fmt.Errorf("%s: a path is required", p.name)
-		}
-	}
-	if every := time.Duration(c.CheckpointEvery); every < time.Second || every > time.Hour {
-		return fmt.Errorf("checkpoint-every: %v, want 1s to 1h", every)
-	}
-	if err := c.checkCallers(); err != nil {
-		return err
-	}
-	return c.checkRegistry()
+	return cmp.Or(
+		daemon.CheckDeployment(c.Tenant, c.Environment),
+		daemon.CheckInstance(c.Instance),
+		daemon.CheckAddresses(daemon.Member{Name: "listen", Value: c.Listen}, daemon.Member{Name: "admin", Value: c.Admin}),
+		daemon.CheckPaths(
+			daemon.Member{Name: "folder", Value: c.Folder}, daemon.Member{Name: "passphrase-file", Value: c.PassphraseFile},
+			daemon.Member{Name: "certificate", Value: c.Certificate}, daemon.Member{Name: "key", Value: c.Key},
+			daemon.Member{Name: "keyring", Value: c.Keyring}, daemon.Member{Name: "database", Value: c.Database},
+			daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey}, daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
+		),
+		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
+		c.checkCallers(),
+		c.checkRegistry(),
+	)
 }
 
 func (c Config) checkRegistry() error {
@@ -200,36 +141,22 @@ func (c Config) checkRegistry() error {
 		return errors.New("registry: urls: name at least one")
 	}
 	for i, s := range r.URLs {
-		u, err := url.Parse(s)
-		if err != nil || u.Host == "" || s != "https://"+u.Host || slices.Contains(r.URLs[:i], s) {
-			return fmt.Errorf("registry: urls: number %d: want https://HOST:PORT, each once", i+1)
+		name := fmt.Sprintf("urls: number %d", i+1)
+		if err := daemon.CheckURL(daemon.Member{Name: name, Value: s}); err != nil {
+			return fmt.Errorf("registry: %w", err)
+		}
+		if slices.Contains(r.URLs[:i], s) {
+			return fmt.Errorf("registry: %s: it is named twice", name)
 		}
 	}
-	for _, p := range []struct{ name, value string }{{"certificate", r.Certificate}, {"key", r.Key}, {"cache", r.Cache}} {
-		if p.value == "" {
-			return fmt.Errorf("registry: %s: a path is required", p.name)
-		}
-	}
-	if after := time.Duration(r.StaleAfter); after < 5*time.Second || after > time.Hour {
-		return fmt.Errorf("registry: stale-after: %v, want 5s to 1h", after)
-	}
-	return nil
-}
-
-func plainName(s string) bool {
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 32
-}
-
-func (c Config) checkAddresses() error {
-	for _, a := range []struct{ name, value string }{{"listen", c.Listen}, {"admin", c.Admin}} {
-		if _, _, err := net.SplitHostPort(a.value); err != nil {
-			return fmt.Errorf("%s: want HOST:PORT", a.name)
-		}
+	err := cmp.Or(
+		daemon.CheckPaths(
+			daemon.Member{Name: "certificate", Value: r.Certificate}, daemon.Member{Name: "key", Value: r.Key}, daemon.Member{Name: "cache", Value: r.Cache},
+		),
+		daemon.CheckDuration("stale-after", r.StaleAfter, 5*time.Second, time.Hour),
+	)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
 	}
 	return nil
 }
@@ -262,12 +189,4 @@ func (c CallerConfig) keys() ([]keyset.KeyRef, error) {
 		out[i] = ref
 	}
 	return out, nil
-}
-
-// path returns a path of the configuration as it is from the working directory.
-func (c Config) path(p string) string {
-	if filepath.IsAbs(p) {
-		return p
-	}
-	return filepath.Join(c.Folder, p)
 }

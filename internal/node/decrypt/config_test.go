@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 )
 
 const goodConfig = `tenant: ACME
@@ -93,14 +95,14 @@ func TestRegistryDefaults(t *testing.T) {
 	for text, want := range map[string]RegistryConfig{
 		"registry: {urls: ['https://ra:8445']}": {
 			URLs: []string{"https://ra:8445"}, Certificate: "services/decrypt/cert.pem", Key: "services/decrypt/key.sealed",
-			StaleAfter: Duration(5 * time.Minute), Cache: "registry.cache",
+			StaleAfter: daemon.Duration(5 * time.Minute), Cache: "registry.cache",
 		},
 		"registry: {urls: ['https://ra:8445', 'https://[::1]:8445'], certificate: c, key: k, stale-after: 10s, cache: f}": {
-			URLs: []string{"https://ra:8445", "https://[::1]:8445"}, Certificate: "c", Key: "k", StaleAfter: Duration(10 * time.Second), Cache: "f",
+			URLs: []string{"https://ra:8445", "https://[::1]:8445"}, Certificate: "c", Key: "k", StaleAfter: daemon.Duration(10 * time.Second), Cache: "f",
 		},
 		"certificate: own\nregistry: {urls: ['https://ra:8445']}": {
 			URLs: []string{"https://ra:8445"}, Certificate: "own", Key: "services/decrypt/key.sealed",
-			StaleAfter: Duration(5 * time.Minute), Cache: "registry.cache",
+			StaleAfter: daemon.Duration(5 * time.Minute), Cache: "registry.cache",
 		},
 	} {
 		c := must[Config](t)(ParseConfig([]byte(goodConfig + text)))
@@ -124,10 +126,10 @@ func TestPathsAreRelativeToTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.path(c.Keyring), filepath.Join(dir, "pos", "keyring"); got != want {
+	if got, want := daemon.Path(c.Folder, c.Keyring), filepath.Join(dir, "pos", "keyring"); got != want {
 		t.Errorf("keyring at %s, want %s", got, want)
 	}
-	if got := c.path(c.Database); got != "/var/lib/d.db" {
+	if got := daemon.Path(c.Folder, c.Database); got != "/var/lib/d.db" {
 		t.Errorf("an absolute path became %s", got)
 	}
 }

@@ -62,7 +62,7 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "transaction", err)
 	}
-	body, err := serve.ReadBody(w, r)
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, serve.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "answer", err)
 	}
-	body, err := serve.ReadBody(w, r)
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, serve.MaxBody)
 	if err != nil {
 		return err
 	}

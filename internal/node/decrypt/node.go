@@ -5,20 +5,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
@@ -52,41 +48,47 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	var lc net.ListenConfig
-	service, err := lc.Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
+	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
+		Handler: serve.Wrap(h.routes(), log, n.observe), TLS: n.tls, Logger: log,
+	}}
+	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
+		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+	}}
+	doors := daemon.Doors{service, admin}
+	if err := doors.Open(ctx); err != nil {
+		return err
 	}
-	admin, err := lc.Listen(ctx, "tcp", c.Admin)
-	if err != nil {
-		return errors.Join(fmt.Errorf("admin: %w", err), service.Close())
-	}
-	if err := n.checkpoint(ctx); err != nil {
-		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), service.Close(), admin.Close())
+	if err := n.checkpoints.Sign(ctx); err != nil {
+		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
 	}
 	if ready != nil {
-		ready(Addrs{Service: service.Addr().String(), Admin: admin.Addr().String()})
+		ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
 	}
-	return n.serve(ctx, service, admin)
+	loops := []func(context.Context) error{n.checkpoints.Run, n.follower.Run}
+	if n.authority != nil { // a request that is under way may wait for the feed
+		loops = append(loops, n.authority.follower.Run, n.reporter.run)
+	}
+	return doors.Serve(ctx, n.readiness.Drain, loops...)
 }
 
 // node is everything that runs.
 type node struct {
-	config    Config
-	log       *slog.Logger
-	ring      *keyring.Ring
-	db        *claims.Store
-	service   *decrypt.Service
-	tls       *tls.Config
-	authority *registry // nil when terminals are those of the folder
-	reporter  *reporter // nil without an authority
-	registry  *prometheus.Registry
-	observe   serve.Observer
-	metrics   *metrics
-	follower  *follower
-	allowed   *permissions
-	readiness *serve.Readiness
-	signer    *audit.Signer // of the checkpoints
+	config      Config
+	log         *slog.Logger
+	ring        *keyring.Ring
+	db          *claims.Store
+	service     *decrypt.Service
+	tls         *tls.Config
+	authority   *registry // nil when terminals are those of the folder
+	reporter    *reporter // nil without an authority
+	registry    *prometheus.Registry
+	observe     serve.Observer
+	metrics     *metrics
+	checkpoints *daemon.Checkpoints
+	follower    *daemon.Follower
+	allowed     *permissions
+	readiness   *serve.Readiness
 }
 
 func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
@@ -99,7 +101,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 			err = errors.Join(err, n.close())
 		}
 	}()
-	passphrase, err := seal.ReadPassphrase(c.path(c.PassphraseFile))
+	passphrase, err := seal.ReadPassphrase(n.path(c.PassphraseFile))
 	if err != nil {
 		return nil, fmt.Errorf("passphrase-file: %w", err)
 	}
@@ -115,6 +117,8 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	return n, nil
 }
 
+func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
+
 func (n *node) openMetrics(secret.Bytes) (err error) {
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.observe, err = serve.Traffic(n.registry); err != nil {
@@ -126,13 +130,9 @@ func (n *node) openMetrics(secret.Bytes) (err error) {
 
 func (n *node) openTLS(passphrase secret.Bytes) error {
 	c := n.config
-	cert, err := deploy.Credential(c.path(c.Certificate), c.path(c.Key), passphrase)
+	credential, err := daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase)
 	if err != nil {
-		return fmt.Errorf("certificate: %w", err)
-	}
-	credential, err := tlsconf.NewCredential(cert)
-	if err != nil {
-		return fmt.Errorf("certificate: %w", err)
+		return err
 	}
 	trust, err := deploy.LoadTrust(c.Folder)
 	if err != nil {
@@ -151,16 +151,12 @@ func (n *node) openTLS(passphrase secret.Bytes) error {
 // openRegistry makes the follower of the registry feed, which shows the credential of the service or one of its own.
 func (n *node) openRegistry(r RegistryConfig, own *tlsconf.Credential, trust tlsconf.Trust, passphrase secret.Bytes) error {
 	c := n.config
+	var err error
 	if r.Certificate != c.Certificate || r.Key != c.Key {
-		cert, err := deploy.Credential(c.path(r.Certificate), c.path(r.Key), passphrase)
-		if err != nil {
-			return fmt.Errorf("registry: certificate: %w", err)
-		}
-		if own, err = tlsconf.NewCredential(cert); err != nil {
-			return fmt.Errorf("registry: certificate: %w", err)
+		if own, err = daemon.OpenCredential(n.path(r.Certificate), n.path(r.Key), passphrase); err != nil {
+			return fmt.Errorf("registry: %w", err)
 		}
 	}
-	var err error
 	if n.authority, err = newRegistry(c, r, own, trust, n.log); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
@@ -168,34 +164,34 @@ func (n *node) openRegistry(r RegistryConfig, own *tlsconf.Credential, trust tls
 }
 
 func (n *node) openKeys(passphrase secret.Bytes) (err error) {
-	if n.ring, err = keyring.Open(n.config.path(n.config.Keyring), passphrase); err != nil {
+	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	text, err := deploy.OpenCheckpointKey(n.config.path(n.config.CheckpointKey), passphrase)
+	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
 	if err != nil {
-		return fmt.Errorf("checkpoint-key: %w", err)
+		return err
 	}
-	defer text.Wipe()
-	if n.signer, err = audit.NewSigner(string(text.Expose())); err != nil {
-		return fmt.Errorf("checkpoint-key: %w", err)
+	n.checkpoints = &daemon.Checkpoints{
+		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
+		Logger: n.log, Count: n.metrics.checkpoints,
 	}
 	return nil
 }
 
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in
 // its place would answer every replay.
-func (n *node) openStore(secret.Bytes) (err error) {
-	_, err = os.Stat(n.config.path(n.config.CheckpointFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("checkpoint-file: %w", err)
+func (n *node) openStore(secret.Bytes) error {
+	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	if err != nil {
+		return err
 	}
-	first := err != nil
-	n.db, err = claims.Open(n.config.path(n.config.Database), claims.Options{
+	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{
 		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
 	})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
+	n.checkpoints.Log = n.db
 	return nil
 }
 
@@ -213,10 +209,9 @@ func (n *node) openService(secret.Bytes) error {
 	}
 	describe := func() { n.metrics.describe(documents.KeySets(), n.ring.List()) }
 	describe()
-	reload := both(n.ring.Reload, documents.Reload)
-	n.follower = &follower{log: n.log, metrics: n.metrics, reload: func() error {
+	n.follower = &daemon.Follower{Told: c.Reload, Logger: n.log, Count: n.metrics.reloads, Reload: func() error {
 		defer describe()
-		return reload()
+		return errors.Join(n.ring.Reload(), documents.Reload())
 	}}
 	if n.allowed, err = newPermissions(c); err != nil {
 		return err
@@ -228,7 +223,7 @@ func (n *node) openService(secret.Bytes) error {
 	checks := []serve.Check{
 		{Name: "keys", Run: n.ring.Engine().Check},
 		{Name: "store", Run: n.db.Check},
-		{Name: "catalog", Run: n.follower.check},
+		{Name: "catalog", Run: n.follower.Check},
 	}
 	if n.authority != nil {
 		config.Catalog, config.Registry = catalog{documents, n.authority.follower}, n.authority
@@ -238,48 +233,6 @@ func (n *node) openService(secret.Bytes) error {
 	n.readiness = serve.NewReadiness(checks...)
 	n.service, err = decrypt.New(config)
 	return err
-}
-
-// serve runs the listeners and the loops until ctx ends or one of them fails.
-func (n *node) serve(ctx context.Context, service, admin net.Listener) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
-	// Operators can ask until the last request has been answered.
-	late, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	var all sync.WaitGroup
-	var once sync.Mutex
-	var failed error
-	fail := func(err error) {
-		once.Lock()
-		defer once.Unlock()
-		failed = errors.Join(failed, err)
-	}
-	all.Go(func() {
-		defer end()
-		defer stop()
-		fail(serve.Run(ctx, service, serve.Options{
-			Handler: serve.Wrap(h.routes(), n.log, n.observe), TLS: n.tls, Logger: n.log,
-		}))
-	})
-	all.Go(func() {
-		defer stop()
-		fail(serve.Run(late, admin, serve.Options{Handler: serve.Admin(n.readiness, n.registry), Logger: n.log}))
-	})
-	all.Go(func() { n.follower.run(ctx, n.config.Reload) })
-	all.Go(func() { n.checkpoints(late) })
-	if n.authority != nil { // a request that is under way may wait for the feed
-		all.Go(func() {
-			defer stop()
-			fail(n.authority.follower.Run(late))
-		})
-		all.Go(func() { n.reporter.run(late) })
-	}
-	<-ctx.Done()
-	n.readiness.Drain()
-	all.Wait()
-	return failed
 }
 
 // close releases what open took, also when it took only part.

@@ -1,10 +1,10 @@
 package decrypt
 
 import (
-	"net"
 	"net/http"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -38,11 +38,7 @@ func (p *permissions) caller(r *http.Request) (decrypt.Caller, error) {
 	if err != nil {
 		return decrypt.Caller{}, notPermitted("no certificate of ours")
 	}
-	source, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		source = "" // no address to record
-	}
-	who := decrypt.Caller{Tenant: keyset.TenantID(id.Tenant), Name: id.Name, Role: id.Role.String(), Source: source}
+	who := decrypt.Caller{Tenant: keyset.TenantID(id.Tenant), Name: id.Name, Role: id.Role.String(), Source: serve.Source(r)}
 	if id.Role != identity.AcquirerHost {
 		return who, notPermitted("role " + id.Role.String())
 	}

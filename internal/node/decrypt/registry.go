@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/feed"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -46,7 +47,7 @@ func newRegistry(c Config, r RegistryConfig, own *tlsconf.Credential, trust tlsc
 	}} // how long answers may take is for package feed to say
 	cache := ""
 	if r.Cache != "" {
-		cache = c.path(r.Cache)
+		cache = daemon.Path(c.Folder, r.Cache)
 	}
 	follower, err := feed.New(feed.Options{
 		URLs: r.URLs, Client: client, Services: trust.Services, Tenant: keyset.TenantID(c.Tenant),

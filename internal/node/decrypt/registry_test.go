@@ -22,6 +22,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/tls/feed"
@@ -243,7 +244,7 @@ func (o *office) confirm(confirmed []feed.Confirmation) {
 func following(tb testing.TB, o *office, c Config) Config {
 	tb.Helper()
 	c.Registry = &RegistryConfig{
-		URLs: []string{o.url}, Certificate: c.Certificate, Key: c.Key, StaleAfter: Duration(5 * time.Minute),
+		URLs: []string{o.url}, Certificate: c.Certificate, Key: c.Key, StaleAfter: daemon.Duration(5 * time.Minute),
 		Cache: filepath.Join(tb.TempDir(), "registry.cache"),
 	}
 	return c
@@ -440,7 +441,7 @@ func TestWithoutASignOfLife(t *testing.T) {
 	o.publish("T-1", nil)
 	o.set(func() { o.silent = true })
 	c = following(t, o, c)
-	c.Registry.StaleAfter = Duration(5 * time.Second)
+	c.Registry.StaleAfter = daemon.Duration(5 * time.Second)
 	r := start(t, p, c)
 	sale := r.sale(1, 100)
 	stale := func(when string) {

@@ -28,8 +28,8 @@ type reporter struct {
 	failed   bool   // the last time
 }
 
-// run reports until ctx ends, and then a last time.
-func (r *reporter) run(ctx context.Context) {
+// run reports until ctx ends, and then a last time. It returns nil.
+func (r *reporter) run(ctx context.Context) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for {
@@ -38,7 +38,7 @@ func (r *reporter) run(ctx context.Context) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastReport)
 			defer cancel()
 			r.report(last)
-			return
+			return nil
 		case <-tick.C:
 			r.report(ctx)
 		}

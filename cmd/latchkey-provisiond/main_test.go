@@ -1,0 +1,26 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/cmd/daemon/daemontest"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	node "github.com/latchkey-pos/latchkey/internal/node/provision"
+)
+
+// TestProgram runs without a key-distribution host: terminals can enrol, and ask again for their keys.
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	daemontest.Run(t, daemontest.Daemon[node.Config]{
+		Program: program, File: deploy.ProvisiondFile, Database: "provisiond.db", Instance: "RA-1",
+		Doors: []string{"terminals", "services", "publication", "admin"}, Ready: []string{"terminals", "services", "publication", "admin"},
+		Readyz:   `{"catalog":"ok","issuer":"ok","store":"ok"}`,
+		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\n",
+		Wrong:    []string{"keyd: http://localhost:8448", "drain: 0s", "overlap: 25h"},
+		Teaches: []string{
+			"/.well-known/est/cacerts", "/.well-known/est/csrattrs", "/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll",
+			"/.well-known/est/agreement/simpleenroll", "/enrolment", "/keys", "/trust-list", "/crl/terminals", "one-time code",
+			"latchkey terminal", "registry feed", "HUP",
+		},
+	})
+}

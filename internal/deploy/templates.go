@@ -1,0 +1,138 @@
+package deploy
+
+import "fmt"
+
+// common is what the three configurations share.
+const commonYAML = `# The deployment folder, relative to this file.
+folder: .
+# Names this instance in the audit log. Two instances never share a name.
+instance: %[3]s
+tenant: %[1]s
+# production or test. What is of the other environment is refused.
+environment: %[2]v
+
+# The passphrase that sealed files open with: one line, in a file of mode 0600. init does not write it.
+passphrase-file: passphrase
+`
+
+// header is the first lines of a configuration.
+func header(daemon, file string) string {
+	return fmt.Sprintf(`# Configuration of latchkey-%[1]s. Start it with:
+#
+#     latchkey-%[1]s --config %[2]s
+#
+# Paths are relative to "folder". A field that is left out has the value shown here; an unknown field is an error.
+# "latchkey-%[1]s --config %[2]s --check" reads everything and exits.
+
+`, daemon, file)
+}
+
+func common(c Config, instance string) string {
+	return fmt.Sprintf(commonYAML, c.Tenant, c.Environment, instance)
+}
+
+// decryptdYAML is the configuration of the decryption service, ready to run and with every field explained.
+func decryptdYAML(c Config) []byte {
+	return fmt.Appendf(nil, `%s# Where hosts of role acquirer-host call, over mutual TLS 1.3.
+listen: 127.0.0.1:8443
+# Liveness, readiness and metrics, without TLS: keep it on this machine.
+admin: 127.0.0.1:9443
+
+%s
+# The certificate that callers see (leaf, then issuing certificate) and its key. Whom the service trusts stands in the
+# trust folder; key sets are read from keysets, again each second and on SIGHUP.
+certificate: services/decrypt/cert.pem
+key: services/decrypt/key.sealed
+
+# Where the registration authority (latchkey-provisiond) tells which terminals there are. Its feed reaches the service at
+# once: a terminal that was revoked is refused within two seconds. Without a word from it for as long as stale-after,
+# terminals are refused. Without this section, terminals are read from signed documents in the folder terminals.
+registry:
+  urls: [https://localhost:8446]
+  stale-after: 5m
+  cache: decryptd.feed
+
+# The keys, and the claims. The database is made on first start; do not copy it while the service runs.
+keyring: keyring
+database: decryptd.db
+
+# The audit log is part of the database. Its checkpoints are signed with this key and written to this file as often as
+# said: ship the file off this machine, "latchkey audit verify" compares with it.
+checkpoint-key: audit/checkpoint.key.sealed
+checkpoint-file: audit/checkpoint
+checkpoint-every: 1m
+
+# Who may call, by the name in its certificate, and the zone keys it may have PINs translated to. A key set must allow
+# the zone key too.
+callers:
+  - name: %s
+    pin-keys:
+      - alias/zone-1
+`, header("decryptd", DecryptdFile), common(c, decryptName), acquirerName)
+}
+
+// provisiondYAML is the configuration of the registration authority.
+func provisiondYAML(c Config) []byte {
+	return fmt.Appendf(nil, `%s# Where terminals enrol (EST, RFC 7030), renew and fetch their initial keys: TLS 1.3.
+terminals: 127.0.0.1:8445
+# Where operators and auditors administer, and where services follow the registry feed: mutual TLS 1.3.
+services: 127.0.0.1:8446
+# The signed trust list and the revocation list, over plain HTTP: a terminal fresh from the box trusts nobody yet, and
+# what is served here proves itself.
+publication: 127.0.0.1:8447
+# Liveness, readiness and metrics, without TLS: keep it on this machine.
+admin: 127.0.0.1:9446
+
+%s
+# The certificate of the listeners, and the one that signs the registry feed.
+certificate: services/ra/cert.pem
+key: services/ra/key.sealed
+signer-certificate: services/registry/cert.pem
+signer-key: services/registry/key.sealed
+
+# The issuer of terminals, the key under which one-time codes are stored, and the list of roots for terminals.
+issuer: ca/terminals
+pepper: services/ra/pepper.sealed
+trust-list: trust/list.signed
+
+# The key-distribution host (latchkey-keyd), which alone holds base keys.
+keyd: https://localhost:8448
+
+# The registry: terminals, codes, certificates, approvals, the feed and the audit log, in one file.
+database: provisiond.db
+checkpoint-key: audit/provisiond.key.sealed
+checkpoint-file: audit/provisiond.checkpoint
+checkpoint-every: 1m
+`, header("provisiond", ProvisiondFile), common(c, raName))
+}
+
+// keydYAML is the configuration of the key-distribution host.
+func keydYAML(c Config) []byte {
+	return fmt.Appendf(nil, `%s# Where the registration authority calls, over mutual TLS 1.3. Nobody else does.
+listen: 127.0.0.1:8448
+# Liveness, readiness and metrics, without TLS: keep it on this machine.
+admin: 127.0.0.1:9448
+
+%s
+# The certificate of the listener, and the one that signs deliveries.
+certificate: services/keydist/cert.pem
+key: services/keydist/key.sealed
+signer-certificate: services/kdh-signer/cert.pem
+signer-key: services/kdh-signer/key.sealed
+
+# The issuer of agreement certificates, and the base keys.
+issuer: ca/keydist
+keyring: keyring
+
+# For key sets with delivery "attested": the roots of makers and key-injection facilities (PEM), and the serial numbers
+# of the devices that may have keys, one a line. Both are under dual control, on this machine.
+# maker-roots: makers.pem
+# attested-serials: attested.txt
+
+# The key ids that were given out, and the audit log, in one file.
+database: keyd.db
+checkpoint-key: audit/keyd.key.sealed
+checkpoint-file: audit/keyd.checkpoint
+checkpoint-every: 1m
+`, header("keyd", KeydFile), common(c, keydistName))
+}

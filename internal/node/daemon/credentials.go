@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"crypto"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// OpenCredential opens what a listener or a client shows. Errors name the member certificate.
+func OpenCredential(certificate, key string, passphrase secret.Bytes) (*tlsconf.Credential, error) {
+	cert, err := deploy.Credential(certificate, key, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	credential, err := tlsconf.NewCredential(cert)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	return credential, nil
+}
+
+// OpenSigner opens what signs documents, with its certificates, leaf first. Errors name the member signer-certificate.
+func OpenSigner(certificate, key string, passphrase secret.Bytes) (crypto.Signer, []*x509.Certificate, error) {
+	cert, err := deploy.Credential(certificate, key, passphrase)
+	if err != nil {
+		return nil, nil, fmt.Errorf("signer-certificate: %w", err)
+	}
+	var chain []*x509.Certificate
+	for _, der := range cert.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, nil, fmt.Errorf("signer-certificate: %w", err)
+		}
+		chain = append(chain, c)
+	}
+	return cert.PrivateKey.(crypto.Signer), chain, nil // deploy.Credential has checked the type
+}
+
+// OpenCheckpointSigner opens what signs the checkpoints of an audit log. Errors name the member checkpoint-key.
+func OpenCheckpointSigner(key string, passphrase secret.Bytes) (*audit.Signer, error) {
+	text, err := deploy.OpenCheckpointKey(key, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint-key: %w", err)
+	}
+	defer text.Wipe()
+	signer, err := audit.NewSigner(string(text.Expose()))
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint-key: %w", err)
+	}
+	return signer, nil
+}

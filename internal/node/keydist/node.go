@@ -1,0 +1,278 @@
+package keydist
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/deliveries"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/keydist"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Addrs are the addresses that a running host listens on.
+type Addrs struct {
+	Service string // for the registration authority, HTTPS
+	Admin   string // for operators, plain HTTP
+}
+
+// Check opens everything that Run needs and closes it again: files, keys, key sets, database, certificates. It listens on
+// nothing.
+func Check(ctx context.Context, c Config, log *slog.Logger) error {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return n.close()
+}
+
+// Run serves until ctx ends, and then lets requests under way finish. It calls ready, if not nil, once both listeners
+// are open. It returns nil after an orderly end.
+func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (err error) {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
+		Handler: serve.Wrap(keydist.Handler(n.host), log, n.observe), TLS: n.tls, Logger: log,
+	}}
+	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
+		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+	}}
+	doors := daemon.Doors{service, admin}
+	if err := doors.Open(ctx); err != nil {
+		return err
+	}
+	if err := n.checkpoints.Sign(ctx); err != nil {
+		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
+	}
+	if ready != nil {
+		ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
+	}
+	return doors.Serve(ctx, n.readiness.Drain, n.checkpoints.Run, n.follower.Run)
+}
+
+// node is everything that runs.
+type node struct {
+	config      Config
+	environment keyset.Environment
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	observe     serve.Observer
+	metrics     *metrics
+	trust       tlsconf.Trust
+	tls         *tls.Config
+	signer      crypto.Signer
+	chain       []*x509.Certificate // of the signer
+	issuer      *embedded.Issuer
+	ring        *keyring.Ring
+	db          *deliveries.Store
+	checkpoints *daemon.Checkpoints
+	catalog     *deploy.Catalog
+	makers      *makers
+	follower    *daemon.Follower
+	host        *keydist.Host
+	readiness   *serve.Readiness
+}
+
+func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	if n.environment, err = keyset.ParseEnvironment(c.Environment); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	passphrase, err := seal.ReadPassphrase(n.path(c.PassphraseFile))
+	if err != nil {
+		return nil, fmt.Errorf("passphrase-file: %w", err)
+	}
+	defer passphrase.Wipe()
+	for _, step := range []func(secret.Bytes) error{
+		n.openMetrics, n.openMakers, n.openTLS, n.openSigner, n.openIssuer, n.openKeys, n.openCatalog, n.openStore, n.openHost,
+	} {
+		if err := step(passphrase); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.host.Check(ctx); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
+
+func (n *node) openMetrics(secret.Bytes) (err error) {
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if n.observe, err = serve.Traffic(n.registry); err != nil {
+		return err
+	}
+	n.metrics, err = newMetrics(n.registry)
+	return err
+}
+
+// openTLS lets the registration authority in, and nobody else.
+func (n *node) openTLS(passphrase secret.Bytes) error {
+	credential, err := daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase)
+	if err != nil {
+		return err
+	}
+	if id := credential.Identity(); id.Role != identity.KDH || id.Tenant != n.config.Tenant {
+		return fmt.Errorf("certificate: it is for %v, want role %s of tenant %s", id, identity.KDH, n.config.Tenant)
+	}
+	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	n.tls, err = tlsconf.Server(tlsconf.ServerOptions{
+		Credential: credential, Trust: n.trust, Accept: []identity.Role{identity.RA},
+		Gate: tlsconf.OpenGate(), // services have no feed of revocations yet
+	})
+	return err
+}
+
+func (n *node) openSigner(passphrase secret.Bytes) (err error) {
+	n.signer, n.chain, err = daemon.OpenSigner(n.path(n.config.SignerCertificate), n.path(n.config.SignerKey), passphrase)
+	return err
+}
+
+func (n *node) openIssuer(passphrase secret.Bytes) (err error) {
+	if n.issuer, err = embedded.Open(n.path(n.config.Issuer), passphrase); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	if n.issuer.Kind() != identity.KeyDistCA {
+		return fmt.Errorf("issuer: it is the authority of %v, want %v", n.issuer.Kind(), identity.KeyDistCA)
+	}
+	return nil
+}
+
+func (n *node) openKeys(passphrase secret.Bytes) (err error) {
+	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
+	if err != nil {
+		return err
+	}
+	n.checkpoints = &daemon.Checkpoints{
+		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
+		Logger: n.log, Count: n.metrics.checkpoints,
+	}
+	return nil
+}
+
+func (n *node) openMakers(secret.Bytes) (err error) {
+	n.makers, err = openMakers(n.config)
+	return err
+}
+
+func (n *node) openCatalog(secret.Bytes) (err error) {
+	n.catalog, err = deploy.NewCatalog(deploy.CatalogOptions{
+		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment, Keys: n.ring.List,
+	})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	describe := func() {
+		n.metrics.describe(n.catalog.KeySets(), n.ring.List())
+		n.metrics.devices.Set(float64(n.makers.list().Len()))
+	}
+	describe()
+	n.follower = &daemon.Follower{Told: n.config.Reload, Logger: n.log, Count: n.metrics.reloads, Reload: func() error {
+		defer describe()
+		return errors.Join(n.ring.Reload(), n.catalog.Reload(), n.makers.reload())
+	}}
+	return nil
+}
+
+// openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in its
+// place would give out every key id again.
+func (n *node) openStore(secret.Bytes) error {
+	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	if err != nil {
+		return err
+	}
+	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{
+		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
+	})
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	n.checkpoints.Log = n.db
+	return nil
+}
+
+func (n *node) openHost(secret.Bytes) error {
+	after, err := newAfter(n.config, n.catalog)
+	if err != nil {
+		return err
+	}
+	n.host, err = keydist.New(keydist.Config{
+		Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
+		Store: n.db, Issuer: n.issuer, Base: n.ring, Describe: n.describe, KeySets: n.catalog.KeySet, After: after.of,
+		Signer: n.signer, Chain: n.chain, Trust: n.trust, Makers: n.makers.roots, Serials: n.makers.list,
+		Clock: time.Now, Instance: n.config.Instance, Logger: n.log, Observe: n.metrics.order,
+	})
+	if err != nil {
+		return err
+	}
+	n.readiness = serve.NewReadiness(
+		serve.Check{Name: "keys", Run: n.ring.Engine().Check},
+		serve.Check{Name: "signer", Run: func(context.Context) error { return n.host.CheckSigner() }},
+		serve.Check{Name: "store", Run: n.db.Check},
+		serve.Check{Name: "issuer", Run: n.issuer.Health},
+		serve.Check{Name: "catalog", Run: n.follower.Check},
+	)
+	return nil
+}
+
+// describe says what audit records tell about a base key.
+func (n *node) describe(ref keyset.KeyRef) keydist.KeyInfo {
+	for _, k := range n.ring.List() {
+		if k.Ref == ref || k.ID == ref {
+			return keydist.KeyInfo{KCV: k.KCV.String(), Labels: audit.Labels{
+				KeyMode: k.Labels.KeyMode.String(), PINExposure: k.Labels.PINExposure.String(), Environment: k.Labels.Environment.String(),
+			}}
+		}
+	}
+	return keydist.KeyInfo{}
+}
+
+// close releases what open took, also when it took only part.
+func (n *node) close() error {
+	var errs []error
+	if n.db != nil {
+		errs = append(errs, n.db.Close())
+	}
+	if n.issuer != nil {
+		errs = append(errs, n.issuer.Close())
+	}
+	if n.ring != nil {
+		n.ring.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,368 @@
+package keydist
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/keydist"
+)
+
+// initialKey derives the initial key of an id, for comparison.
+func initialKey(tb testing.TB, id dukpt.KeyID) keys.Key {
+	tb.Helper()
+	k := must[keys.Key](tb)(keys.NewKey(keys.Attributes{
+		Algorithm: keys.TDES2, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
+	}, bdk))
+	defer k.Wipe()
+	base := must[*dukpt.BaseKey](tb)(dukpt.NewBaseKey(k))
+	defer base.Wipe()
+	ik := must[*dukpt.InitialKey](tb)(base.Derive(id))
+	defer ik.Wipe()
+	return ik.Key()
+}
+
+func refused(tb testing.TB, err error, want keydist.Code) {
+	tb.Helper()
+	if r, ok := errors.AsType[*keydist.Refusal](err); !ok || r.Code != want {
+		tb.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAKeyOverTheWire(t *testing.T) {
+	t.Parallel()
+	p, c := testConfig(t)
+	r := start(t, p, c)
+	d, ctx := r.enrol(), t.Context()
+	o := d.order("CARDS")
+	got := must[*remote.Delivery](t)(r.ra().Deliver(ctx, o))
+	want := initialKey(t, got.KeyID)
+	if kcv := d.open(o, got); kcv != want.KCV().String() || got.KeyID.String() != "FFFF9876543210E00000" {
+		t.Errorf("key id %v, check value %s, want %v", got.KeyID, kcv, want.KCV())
+	}
+	s := remote.Settlement{Tenant: "ACME", Terminal: "T-1", Slot: 1, KeySet: "CARDS", KeyID: got.KeyID, State: keyset.SlotActive}
+	if err := r.ra().Settle(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.ra().Deliver(ctx, d.order("MADE"))
+	refused(t, err, keydist.CodeAttestationInvalid)
+	_, metrics := r.admin("/metrics")
+	for _, want := range []string{
+		`latchkey_key_orders_total{action="certify",result="CERTIFIED"} 1`, `latchkey_key_orders_total{action="deliver/code",result="DELIVERED"} 1`,
+		`latchkey_key_orders_total{action="deliver",result="AttestationInvalid"} 1`, `latchkey_key_orders_total{action="settle",result="ACTIVE"} 1`,
+		`latchkey_http_requests_total{route="POST /delivery",status="200"} 1`, `latchkey_commit_batch_size_bucket{le="1"}`,
+		`latchkey_key_set_info{delivery="code",delivery_exposure="clear-in-host",environment="test",key_mode="software",key_set="CARDS",pin_exposure="host-memory",state="active"} 1`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	status, body := r.admin("/readyz")
+	for _, want := range []string{"keys", "signer", "store", "issuer", "catalog"} {
+		if status != 200 || !strings.Contains(body, `"`+want+`":"ok"`) {
+			t.Errorf("readiness %d %s, want %s", status, body, want)
+		}
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	var results []string
+	labels := audit.Labels{KeyMode: "software", PINExposure: "host-memory", Environment: "test"}
+	for _, l := range leaves(t, c.Database) {
+		results = append(results, l.Result)
+		if l.Result == "DELIVERED" && (l.Reason != keydist.ClearInHost || l.Labels != labels || l.KCV != want.KCV().String() || l.Actor != "RA-1" || l.Instance != "KDH-1") {
+			t.Errorf("record %+v", l)
+		}
+	}
+	if got := strings.Join(results, " "); got != "CERTIFIED ALLOCATED DELIVERED ACTIVE REFUSED" {
+		t.Errorf("recorded %s", got)
+	}
+}
+
+// leaves reads the audit log.
+func leaves(t *testing.T, database string) (out []audit.Record) {
+	t.Helper()
+	log := must[*sqlite.AuditLog](t)(sqlite.OpenAudit(database))
+	defer log.Close()
+	err := log.Leaves(t.Context(), func(l audit.Leaf) error {
+		r, err := audit.ParseRecord(l.Record)
+		out = append(out, r)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestWhoIsServed lets only the registration authority in.
+func TestWhoIsServed(t *testing.T) {
+	t.Parallel()
+	p, c := testConfig(t)
+	r := start(t, p, c)
+	d := r.enrol()
+	if _, err := r.client(p.acquirer).Deliver(t.Context(), d.order("CARDS")); err == nil || errors.As(err, new(*keydist.Refusal)) {
+		t.Errorf("a role that is not served got past the handshake: %v", err)
+	}
+	must[*remote.Delivery](t)(r.ra().Deliver(t.Context(), d.order("CARDS")))
+}
+
+// TestIDsOutliveTheProcess restarts the host, starts a second one beside it, and takes its database away.
+func TestIDsOutliveTheProcess(t *testing.T) {
+	t.Parallel()
+	p, c := testConfig(t)
+	r := start(t, p, c)
+	d := r.enrol()
+	first := must[*remote.Delivery](t)(r.ra().Deliver(t.Context(), d.order("CARDS")))
+	quiet := slog.New(slog.DiscardHandler)
+	if err := Check(t.Context(), c, quiet); !errors.Is(err, sqlite.ErrLocked) {
+		t.Errorf("a second process: %v", err)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, p, c)
+	second := must[*remote.Delivery](t)(r.ra().Deliver(t.Context(), d.order("CARDS")))
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := first.KeyID.String(), second.KeyID.String(); a != "FFFF9876543210E00000" || b != "FFFF9876543211000000" {
+		t.Errorf("delivered %s and %s", a, b)
+	}
+	for _, name := range must[[]string](t)(filepath.Glob(c.Database + "*")) {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Check(t.Context(), c, quiet); !errors.Is(err, sqlite.ErrMissing) {
+		t.Errorf("without its database: %v", err)
+	}
+}
+
+// TestAfter takes the highest of what the configuration says and of what terminals with signed records have.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	p := must[*place](t)(shared())
+	catalog := must[*deploy.Catalog](t)(deploy.NewCatalog(deploy.CatalogOptions{Dir: p.dir, Tenant: "ACME", Environment: keyset.Test}))
+	for _, c := range []struct {
+		set         keyset.ID
+		after, want string
+	}{
+		{"CARDS", "", "[no key id]"}, {"CARDS", "FFFF9876543220E00000", "FFFF9876543220E00000"},
+		{"PACKED", "", "FFFF9876560000000000"}, {"PACKED", "FFFF9876560000000000", "FFFF9876560000000000"},
+		{"PACKED", "FFFF9876560000200000", "FFFF9876560000200000"},
+	} {
+		var config Config
+		if c.after != "" {
+			config.FirstAfter = map[string]string{string(c.set): c.after, "MADE": "FFFF9876550000000000"}
+		}
+		a := must[*after](t)(newAfter(config, catalog))
+		set, ok := catalog.KeySet(c.set)
+		if !ok {
+			t.Fatalf("no key set %s", c.set)
+		}
+		if got := a.of(set).String(); got != c.want {
+			t.Errorf("%s after %q: %s, want %s", c.set, c.after, got, c.want)
+		}
+	}
+	for name, id := range map[string]string{"NONE": "FFFF9876543210E00000", "CARDS": "FFFF9876550000000000"} {
+		if _, err := newAfter(Config{FirstAfter: map[string]string{name: id}}, catalog); err == nil || !strings.Contains(err.Error(), "first-after") {
+			t.Errorf("%s: %s: %v", name, id, err)
+		}
+	}
+}
+
+// TestStartingRefuses wants the reason in the error, and its kind where there is one.
+func TestStartingRefuses(t *testing.T) {
+	t.Parallel()
+	write := func(t *testing.T, text string, mode fs.FileMode) string {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, k := range []struct {
+		name   string
+		change func(*testing.T, *Config)
+		kind   error
+		want   string
+	}{
+		{"no passphrase file", func(_ *testing.T, c *Config) { c.PassphraseFile += "x" }, fs.ErrNotExist, "passphrase-file"},
+		{"another passphrase", func(t *testing.T, c *Config) { c.PassphraseFile = write(t, "another passphrase altogether", 0o600) }, seal.ErrPassphrase, "certificate"},
+		{"no deployment", func(t *testing.T, c *Config) { c.Folder = t.TempDir() }, fs.ErrNotExist, ""},
+		{"the certificate of another role", func(_ *testing.T, c *Config) {
+			c.Certificate, c.Key = "services/decrypt/cert.pem", "services/decrypt/key.sealed"
+		}, nil, "role kdh"},
+		{"a signer of another role", func(_ *testing.T, c *Config) {
+			c.SignerCertificate, c.SignerKey = "services/ra/cert.pem", "services/ra/key.sealed"
+		}, nil, "signer"},
+		{"the issuer of terminals", func(_ *testing.T, c *Config) { c.Issuer = "ca/terminals" }, nil, "issuer"},
+		{"key sets of another environment", func(_ *testing.T, c *Config) { c.Environment = "production" }, nil, "catalog"},
+		{"no maker roots", func(_ *testing.T, c *Config) { c.MakerRoots = "none.pem" }, fs.ErrNotExist, "maker-roots"},
+		{"our own root as a maker", func(_ *testing.T, c *Config) { c.MakerRoots = "trust/keydist.pem" }, nil, "makers"},
+		{"a leaf as a maker", func(_ *testing.T, c *Config) { c.MakerRoots = "services/ra/cert.pem" }, nil, "maker-roots"},
+		{"no list of devices", func(_ *testing.T, c *Config) { c.AttestedSerials = "none.txt" }, fs.ErrNotExist, "attested-serials"},
+		{"a damaged list", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN 1\n", 0o600) }, keydist.ErrAllowList, "attested-serials"},
+		{"a list that others write", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN-1\n", 0o622) }, nil, "attested-serials"},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			_, c := testConfig(t)
+			k.change(t, &c)
+			err := Check(t.Context(), c, slog.New(slog.DiscardHandler))
+			if err == nil || (k.kind != nil && !errors.Is(err, k.kind)) || !strings.Contains(err.Error(), k.want) {
+				t.Errorf("got %v, want %v about %q", err, k.kind, k.want)
+			}
+		})
+	}
+}
+
+// TestTheWrittenConfigurationWorks starts from the file that latchkey init leaves.
+func TestTheWrittenConfigurationWorks(t *testing.T) {
+	t.Parallel()
+	p := must[*place](t)(shared())
+	c := must[Config](t)(LoadConfig(filepath.Join(p.dir, deploy.KeydFile)))
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	want.Folder, want.Tenant, want.Environment, want.PassphraseFile = p.dir, "ACME", "test", "passphrase"
+	if c.Folder != want.Folder || c.Tenant != want.Tenant || c.Environment != want.Environment || c.PassphraseFile != want.PassphraseFile ||
+		c.Listen != want.Listen || c.Admin != want.Admin || c.Instance != want.Instance || c.Certificate != want.Certificate || c.Key != want.Key ||
+		c.SignerCertificate != want.SignerCertificate || c.SignerKey != want.SignerKey || c.Issuer != want.Issuer || c.Keyring != want.Keyring ||
+		c.Database != want.Database || c.CheckpointKey != want.CheckpointKey || c.CheckpointFile != want.CheckpointFile ||
+		c.CheckpointEvery != want.CheckpointEvery || len(c.FirstAfter) != 0 {
+		t.Errorf("configuration %+v\nwant %+v", c, want)
+	}
+}
+
+// TestDevicesAreReadAgain attests a key, lists its device while the host runs, and takes it off again.
+func TestDevicesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	p, c := testConfig(t)
+	own := t.TempDir()
+	list := filepath.Join(own, "attested.txt")
+	put := func(text string) {
+		t.Helper()
+		if err := seal.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("# nobody yet\n")
+	root, key := maker(t)
+	roots := filepath.Join(own, "makers.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload := make(chan os.Signal)
+	c.MakerRoots, c.AttestedSerials, c.Reload = roots, list, reload
+	again := func() {
+		reload <- os.Interrupt // taken when the loop is free,
+		reload <- os.Interrupt // and again after a whole reading
+	}
+	r := start(t, p, c)
+	d := r.enrol()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: pkix.Name{SerialNumber: "SN-1"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	attestation := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, root, d.key.Public(), key))
+	deliver := func() error {
+		o := d.order("MADE")
+		o.Attestation = [][]byte{attestation}
+		got, err := r.ra().Deliver(t.Context(), o)
+		if err == nil {
+			d.open(o, got)
+		}
+		return err
+	}
+	refused(t, deliver(), keydist.CodeAttestationNotListed)
+	put("SN-1\n")
+	again()
+	if err := deliver(); err != nil {
+		t.Errorf("a listed device: %v", err)
+	}
+	put("SN-1 and more\n")
+	again()
+	if err := deliver(); err != nil {
+		t.Errorf("a damaged list changes nothing: %v", err)
+	}
+	if status, body := r.admin("/readyz"); status != 503 || !strings.Contains(body, `"catalog":"failed"`) {
+		t.Errorf("with a damaged list: %d %s", status, body)
+	}
+	put("SN-2\n")
+	again()
+	refused(t, deliver(), keydist.CodeAttestationNotListed)
+}
+
+func maker(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "maker"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	return must[*x509.Certificate](t)(x509.ParseCertificate(der)), key
+}
+
+// TestNoSecretIsLeftBehind delivers keys and refuses orders, and looks for the keys in everything that stays.
+func TestNoSecretIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	p, c := testConfig(t)
+	r := start(t, p, c)
+	d := r.enrol()
+	var left bytes.Buffer
+	secrets := map[string][]byte{"base key": bdk, "passphrase": passphrase.Expose()}
+	for range 3 {
+		got := must[*remote.Delivery](t)(r.ra().Deliver(t.Context(), d.order("CARDS")))
+		k := initialKey(t, got.KeyID)
+		secrets["key "+got.KeyID.String()] = k.Material().Expose()
+		left.Write(must[[]byte](t)(got.Marshal()))
+		_, err := r.ra().Deliver(t.Context(), d.order("NONE"))
+		left.WriteString(err.Error())
+	}
+	for _, path := range []string{"/metrics", "/readyz", "/livez"} {
+		_, text := r.admin(path)
+		left.WriteString(text)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	left.WriteString(r.log.String())
+	files := append(must[[]string](t)(filepath.Glob(c.Database+"*")), c.CheckpointFile)
+	for _, name := range files {
+		left.Write(must[[]byte](t)(os.ReadFile(name)))
+	}
+	text := left.Bytes()
+	if len(files) < 2 || !bytes.Contains(text, []byte("DELIVERED")) || !bytes.Contains(text, []byte("FFFF9876543210E00000")) {
+		t.Fatal("what was collected is not what the host left")
+	}
+	for name, s := range secrets {
+		if bytes.Contains(text, s) || bytes.Contains(bytes.ToLower(text), []byte(hex.EncodeToString(s))) {
+			t.Errorf("the %s was left behind", name)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/registry"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/keydist"
+	"github.com/latchkey-pos/latchkey/tls/provision"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// Addrs are the addresses that a running registration authority listens on.
+type Addrs struct {
+	Terminals   string // for terminals, HTTPS
+	Services    string // for people and services, HTTPS
+	Publication string // for everyone, plain HTTP
+	Admin       string // for operators, plain HTTP
+}
+
+// Check opens everything that Run needs and closes it again. It listens on nothing.
+func Check(ctx context.Context, c Config, log *slog.Logger) error {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return n.close()
+}
+
+// Run serves until ctx ends, and then lets requests under way finish. It calls ready, if not nil, once the listeners are
+// open. It returns nil after an orderly end.
+func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (err error) {
+	n, err := open(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	terminals := &daemon.Door{Name: "terminals", Address: c.Terminals, Options: n.terminals}
+	services := &daemon.Door{Name: "services", Address: c.Services, Options: n.services}
+	publication := &daemon.Door{Name: "publication", Address: c.Publication, Options: n.publication}
+	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
+		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+	}}
+	doors := daemon.Doors{terminals, services, publication, admin}
+	if err := doors.Open(ctx); err != nil {
+		return err
+	}
+	if err := n.checkpoints.Sign(ctx); err != nil {
+		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
+	}
+	if ready != nil {
+		ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
+	}
+	return doors.Serve(ctx, n.readiness.Drain, n.engine.Run, n.checkpoints.Run, n.follower.Run)
+}
+
+// node is everything that runs.
+type node struct {
+	config      Config
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	observe     serve.Observer
+	credential  *tlsconf.Credential
+	trust       tlsconf.Trust
+	issuer      *embedded.Issuer
+	db          *registry.Store
+	pepper      secret.Bytes
+	catalog     *deploy.Catalog
+	follower    *daemon.Follower
+	keyd        *keydist.Client
+	engine      *provision.Engine
+	connections tlsconf.Connections
+	checkpoints *daemon.Checkpoints
+	readiness   *serve.Readiness
+
+	terminals, services, publication serve.Options
+}
+
+func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	passphrase, err := seal.ReadPassphrase(n.path(c.PassphraseFile))
+	if err != nil {
+		return nil, fmt.Errorf("passphrase-file: %w", err)
+	}
+	defer passphrase.Wipe()
+	for _, step := range []func(context.Context, secret.Bytes) error{
+		n.openMetrics, n.openTLS, n.openIssuer, n.openStore, n.openCatalog, n.openKeyd, n.openEngine, n.openDoors,
+	} {
+		if err := step(ctx, passphrase); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
+
+func (n *node) openMetrics(context.Context, secret.Bytes) (err error) {
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.observe, err = serve.Traffic(n.registry)
+	return err
+}
+
+func (n *node) openTLS(_ context.Context, passphrase secret.Bytes) (err error) {
+	if n.credential, err = daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase); err != nil {
+		return err
+	}
+	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	return nil
+}
+
+func (n *node) openIssuer(_ context.Context, passphrase secret.Bytes) (err error) {
+	if n.issuer, err = embedded.Open(n.path(n.config.Issuer), passphrase); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	if n.issuer.Kind() != identity.TerminalCA {
+		return fmt.Errorf("issuer: it is the authority of %v, want terminals", n.issuer.Kind())
+	}
+	if n.pepper, err = deploy.OpenPepper(n.path(n.config.Pepper), passphrase); err != nil {
+		return fmt.Errorf("pepper: %w", err)
+	}
+	return nil
+}
+
+func (n *node) openStore(_ context.Context, passphrase secret.Bytes) error {
+	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	if err != nil {
+		return err
+	}
+	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: first}); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
+	if err != nil {
+		return err
+	}
+	count, err := counter(n.registry, "latchkey_audit_checkpoints_total", "Signed checkpoints of the audit log: ok or failed.")
+	if err != nil {
+		return err
+	}
+	n.checkpoints = &daemon.Checkpoints{
+		Log: n.db, Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
+		Logger: n.log, Count: count,
+	}
+	return nil
+}
+
+func counter(reg *prometheus.Registry, name, help string) (*prometheus.CounterVec, error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
+	return c, reg.Register(c)
+}
+
+// openCatalog reads the key sets. There is no keyring here to compare them with.
+func (n *node) openCatalog(context.Context, secret.Bytes) error {
+	environment, err := keyset.ParseEnvironment(n.config.Environment)
+	if err != nil {
+		return err
+	}
+	n.catalog, err = deploy.NewCatalog(deploy.CatalogOptions{
+		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: environment,
+	})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	count, err := counter(n.registry, "latchkey_catalog_reloads_total", "Readings of changed key sets: ok or failed.")
+	if err != nil {
+		return err
+	}
+	n.follower = &daemon.Follower{Reload: n.catalog.Reload, Told: n.config.Reload, Logger: n.log, Count: count}
+	return nil
+}
+
+func (n *node) openKeyd(context.Context, secret.Bytes) error {
+	config, err := tlsconf.Client(tlsconf.ClientOptions{
+		Credential: n.credential, Trust: n.trust, ServerRole: identity.KDH, Gate: tlsconf.OpenGate(),
+	})
+	if err != nil {
+		return fmt.Errorf("keyd: %w", err)
+	}
+	n.keyd = keydist.NewClient(n.config.Keyd, &http.Client{Transport: &http.Transport{TLSClientConfig: config}})
+	return nil
+}
+
+func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
+	c := n.config
+	signer, chain, err := daemon.OpenSigner(n.path(c.SignerCertificate), n.path(c.SignerKey), passphrase)
+	if err != nil {
+		return err
+	}
+	keydist, err := deploy.LoadChain(deploy.TrustPath(c.Folder, identity.KeyDistCA))
+	if err != nil {
+		return fmt.Errorf("trust: %w", err)
+	}
+	environment, err := keyset.ParseEnvironment(c.Environment)
+	if err != nil {
+		return err
+	}
+	n.engine, err = provision.New(ctx, provision.Config{
+		Store: n.db, Issuer: n.issuer, Distributor: n.keyd, Tenant: keyset.TenantID(c.Tenant), Environment: environment,
+		Instance: c.Instance, Signer: signer, Chain: chain,
+		KeySets: n.catalog.KeySet, Pepper: n.pepper, TrustList: n.trustList, KeyDist: keydist,
+		Logger: n.log, OnChange: n.cut, Overlap: time.Duration(c.Overlap), Drain: time.Duration(c.Drain),
+	})
+	return err
+}
+
+// trustList is read each time: a new list is put into its place while the daemon runs.
+func (n *node) trustList() ([]byte, string, error) {
+	doc, pin, err := deploy.LoadTrustList(n.path(n.config.TrustList), keyset.TenantID(n.config.Tenant))
+	if err != nil {
+		return nil, "", err
+	}
+	return doc, pin.String(), nil
+}
+
+// cut closes the connections of terminals that are no longer admitted. It is called while the registry changes, so the
+// work is done elsewhere.
+func (n *node) cut() {
+	go func() {
+		if closed := n.connections.Cut(n.engine); closed > 0 {
+			n.log.Info("connections of terminals closed", slog.Int("connections", closed))
+		}
+	}()
+}
+
+func (n *node) openDoors(context.Context, secret.Bytes) error {
+	terminals, err := tlsconf.Server(tlsconf.ServerOptions{
+		Credential: n.credential, Trust: n.trust, Accept: []identity.Role{identity.Terminal}, Visitors: true, Gate: n.engine,
+	})
+	if err != nil {
+		return err
+	}
+	services, err := tlsconf.Server(tlsconf.ServerOptions{
+		Credential: n.credential, Trust: n.trust, Gate: tlsconf.OpenGate(), // people and services are named by their role
+		Accept: []identity.Role{identity.Operator, identity.Auditor, identity.Custodian, identity.AcquirerHost, identity.Decrypt},
+	})
+	if err != nil {
+		return err
+	}
+	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.observe) }
+	n.terminals = serve.Options{
+		Handler: tlsconf.Guard(n.engine, wrap(provision.TerminalHandler(n.engine))), TLS: terminals, Logger: n.log,
+		ConnState: n.connections.ConnState,
+	}
+	n.services = serve.Options{Handler: wrap(admin.Handler(n.engine)), TLS: services, Logger: n.log}
+	n.publication = serve.Options{Handler: wrap(provision.PublicationHandler(n.engine)), Logger: n.log}
+	n.readiness = serve.NewReadiness(
+		serve.Check{Name: "store", Run: n.engine.Check},
+		serve.Check{Name: "issuer", Run: n.issuer.Health},
+		serve.Check{Name: "catalog", Run: n.follower.Check},
+	)
+	return nil
+}
+
+// close releases what open took, also when it took only part.
+func (n *node) close() error {
+	var errs []error
+	if n.db != nil {
+		errs = append(errs, n.db.Close())
+	}
+	if n.issuer != nil {
+		errs = append(errs, n.issuer.Close())
+	}
+	n.pepper.Wipe()
+	return errors.Join(errs...)
+}
