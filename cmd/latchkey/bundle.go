@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,9 +15,9 @@ import (
 	"github.com/latchkey-pos/latchkey/terminal"
 )
 
-func newTerminal(c *console) *cobra.Command {
+func newBundle(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("terminal", "Terminals: register, list", newTerminalRegister(c, f), newTerminalList(c, f))
+	cmd := noun("bundle", "Terminals without a network: keys and certificate in a sealed file", newBundleRegister(c, f), newBundleList(c, f))
 	f.flags(cmd)
 	return cmd
 }
@@ -45,7 +46,7 @@ func listTerminal(t *keyset.Terminal) listedTerminal {
 	return l
 }
 
-func newTerminalRegister(c *console, f *folder) *cobra.Command {
+func newBundleRegister(c *console, f *folder) *cobra.Command {
 	var id, bundleFile, codeFile string
 	var slots, endpoints []string
 	cmd := &cobra.Command{
@@ -55,9 +56,11 @@ func newTerminalRegister(c *console, f *folder) *cobra.Command {
 and writes all of it as one bundle, sealed under a fresh code of 26 characters. Bring the bundle and
 the code to the terminal on different ways; latchkey-terminal import opens them.
 
-The private key of the certificate is made here and travels in the bundle: good for tests and first
-steps, not for production (see SECURITY.md).`,
-		Example: `  latchkey terminal register --id T-0001 --slot 1=DATA-1 --slot 2=PIN-1 \
+Bundles are for benches without a network, and for test deployments only: the private key of the
+certificate is made here and travels. The key sets must have been made with --delivery none, and the
+decryption service must read terminals from the folder (no registry section in decryptd.yaml).
+Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
+		Example: `  latchkey bundle register --id T-0001 --slot 1=DATA-1 --slot 2=PIN-1 \
     --endpoint https://localhost:8444 --bundle-file T-0001.bundle --code-file T-0001.code`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -80,7 +83,7 @@ steps, not for production (see SECURITY.md).`,
 				defer r.Passphrase.Wipe()
 				made, err := d.RegisterTerminal(cmd.Context(), r)
 				if err != nil {
-					return refusedBy(err, "see: latchkey terminal list, latchkey keyset list")
+					return bundleRefused(err, "see: latchkey bundle list, latchkey keyset list")
 				}
 				if err := seal.WriteFile(bundleFile, made.Bundle, 0o600); err != nil {
 					return err
@@ -114,6 +117,14 @@ steps, not for production (see SECURITY.md).`,
 	return cmd
 }
 
+// bundleRefused also knows that a key set may not be for bundles.
+func bundleRefused(err error, hint string) error {
+	if errors.Is(err, deploy.ErrDelivery) {
+		return exit.With(exit.Refused, err, "keys of this set are delivered over the network: latchkey terminal register")
+	}
+	return refusedBy(err, hint)
+}
+
 func parseSlots(slots []string) ([]deploy.SlotRequest, error) {
 	var out []deploy.SlotRequest
 	for _, s := range slots {
@@ -128,10 +139,10 @@ func parseSlots(slots []string) ([]deploy.SlotRequest, error) {
 	return out, nil
 }
 
-func newTerminalList(c *console, f *folder) *cobra.Command {
+func newBundleList(c *console, f *folder) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the terminals with their slots",
+		Short: "List the terminals that were registered this way",
 		Args:  arguments(),
 		RunE: func(*cobra.Command, []string) error {
 			return f.with(func(d *deploy.Deployment) error {

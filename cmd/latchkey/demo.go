@@ -26,10 +26,15 @@ func newDemo(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "The whole story on this machine, in about a minute",
-		Long: `Demo makes a deployment in a folder of its own, starts the decryption service and an acquirer's host,
-registers a TDES and an AES terminal, and has them sell with PIN over mutual TLS on the loopback
-interface. Then it attacks: a captured message again, the same key serial number with another amount,
-a changed byte, a PIN block made for another card, a PIN block sent as data, a blocked key set.
+		Long: `Demo makes a deployment in a folder of its own, starts the registration authority, the key-distribution
+host, the decryption service and an acquirer's host, each with its own listener on the loopback
+interface. Terminals fresh from the box enrol with a code on a slip of paper, get their certificate and
+their initial keys, and sell with PIN over mutual TLS.
+
+In between it attacks: a spent code with another key, a trust list of a stranger, an initial key changed
+on its way, a captured message again, the same key serial number with another amount, a changed byte, a
+PIN block made for another card, a PIN block sent as data. At the end a terminal is stolen: its open
+connection is closed, and nobody lets it in again; the times are printed.
 
 Everything that is printed comes from the answers of the components. The exit code is 0 only if every
 step ended as it should; otherwise the message names the step, and the code is 6.`,
@@ -103,6 +108,7 @@ func plantedFaults() []string {
 	var on []string
 	for _, guard := range []planted.Name{
 		planted.GuardClaim, planted.GuardMACFirst, planted.GuardFormat4PAN, planted.GuardPurpose, planted.GuardBlocked,
+		planted.GuardCodeBinding, planted.GuardTrustList, planted.GuardKDHSignature, planted.GuardFeedGate,
 	} {
 		if planted.On(guard) {
 			on = append(on, string(guard))
@@ -127,9 +133,11 @@ type story struct {
 	started time.Time
 	setUp   time.Duration // until the first sale could be made
 	*site
-	tills  []*till
+	boxes  []*boxed // terminals as they come from the box
+	tills  []*till  // those that sell
 	counts tally
-	leaves uint64 // of the audit log
+	cuts   time.Duration // the slowest door that closed on the stolen terminal
+	leaves uint64        // of the audit log
 }
 
 // tell runs every step. The error names the step that did not end as it should.
@@ -157,8 +165,12 @@ func (s *story) tell(ctx context.Context) error {
 func (s *story) steps() []step {
 	return []step{
 		{"a deployment: issuers, keys, key sets", s.makeDeployment},
-		{"the decryption service and an acquirer's host start", s.startServices},
-		{"two terminals get certificates and initial keys", s.registerTerminals},
+		{"the services and an acquirer's host start", s.startServices},
+		{"terminals fresh from the box, and their slips of paper", s.boxedTerminals},
+		{"two terminals enrol: certificate and initial keys for a code", s.enrolTerminals},
+		{"attack: a slip of paper is used again, for another key", s.attackSpentCode},
+		{"attack: a trust list that a stranger has signed", s.attackTrustList},
+		{"attack: an initial key is changed on its way", s.attackDelivery},
 		{"the terminals sign in", s.signIn},
 		{"three sales with PIN at T-TDES", s.sales(0)},
 		{"three sales with PIN at T-AES", s.sales(1)},
@@ -168,6 +180,9 @@ func (s *story) steps() []step {
 		{"attack: a PIN block made for another card", s.attackOtherPAN},
 		{"attack: a PIN block sent as card data", s.attackPINAsData},
 		{"a blocked key set", s.blockedKeySet},
-		{"the audit log", s.auditLog},
+		{"a blocked terminal", s.blockedTerminal},
+		{"T-AES gets a new certificate and new keys", s.renewAndRekey},
+		{"T-TDES is stolen", s.stolenTerminal},
+		{"the audit logs", s.auditLog},
 	}
 }

@@ -162,7 +162,12 @@ func (t *till) next() (data, block uint32) {
 func (t *till) send(ctx context.Context, raw []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
-	return t.rogue.Send(ctx, raw)
+	var answer []byte
+	err := t.line.link.Exchange(ctx, raw, func(b []byte) error {
+		answer = bytes.Clone(b)
+		return nil
+	})
+	return answer, err
 }
 
 // refused has the dishonest twin of a terminal send a message, and expects that the decryption service refuses it with
@@ -324,7 +329,7 @@ func (s *story) blockedKeySet(ctx context.Context) error {
 		return err
 	}
 	s.out.line("key set %s is blocked", id)
-	waiting, err := s.heldSale(ctx, t)
+	waiting, err := s.heldSale(ctx, t, decrypt.CodeKeySetBlocked)
 	if err != nil {
 		return err
 	}
@@ -337,7 +342,7 @@ func (s *story) blockedKeySet(ctx context.Context) error {
 }
 
 // heldSale makes a sale that must be answered HELD.
-func (s *story) heldSale(ctx context.Context, t *till) (*terminal.Pending, error) {
+func (s *story) heldSale(ctx context.Context, t *till, code decrypt.Code) (*terminal.Pending, error) {
 	before, err := s.client.Counters(ctx, string(t.name))
 	if err != nil {
 		return nil, err
@@ -355,7 +360,7 @@ func (s *story) heldSale(ctx context.Context, t *till) (*terminal.Pending, error
 	if err != nil {
 		return nil, err
 	}
-	if res.Result != message.Held || !tx.Held || tx.Code != string(decrypt.CodeKeySetBlocked) || len(tx.Fields) > 0 {
+	if res.Result != message.Held || !tx.Held || tx.Code != string(code) || len(tx.Fields) > 0 {
 		return nil, fmt.Errorf("the terminal is told %v (code %q, %d fields released), want HELD", res.Result, tx.Code, len(tx.Fields))
 	}
 	after, err := s.client.Counters(ctx, string(t.name))

@@ -16,18 +16,27 @@ import (
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
-// auditLog verifies the log of the decryption service while it runs, as `latchkey audit verify` does, and compares it
-// with what was seen from outside.
+// logged is the audit log of one daemon.
+type logged struct{ database, key, checkpoint string }
+
+// auditLog verifies the logs of the three daemons while they run, as `latchkey audit verify` does, and compares that of the
+// decryption service with what was seen from outside.
 func (s *story) auditLog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
-	r, err := s.verifyAudit(ctx)
-	if err != nil {
-		return err
+	for _, l := range []logged{
+		{s.database, "checkpoint.pub", checkpointFile},
+		{filepath.Join(s.root, registryDatabase), "provisiond.pub", "provisiond.checkpoint"},
+		{filepath.Join(s.root, keydDatabase), "keyd.pub", "keyd.checkpoint"},
+	} {
+		r, err := s.verifyAudit(ctx, l)
+		if err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(l.database), err)
+		}
+		s.leaves += r.Leaves
+		s.out.held("%d leaves recomputed, %d checkpoints of %s verified, the latest covers %d; root %s", r.Leaves, r.Checkpoints,
+			r.Key, r.Signed, r.Root)
 	}
-	s.leaves = r.Leaves
-	s.out.held("%d leaves recomputed, %d checkpoints of %s verified, the latest covers %d; root %s", r.Leaves, r.Checkpoints,
-		r.Key, r.Signed, r.Root)
 	refusals, err := s.readAudit(ctx)
 	if err != nil {
 		return err
@@ -40,15 +49,15 @@ func (s *story) auditLog(ctx context.Context) error {
 }
 
 // verifyAudit waits until a checkpoint covers the whole log: the service signs one each second.
-func (s *story) verifyAudit(ctx context.Context) (verified, error) {
-	v, err := readVerifier(filepath.Join(s.dir, "audit", "checkpoint.pub"))
+func (s *story) verifyAudit(ctx context.Context, l logged) (verified, error) {
+	v, err := readVerifier(filepath.Join(s.dir, "audit", l.key))
 	if err != nil {
 		return verified{}, err
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		r, err := s.verifyOnce(ctx, v)
+		r, err := s.verifyOnce(ctx, l, v)
 		if err != nil || r.Leaves > 0 && r.Signed == r.Leaves {
 			return r, err
 		}
@@ -61,8 +70,8 @@ func (s *story) verifyAudit(ctx context.Context) (verified, error) {
 }
 
 // verifyOnce also holds the log against the checkpoint that the service has written for shipping.
-func (s *story) verifyOnce(ctx context.Context, v *audit.Verifier) (verified, error) {
-	shipped := filepath.Join(s.root, checkpointFile)
+func (s *story) verifyOnce(ctx context.Context, l logged, v *audit.Verifier) (verified, error) {
+	shipped := filepath.Join(s.root, l.checkpoint)
 	if _, err := os.Stat(shipped); errors.Is(err, fs.ErrNotExist) { // the log is younger than a second
 		return verified{}, nil
 	}
@@ -70,7 +79,7 @@ func (s *story) verifyOnce(ctx context.Context, v *audit.Verifier) (verified, er
 	if err != nil {
 		return verified{}, err
 	}
-	return verifyLog(ctx, s.database, v, notes)
+	return verifyLog(ctx, l.database, v, notes)
 }
 
 // readAudit counts the refusals by code, and looks for card numbers, which must not be there.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,12 +16,17 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/examples/acquirer"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	nodedecrypt "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+	nodekeydist "github.com/latchkey-pos/latchkey/internal/node/keydist"
+	nodeprovision "github.com/latchkey-pos/latchkey/internal/node/provision"
 	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
-	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/feed"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
@@ -29,11 +35,13 @@ const (
 	demoAcquirer = "ACQ-1" // as in the certificate that deploy.Create makes
 	demoTimeout  = 15 * time.Second
 
-	checkpointFile = "checkpoint"
+	checkpointFile   = "checkpoint"
+	keydDatabase     = "keyd.db"
+	registryDatabase = "provisiond.db"
 )
 
-// site is everything that runs on the host's side: a deployment folder, the decryption service, and an acquirer's host,
-// each with its own listener.
+// site is everything that runs on the host's side: a deployment folder, the key-distribution host, the registration
+// authority, the decryption service, and an acquirer's host, each with its own listener.
 type site struct {
 	dir        string // the deployment folder
 	passphrase string // the file with its passphrase
@@ -43,15 +51,22 @@ type site struct {
 	log        *slog.Logger
 	logFile    *os.File
 
+	keydURL, raURL, servicesURL, publicationURL string
+
 	url     string // of the acquirer's host
 	service nodedecrypt.Addrs
+	relay   *relay        // between registration authority and key-distribution host
+	admin   *admin.Client // as the first operator
 	wire    *wire
 	client  *api.Client // the acquirer's, for questions about counters
 	ledger  *acquirer.Ledger
 	reload  chan os.Signal // has the decryption service read key sets again
 
-	callers witness // the terminals, as the acquirer's host saw them
+	callers  witness // the terminals, as the acquirer's host saw them
+	follower *feed.Follower
+	end      func() // drops the operator's connections
 
+	ctx     context.Context // of what runs
 	stop    context.CancelFunc
 	running []chan error // one for each part that runs
 }
@@ -85,7 +100,7 @@ func createSite(root string) (_ *site, err error) {
 	if b.issuer, err = newIssuer(b.deployment); err != nil {
 		return nil, err
 	}
-	if err := sample.Prepare(b.deployment); err != nil {
+	if err := sample.Prepare(b.deployment, keyset.Code); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -111,30 +126,31 @@ passphrase-file: ../passphrase
 database: ../decryptd.db
 checkpoint-file: ../%[5]s
 checkpoint-every: 1s
+registry:
+  urls: [%[6]s]
+  cache: ../decryptd.feed
 callers:
   - name: %[2]s
     pin-keys: [%[3]s, %[4]s]
-`, demoTenant, demoAcquirer, sample.ZoneTDES, sample.ZoneAES, checkpointFile)
+`, demoTenant, demoAcquirer, sample.ZoneTDES, sample.ZoneAES, checkpointFile, b.servicesURL)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nodedecrypt.Config{}, err
 	}
 	return nodedecrypt.LoadConfig(path)
 }
 
-// start starts both services, each on a free port of the loopback interface. They run until close, also when ctx ends:
-// whoever interrupts the demonstration gets an orderly end.
+// start starts the services, each on free ports of the loopback interface. They run until close, also when ctx ends: whoever
+// interrupts the demonstration gets an orderly end.
 func (b *site) start(ctx context.Context, root string) error {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	b.stop = stop
-	config, err := b.writeConfig(root)
-	if err != nil {
-		return err
+	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for _, part := range []func(context.Context, string) error{
+		b.startKeyd, b.startAuthority, b.startService, b.startAcquirer,
+	} {
+		if err := part(b.ctx, root); err != nil {
+			return err
+		}
 	}
-	config.Reload = b.reload
-	if err := b.startService(ctx, config); err != nil {
-		return err
-	}
-	return b.startAcquirer(ctx, root)
+	return nil
 }
 
 // run runs a part until ctx ends; close waits for it.
@@ -145,26 +161,80 @@ func (b *site) run(part func() error) chan error {
 	return done
 }
 
-func (b *site) startService(ctx context.Context, config nodedecrypt.Config) error {
+// await waits until a part that was started with run is ready, or has ended.
+func await[A any](what string, ready <-chan A, done chan error) (A, error) {
+	var none A
+	select {
+	case a := <-ready:
+		return a, nil
+	case err := <-done:
+		done <- nil // for close
+		return none, errors.Join(fmt.Errorf("the %s did not start", what), err)
+	}
+}
+
+// startKeyd starts the key-distribution host, and the relay that stands before it.
+func (b *site) startKeyd(ctx context.Context, root string) error {
+	c := nodekeydist.DefaultConfig()
+	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = b.dir, demoTenant, keyset.Test.String(), b.passphrase
+	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	c.Database, c.CheckpointFile, c.CheckpointEvery = filepath.Join(root, keydDatabase), filepath.Join(root, "keyd.checkpoint"), daemon.Duration(time.Second)
+	ready := make(chan nodekeydist.Addrs, 1)
+	done := b.run(func() error {
+		return nodekeydist.Run(ctx, c, b.log.With("service", "keyd"), func(a nodekeydist.Addrs) { ready <- a })
+	})
+	addrs, err := await("key-distribution host", ready, done)
+	if err != nil {
+		return err
+	}
+	b.relay, b.keydURL, err = newRelay(ctx, b, "https://"+addrs.Service)
+	return err
+}
+
+func (b *site) startAuthority(ctx context.Context, root string) error {
+	c := nodeprovision.DefaultConfig()
+	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = b.dir, demoTenant, keyset.Test.String(), b.passphrase
+	c.Terminals, c.Services, c.Publication, c.Admin = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	c.Keyd, c.Database = b.keydURL, filepath.Join(root, registryDatabase)
+	c.CheckpointFile, c.CheckpointEvery = filepath.Join(root, "provisiond.checkpoint"), daemon.Duration(time.Second)
+	ready := make(chan nodeprovision.Addrs, 1)
+	done := b.run(func() error {
+		return nodeprovision.Run(ctx, c, b.log.With("service", "provisiond"), func(a nodeprovision.Addrs) { ready <- a })
+	})
+	addrs, err := await("registration authority", ready, done)
+	if err != nil {
+		return err
+	}
+	b.raURL, b.servicesURL, b.publicationURL = "https://"+addrs.Terminals, "https://"+addrs.Services, "http://"+addrs.Publication
+	b.admin, b.end, err = registryClient(b.deployment, b.servicesURL, deploy.FirstOperator)
+	return err
+}
+
+func (b *site) startService(ctx context.Context, root string) error {
+	config, err := b.writeConfig(root)
+	if err != nil {
+		return err
+	}
+	config.Reload = b.reload
 	ready := make(chan nodedecrypt.Addrs, 1)
 	done := b.run(func() error {
 		return nodedecrypt.Run(ctx, config, b.log.With("service", "decrypt"), func(a nodedecrypt.Addrs) { ready <- a })
 	})
-	select {
-	case b.service = <-ready:
-		return nil
-	case err := <-done:
-		done <- nil // for close
-		return errors.Join(errors.New("the decryption service did not start"), err)
+	b.service, err = await("decryption service", ready, done)
+	return err
+}
+
+// credential opens the certificate and key of a service.
+func (b *site) credential(name string) (*tlsconf.Credential, error) {
+	cert, err := b.deployment.ServiceCredential(name)
+	if err != nil {
+		return nil, err
 	}
+	return tlsconf.NewCredential(cert)
 }
 
 func (b *site) startAcquirer(ctx context.Context, root string) error {
-	cert, err := b.deployment.ServiceCredential(deploy.ServiceAcquirer)
-	if err != nil {
-		return err
-	}
-	credential, err := tlsconf.NewCredential(cert)
+	credential, err := b.credential(deploy.ServiceAcquirer)
 	if err != nil {
 		return err
 	}
@@ -173,6 +243,10 @@ func (b *site) startAcquirer(ctx context.Context, root string) error {
 		return err
 	}
 	call, err := acquirer.Caller(credential, trust)
+	if err != nil {
+		return err
+	}
+	changed, err := b.follow(ctx, credential, trust)
 	if err != nil {
 		return err
 	}
@@ -185,17 +259,41 @@ func (b *site) startAcquirer(ctx context.Context, root string) error {
 	}
 	b.wire = &wire{next: &http.Transport{TLSClientConfig: call}}
 	b.client = api.NewClient("https://"+b.service.Service, &http.Client{Transport: b.wire, Timeout: demoTimeout})
-	log := b.log.With("service", "acquirer")
-	host := &acquirer.Host{Service: b.client, Ledger: b.ledger, Log: log}
+	host := &acquirer.Host{Service: b.client, Ledger: b.ledger, Log: b.log.With("service", "acquirer")}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	b.url = "https://" + l.Addr().String()
-	b.run(func() error {
-		return serve.Run(ctx, l, serve.Options{Handler: host.Handler(), TLS: door, Logger: log})
-	})
+	b.run(func() error { return host.Serve(ctx, tls.NewListener(l, door), &b.callers, changed) })
 	return nil
+}
+
+// follow has the acquirer's host follow the registry feed; who comes is judged by it.
+func (b *site) follow(ctx context.Context, credential *tlsconf.Credential, trust tlsconf.Trust) (<-chan struct{}, error) {
+	config, err := tlsconf.Client(tlsconf.ClientOptions{
+		Credential: credential, Trust: trust, ServerRole: identity.RA, Gate: tlsconf.OpenGate(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	changed := make(chan struct{}, 1)
+	b.follower, err = feed.New(feed.Options{
+		URLs: []string{b.servicesURL}, Client: &http.Client{Transport: &http.Transport{TLSClientConfig: config}},
+		Services: trust.Services, Tenant: demoTenant, Logger: b.log.With("service", "acquirer"),
+		Changed: func() {
+			select {
+			case changed <- struct{}{}:
+			default: // one is waiting already
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.callers.next = b.follower
+	b.run(func() error { return b.follower.Run(ctx) })
+	return changed, nil
 }
 
 // setState signs a key set into another state and returns when the decryption service has read it.
@@ -224,6 +322,9 @@ func (b *site) reread(ctx context.Context) error {
 // close stops what runs, in order, and forgets the keys.
 func (b *site) close() error {
 	var errs []error
+	if b.end != nil {
+		b.end()
+	}
 	if b.stop != nil {
 		b.stop()
 	}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
-	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
 
@@ -49,49 +47,21 @@ func (s *story) startServices(ctx context.Context) error {
 		return err
 	}
 	s.out.table(
-		[]string{"decryption service", "https://" + s.service.Service, "for acquirers' hosts, mutual TLS 1.3"},
+		[]string{"key-distribution host", s.keydURL, "for the registration authority, mutual TLS 1.3"},
+		[]string{"registration authority", s.raURL, "for terminals: EST, initial keys; TLS 1.3"},
+		[]string{"", s.servicesURL, "for operators and services: administration, registry feed"},
+		[]string{"", s.publicationURL, "the signed trust list, for terminals that trust nobody yet"},
+		[]string{"decryption service", "https://" + s.service.Service, "for acquirers' hosts, mutual TLS 1.3; follows the feed"},
 		[]string{"", "http://" + s.service.Admin, "health and metrics"},
-		[]string{"acquirer's host", s.url, "for terminals, mutual TLS 1.3"},
+		[]string{"acquirer's host", s.url, "for terminals, mutual TLS 1.3; follows the feed"},
 	)
 	return nil
 }
 
-func (s *story) registerTerminals(ctx context.Context) error {
-	for _, t := range []struct {
-		name   keyset.TerminalID
-		scheme dukpt.Scheme
-	}{{"T-TDES", dukpt.TDES}, {"T-AES", dukpt.AES}} {
-		made, err := newTill(ctx, s.site, s.root, t.name, t.scheme)
-		if made != nil {
-			s.tills = append(s.tills, made)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	rows := [][]string{{"TERMINAL", "SLOT", "PURPOSE", "KEY ID", "FIRST KSN", "KEYS", "CERTIFICATE"}}
-	for _, t := range s.tills {
-		status := t.terminal.Status()
-		for _, slot := range status.Slots {
-			purpose := "card data, MAC"
-			if slot.HasPIN() {
-				purpose = "PIN"
-			}
-			rows = append(rows, []string{
-				string(t.name), fmt.Sprint(slot.Slot.Number), purpose, slot.Slot.KeyID.String(), slot.Next.String(),
-				fmt.Sprint(slot.Remaining), status.Serial,
-			})
-		}
-	}
-	s.out.table(rows...)
-	// The decryption service reads new terminals each second; this has it read them now.
-	return s.reread(ctx)
-}
-
 func (s *story) signIn(ctx context.Context) error {
 	for _, t := range s.tills {
-		ctx, cancel := context.WithTimeout(ctx, demoTimeout)
-		res, err := t.terminal.SignIn(ctx)
+		signing, cancel := context.WithTimeout(ctx, demoTimeout)
+		res, err := t.terminal.SignIn(signing)
 		cancel()
 		if err != nil {
 			return err
@@ -108,10 +78,14 @@ func (s *story) signIn(ctx context.Context) error {
 			return fmt.Errorf("the acquirer's host saw %v, not %s", seen, t.name)
 		}
 		s.out.held("%s: %v, host time %s", t.name, res.Result, res.HostTime.Format(time.RFC3339))
+		if err := s.registered(ctx, t.name, "active", seen.serial); err != nil {
+			return err
+		}
 		s.out.line("   the terminal saw  %v", t.hosts.peer(demoAcquirer))
 		s.out.line("   the acquirer saw  %v", seen)
 	}
 	s.out.line("the acquirer called %v", s.wire.peer())
+	s.out.line("the registry has both as active: the decryption service reported that their keys proved themselves")
 	s.setUp = time.Since(s.started)
 	return nil
 }

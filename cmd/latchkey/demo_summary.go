@@ -62,6 +62,7 @@ type summary struct {
 	HighestSum    uint64         `json:"highestCountersSummed"` // the highest ordinal of each slot; gaps count
 	Conflicts     uint64         `json:"conflicts"`
 	AuditLeaves   uint64         `json:"auditLeaves"`
+	SlowestCut    float64        `json:"slowestCutMilliseconds"` // from the revocation to the last door that closed
 	SetUp         float64        `json:"setUpSeconds"`
 	SaleMedian    float64        `json:"saleMedianMilliseconds"`
 	Total         float64        `json:"totalSeconds"`
@@ -72,7 +73,8 @@ func (s *story) summary(ctx context.Context) (summary, error) {
 	sum := summary{
 		Sales: s.counts.Sales, SignIns: s.counts.SignIns, Fresh: s.counts.Fresh, Resend: s.counts.Resend, Held: s.counts.Held,
 		Refusals: s.counts.Refusals, LedgerEntries: len(s.ledger.Entries()), AuditLeaves: s.leaves,
-		SetUp: s.setUp.Seconds(), SaleMedian: float64(s.counts.median().Microseconds()) / 1000,
+		SlowestCut: float64(s.cuts.Microseconds()) / 1000,
+		SetUp:      s.setUp.Seconds(), SaleMedian: float64(s.counts.median().Microseconds()) / 1000,
 	}
 	for _, t := range s.tills {
 		c, err := s.client.Counters(ctx, string(t.name))
@@ -106,6 +108,7 @@ func (s summary) rows() [][]string {
 		{"highest counters, summed", fmt.Sprint(s.HighestSum)},
 		{"conflicts", fmt.Sprint(s.Conflicts)},
 		{"audit leaves", fmt.Sprint(s.AuditLeaves)},
+		{"a stolen terminal is out", fmt.Sprintf("%.0f ms after it was revoked", s.SlowestCut)},
 		{"set-up", fmt.Sprintf("%.1f s", s.SetUp)},
 		{"a sale", fmt.Sprintf("%.1f ms (median)", s.SaleMedian)},
 		{"all of it", fmt.Sprintf("%.1f s", s.Total)},
@@ -128,7 +131,10 @@ func (s *story) keep(ctx context.Context) error {
 		s.out.line("latchkey-terminal sale --dir %s --amount 12.34 --pan-file <(echo 4111111111111111)", t.folder)
 		s.out.line("latchkey-terminal status --dir %s", t.folder)
 	}
-	s.out.line("latchkey terminal list --dir %s %s", s.dir, pass)
+	registry := fmt.Sprintf("--server %s --dir %s %s", s.servicesURL, s.dir, pass)
+	s.out.line("latchkey terminal list %s", registry)
+	s.out.line("latchkey terminal show T-AES %s", registry)
+	s.out.line("latchkey cert list %s", registry)
 	s.out.line("latchkey keyset state TDES-DATA blocked --dir %s %s", s.dir, pass)
 	s.out.line("latchkey audit verify --database %s --key-file %s --checkpoint %s", s.database,
 		filepath.Join(s.dir, "audit", "checkpoint.pub"), filepath.Join(s.root, checkpointFile))

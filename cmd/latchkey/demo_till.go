@@ -5,13 +5,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"math/big"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -51,58 +49,91 @@ type till struct {
 	folder   string
 	terminal *terminal.Terminal
 	line     *line
-	copied   *terminal.Bundle
+	copied   *terminal.Bundle // the keys of the twin
 	rogue    *rogue.Terminal
 	hosts    witness // the acquirer's host, as the terminal saw it
 	sales    []*sold
 }
 
-// newTill registers a terminal and imports its bundle into a folder of its own.
-func newTill(ctx context.Context, b *site, root string, name keyset.TerminalID, scheme dukpt.Scheme) (*till, error) {
-	t := &till{name: name, scheme: scheme, folder: filepath.Join(root, string(name)), line: &line{}}
-	bundle, err := sample.Terminal(ctx, b.deployment, name, scheme, b.url)
-	if err != nil {
-		return nil, err
-	}
-	defer bundle.Wipe()
-	t.copied = copyBundle(bundle)
-	if t.rogue, err = rogue.New(t.copied); err != nil {
-		return nil, err
-	}
-	if t.line.link, err = bundle.Link(terminal.LinkOptions{Gate: &t.hosts}); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(t.folder, 0o700); err != nil {
-		return nil, err
-	}
+// openTill opens a terminal that has enrolled, and has somebody listen on its wire.
+func openTill(s *site, b *boxed) (*till, error) {
+	t := &till{name: b.name, scheme: b.scheme, folder: b.folder, line: &line{}}
 	medium := terminal.OSFS(t.folder)
-	sealer, err := terminal.CreateInsecureFile(medium)
+	sealer, err := terminal.OpenInsecureFile(medium)
 	if err != nil {
 		return nil, err
 	}
-	if err := terminal.Import(medium, sealer, bundle); err != nil {
+	if t.terminal, err = terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Link: t.line}); err != nil {
 		return nil, err
 	}
-	t.terminal, err = terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Link: t.line})
-	return t, err
+	trust, err := s.deployment.Trust()
+	if err != nil {
+		return t, err
+	}
+	t.line.link, err = terminal.NewLink(terminal.LinkOptions{
+		Endpoints: []terminal.Endpoint{{URL: s.url}}, Credential: t.terminal.Credential(), Roots: trust.Services, Gate: &t.hosts,
+	})
+	if err != nil {
+		return t, err
+	}
+	return t, t.copyKeys(s)
 }
 
-// copyBundle is what somebody does who gets at a bundle before it is imported.
-func copyBundle(b *terminal.Bundle) *terminal.Bundle {
-	out := *b
-	out.PrivateKey = b.PrivateKey.Clone()
-	out.Slots = slices.Clone(b.Slots)
-	for i := range out.Slots {
-		out.Slots[i].KBPK = b.Slots[i].KBPK.Clone()
+// copyKeys gives the dishonest twin what somebody has who opens the terminal in the minute of its delivery: the initial
+// keys. They are derived here once more from the base keys, because the terminal has forgotten them by now.
+func (t *till) copyKeys(s *site) error {
+	ring, err := s.deployment.Keyring()
+	if err != nil {
+		return err
 	}
-	return &out
+	catalog, err := s.deployment.Catalog()
+	if err != nil {
+		return err
+	}
+	t.copied = &terminal.Bundle{Tenant: demoTenant, Terminal: t.name, Environment: keyset.Test}
+	for _, slot := range t.terminal.Status().Slots {
+		set, ok := catalog.KeySet(slot.Slot.KeySet)
+		if !ok {
+			return fmt.Errorf("there is no key set %s", slot.Slot.KeySet)
+		}
+		copied, err := copyKey(ring, set, slot.Slot.Number, slot.Slot.KeyID)
+		if err != nil {
+			return err
+		}
+		t.copied.Slots = append(t.copied.Slots, copied)
+	}
+	t.rogue, err = rogue.New(t.copied)
+	return err
+}
+
+// recopy gives the twin the keys that the terminal has now.
+func (t *till) recopy(s *site) error {
+	t.rogue.Close()
+	t.copied.Wipe()
+	return t.copyKeys(s)
+}
+
+func copyKey(ring *keyring.Ring, set *keyset.KeySet, slot uint8, id dukpt.KeyID) (terminal.BundleSlot, error) {
+	base, err := ring.BaseKey(set.BaseKey)
+	if err != nil {
+		return terminal.BundleSlot{}, err
+	}
+	defer base.Wipe()
+	ik, err := base.Derive(id)
+	if err != nil {
+		return terminal.BundleSlot{}, err
+	}
+	defer ik.Wipe()
+	return terminal.NewBundleSlot(slot, set, ik)
 }
 
 func (t *till) close() error {
 	if t.rogue != nil {
 		t.rogue.Close()
 	}
-	t.copied.Wipe()
+	if t.copied != nil {
+		t.copied.Wipe()
+	}
 	if t.line.link != nil {
 		t.line.link.Close()
 	}

@@ -24,14 +24,20 @@ type peer struct {
 
 func (p peer) String() string { return fmt.Sprintf("%v, certificate %s", p.id, p.serial) }
 
-// witness is a tlsconf.Gate that admits everybody and remembers who came. It is safe for concurrent use.
+// witness is a tlsconf.Gate that remembers who was admitted. It is safe for concurrent use.
 type witness struct {
+	next tlsconf.Gate // that decides; nil: everybody is admitted
 	mu   sync.Mutex
 	seen map[string]peer
 }
 
 // Admit implements tlsconf.Gate.
 func (w *witness) Admit(id identity.Identity, serial string) error {
+	if w.next != nil {
+		if err := w.next.Admit(id, serial); err != nil {
+			return err
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen == nil {

@@ -44,6 +44,7 @@ type listedSet struct {
 	LastID      string   `json:"lastId"`
 	PINKeys     []string `json:"pinKeys,omitempty"`
 	Environment string   `json:"environment"`
+	Delivery    string   `json:"delivery"`
 	State       string   `json:"state"`
 }
 
@@ -51,7 +52,7 @@ func listSet(s *keyset.KeySet) listedSet {
 	l := listedSet{
 		ID: string(s.ID), Revision: s.Revision, Scheme: s.Scheme.String(), Algorithm: s.Algorithm.String(),
 		BaseKey: s.BaseKey.String(), FirstID: s.FirstID.String(), LastID: s.LastID.String(),
-		Environment: s.Environment.String(), State: s.State.String(),
+		Environment: s.Environment.String(), Delivery: s.Delivery.String(), State: s.State.String(),
 	}
 	for _, u := range s.Usages {
 		l.Usages = append(l.Usages, u.String())
@@ -66,13 +67,14 @@ func showSet(c *console, s *keyset.KeySet) error {
 	l := listSet(s)
 	return c.show(l, field{"id", l.ID}, field{"revision", l.Revision}, field{"scheme", l.Scheme}, field{"algorithm", l.Algorithm},
 		field{"usages", strings.Join(l.Usages, ", ")}, field{"base key", l.BaseKey}, field{"key ids", l.FirstID + " to " + l.LastID},
-		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"environment", l.Environment}, field{"state", l.State})
+		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"environment", l.Environment}, field{"delivery", l.Delivery}, field{"state", l.State})
 }
 
 // setRequest is what keyset create asks for.
 type setRequest struct {
-	id, kind, baseKey, first, last, profile string
-	pinKeys                                 []string
+	id, kind, baseKey, first, last, profile, delivery string
+
+	pinKeys []string
 }
 
 func newKeySetCreate(c *console, f *folder) *cobra.Command {
@@ -108,6 +110,7 @@ What a key set is for never changes; only its state does (keyset state).`,
 	fl.StringVar(&r.first, "first", "", "first key id (TDES 20 hexadecimal digits with counter 0, AES 16)")
 	fl.StringVar(&r.last, "last", "", "last key id")
 	fl.StringVar(&r.profile, "profile", "", "TDES card data: how the maker's readers use the key")
+	fl.StringVar(&r.delivery, "delivery", "", "how initial keys reach terminals: attested, code (test only) or none (bundles); default: code in test, attested in production")
 	fl.StringSliceVar(&r.pinKeys, "pin-key", nil, "zone keys that PINs may be translated to: alias/…")
 	for _, required := range []string{"id", "kind", "base-key", "first", "last"} {
 		if err := cmd.MarkFlagRequired(required); err != nil {
@@ -159,6 +162,14 @@ func (r setRequest) bind(d *deploy.Deployment, s *keyset.KeySet) error {
 		return err
 	}
 	s.Tenant, s.Environment = d.Config().Tenant, d.Config().Environment
+	if s.Environment == keyset.Production {
+		s.Delivery = keyset.Attested
+	}
+	if r.delivery != "" {
+		if err := s.Delivery.UnmarshalText([]byte(r.delivery)); err != nil {
+			return exit.With(exit.Usage, err, "the deliveries are attested, code and none")
+		}
+	}
 	for _, info := range ring.List() {
 		if info.Ref != s.BaseKey {
 			continue

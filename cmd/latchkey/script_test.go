@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "tamper": tamper},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "tamper": tamper, "authority": authority, "approval": approval},
 		Setup: func(env *testscript.Env) error {
 			for _, s := range swipes {
 				name := strings.ReplaceAll(s.ID, "-", "_")

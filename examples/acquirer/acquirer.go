@@ -4,10 +4,10 @@
 // [Ledger], decides, has the decision recorded, and returns the acknowledgement that the service MACs for the terminal.
 // It holds no terminal key, sees no PIN, and reads the card number masked.
 //
-// Three rules are worth copying. Who the terminal is comes from its certificate and must be who the message says. The
-// ledger is keyed by the number that the terminal gave the sale, so that a message that comes again, in whatever
-// wrapping, finds its first entry. The entry is durable before the answer is recorded, and the recorded answer is the one
-// that counts.
+// Four rules are worth copying. Who the terminal is comes from its certificate and must be who the message says. Whether it
+// may still connect is asked of the registry feed all the time and not only when it connects. The ledger is keyed by the
+// number that the terminal gave the sale, so that a message that comes again, in whatever wrapping, finds its first entry.
+// The entry is durable before the answer is recorded, and the recorded answer is the one that counts.
 package acquirer
 
 import (
@@ -33,13 +33,6 @@ type Host struct {
 	PINFormat string           // of outgoing PIN blocks; empty: that of the terminal
 	Approve   func(Entry) bool // decides on a new sale; nil approves everything
 	Log       *slog.Logger     // nil: slog.Default
-}
-
-// Listener returns the TLS configuration of the terminals' door: only terminals come in.
-func Listener(cert *tlsconf.Credential, trust tlsconf.Trust, gate tlsconf.Gate) (*tls.Config, error) {
-	return tlsconf.Server(tlsconf.ServerOptions{
-		Credential: cert, Trust: trust, Accept: []identity.Role{identity.Terminal}, Gate: gate,
-	})
 }
 
 // Caller returns the TLS configuration for calls to the decryption service.

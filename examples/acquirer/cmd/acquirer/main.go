@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +24,9 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/feed"
+	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
@@ -34,7 +39,8 @@ func main() {
 }
 
 type options struct {
-	dir, passphrase, listen, service, ledger, pinKey, pinFormat string
+	dir, passphrase, listen, service, ledger, pinKey, pinFormat, feedCache string
+	feed                                                                   []string
 }
 
 // run serves until ctx ends. It prints the address it listens on.
@@ -46,17 +52,39 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	host, listen, err := o.host(slog.New(slog.NewTextHandler(stderr, nil)))
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	credential, trust, err := o.identity()
+	if err != nil {
+		return err
+	}
+	host, err := o.host(credential, trust, log)
 	if err != nil {
 		return err
 	}
 	defer host.Ledger.Close()
+	gate, changed := tlsconf.OpenGate(), make(chan struct{}, 1)
+	if len(o.feed) > 0 {
+		follower, err := o.follower(credential, trust, changed, log)
+		if err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(ctx)
+		var following sync.WaitGroup
+		following.Go(func() { _ = follower.Run(ctx) }) // ends with ctx, without an error
+		defer following.Wait()
+		defer stop()
+		gate = follower
+	}
+	door, err := acquirer.Listener(credential, trust, gate)
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "listening on https://%s\n", l.Addr())
-	return serve(ctx, host, tls.NewListener(l, listen))
+	return host.Serve(ctx, tls.NewListener(l, door), gate, changed)
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -70,6 +98,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.ledger, "ledger", "ledger.jsonl", "file that sales are booked in")
 	f.StringVar(&o.pinKey, "pin-key", "", "zone key for PINs; empty: the only one that the key set allows")
 	f.StringVar(&o.pinFormat, "pin-format", "", "format of outgoing PIN blocks; empty: that of the terminal")
+	f.Func("feed", "https://HOST:PORT of a registration authority, which says which terminals may connect; repeat it, or\n"+
+		"separate several by commas; without it every terminal with a certificate may connect", func(s string) error {
+		o.feed = append(o.feed, strings.Split(s, ",")...)
+		return nil
+	})
+	f.StringVar(&o.feedCache, "feed-cache", "", "file that keeps what the feed said; empty: none")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return options{}, err
@@ -79,63 +113,66 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if f.NArg() > 0 || o.passphrase == "" {
 		return options{}, exit.Errorf(exit.Usage, "acquirer takes flags only, and needs -passphrase-file")
 	}
+	if o.feedCache != "" && len(o.feed) == 0 {
+		return options{}, exit.Errorf(exit.Usage, "-feed-cache keeps what -feed says, which is missing")
+	}
 	return o, nil
 }
 
-// host puts the host together: who it is, whom it calls, where it books.
-func (o options) host(log *slog.Logger) (*acquirer.Host, *tls.Config, error) {
+// identity reads who the host is, and whom it trusts.
+func (o options) identity() (*tlsconf.Credential, tlsconf.Trust, error) {
 	pass, err := seal.ReadPassphrase(o.passphrase)
 	if err != nil {
-		return nil, nil, err
+		return nil, tlsconf.Trust{}, err
 	}
 	defer pass.Wipe()
 	folder := filepath.Join(o.dir, "services", deploy.ServiceAcquirer)
 	cert, err := deploy.Credential(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.sealed"), pass)
 	if err != nil {
-		return nil, nil, err
+		return nil, tlsconf.Trust{}, err
 	}
 	credential, err := tlsconf.NewCredential(cert)
 	if err != nil {
-		return nil, nil, err
+		return nil, tlsconf.Trust{}, err
 	}
 	trust, err := deploy.LoadTrust(o.dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	listen, err := acquirer.Listener(credential, trust, tlsconf.OpenGate())
-	if err != nil {
-		return nil, nil, err
-	}
+	return credential, trust, err
+}
+
+// host puts the host together: whom it calls, where it books.
+func (o options) host(credential *tlsconf.Credential, trust tlsconf.Trust, log *slog.Logger) (*acquirer.Host, error) {
 	call, err := acquirer.Caller(credential, trust)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ledger, err := acquirer.OpenLedger(o.ledger)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: call}, Timeout: 15 * time.Second}
 	return &acquirer.Host{
 		Service: api.NewClient(o.service, client), Ledger: ledger, PINKey: o.pinKey, PINFormat: o.pinFormat, Log: log,
-	}, listen, nil
+	}, nil
 }
 
-// serve answers terminals until ctx ends, then lets those in flight finish.
-func serve(ctx context.Context, host *acquirer.Host, l net.Listener) error {
-	srv := &http.Server{
-		Handler: host.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
-		WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+// follower follows the registry feed, and says so on changed when something has changed.
+func (o options) follower(
+	credential *tlsconf.Credential, trust tlsconf.Trust, changed chan<- struct{}, log *slog.Logger,
+) (*feed.Follower, error) {
+	call, err := tlsconf.Client(tlsconf.ClientOptions{
+		Credential: credential, Trust: trust, ServerRole: identity.RA, Gate: tlsconf.OpenGate(),
+	})
+	if err != nil {
+		return nil, err
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	err := srv.Shutdown(last)
-	<-failed
-	return err
+	return feed.New(feed.Options{
+		URLs: o.feed, Client: &http.Client{Transport: &http.Transport{TLSClientConfig: call}}, Services: trust.Services,
+		Tenant: keyset.TenantID(credential.Identity().Tenant), Cache: o.feedCache, Logger: log,
+		Changed: func() {
+			select {
+			case changed <- struct{}{}:
+			default: // one is waiting already
+			}
+		},
+	})
 }
