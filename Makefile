@@ -11,7 +11,7 @@ export GOFLAGS := -buildvcs=false
 
 # The packages whose concurrency matters; load tests never run under the race detector.
 RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \
-	./decrypt/... ./internal/store/... ./internal/serve ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
+	./decrypt/... ./internal/store/... ./internal/serve ./internal/strictjson ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
 
 .PHONY: help
 help: ## this list
@@ -32,6 +32,7 @@ demo: ## build everything and run the whole story on this machine, in about a mi
 .PHONY: test
 test: ## everything that must pass before a change lands
 	@rm -f .cache/parts; mkdir -p .cache
+	@$(PART) env .ci/env
 	@$(PART) tools $(MAKE) --no-print-directory tools
 	@$(PART) laws $(MAKE) --no-print-directory laws
 	@$(PART) unit $(MAKE) --no-print-directory unit

@@ -18,7 +18,8 @@ func TestDemo(t *testing.T) {
 	if took := time.Since(start); took > time.Minute {
 		t.Errorf("demo took %s, want less than a minute", took)
 	}
-	for _, want := range []string{"software", "host-memory", "411111******1111", "KsnReplayed", "MacInvalid", "PinBlockInvalid", "PurposeNotPermitted", "HELD", "RESEND"} {
+	for _, want := range []string{"software", "host-memory", "411111******1111", "KsnReplayed", "MacInvalid", "PinBlockInvalid", "PurposeNotPermitted", "HELD", "RESEND",
+		"CodeSpent", "the one-time code was not sent", "refused, nothing stored", "the open connection to the acquirer", "TerminalRevoked", "draining"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("demo never says %q\n%s", want, out)
 		}
@@ -33,11 +34,15 @@ func TestDemo(t *testing.T) {
 // TestDemoMissesEveryGuard runs the demonstration with each guard switched off, and demands that it fails at that guard's step.
 func TestDemoMissesEveryGuard(t *testing.T) {
 	for guard, step := range map[string]string{
-		"guard.claim":       "step 8, attack: the same KSN with another amount",
-		"guard.mac-first":   "step 9, attack: one byte changed in flight",
-		"guard.format4-pan": "step 10, attack: a PIN block made for another card",
-		"guard.purpose":     "step 11, attack: a PIN block sent as card data",
-		"guard.blocked":     "step 12, a blocked key set",
+		"guard.code-binding":  "step 5, attack: a slip of paper is used again, for another key",
+		"guard.trust-list":    "step 6, attack: a trust list that a stranger has signed",
+		"guard.kdh-signature": "step 7, attack: an initial key is changed on its way",
+		"guard.claim":         "step 12, attack: the same KSN with another amount",
+		"guard.mac-first":     "step 13, attack: one byte changed in flight",
+		"guard.format4-pan":   "step 14, attack: a PIN block made for another card",
+		"guard.purpose":       "step 15, attack: a PIN block sent as card data",
+		"guard.blocked":       "step 16, a blocked key set",
+		"guard.feed-gate":     "step 19, T-TDES is stolen",
 	} {
 		t.Run(guard, func(t *testing.T) {
 			out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED=" + guard}, filepath.Join(binaries.planted, "latchkey"), "demo")

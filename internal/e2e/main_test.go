@@ -19,11 +19,24 @@ type figures struct {
 	resends      int           // sales at least that were settled by a message of type resend
 	killAfter    time.Duration // at most, from when enough is under way
 	plantedKills int           // at most, until the planted bug is caught
+
+	enrolmentKills int // kill -9 of the registration authority and the key-distribution host
+	enrolling      int // enrolments at least under way at each
+	enrolled       int // terminals at least that enrolled, and second keys tried
+	revocations    int // terminals that are revoked while they are connected
+
+	keyIDKills int // kill -9 of the key-distribution host while it is given orders for keys
+	ordering   int // orders at least under way at each
+	delivered  int // keys at least that were delivered and opened
 }
 
 var (
-	ciFigures   = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, resends: 20, killAfter: 400 * time.Millisecond, plantedKills: 40}
-	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, resends: 500, killAfter: 800 * time.Millisecond, plantedKills: 100}
+	ciFigures = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, resends: 20, killAfter: 400 * time.Millisecond, plantedKills: 40,
+		enrolmentKills: 50, enrolling: 4, enrolled: 50, revocations: 12,
+		keyIDKills: 15, ordering: 8, delivered: 300}
+	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, resends: 500, killAfter: 800 * time.Millisecond, plantedKills: 100,
+		enrolmentKills: 500, enrolling: 4, enrolled: 500, revocations: 100,
+		keyIDKills: 200, ordering: 8, delivered: 4000}
 )
 
 func chosen() figures {
@@ -53,7 +66,7 @@ func run(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		cmd := exec.Command("go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", out+"/", "../../cmd/...")
+		cmd := exec.Command("go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", out+"/", "../../cmd/...", "../../examples/...")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if b, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build with tags %q: %v\n%s", tags, err, b)

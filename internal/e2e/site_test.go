@@ -53,7 +53,7 @@ func newSite(t *testing.T, terminals int) *site {
 	d, err := deploy.Create(dir, deploy.Options{Tenant: tenant, Environment: keyset.Test, Passphrase: pass})
 	check(t, err)
 	defer d.Close()
-	check(t, sample.Prepare(d))
+	check(t, sample.Prepare(d, keyset.DeliveryNone))
 	s := &site{
 		dir: dir, config: filepath.Join(dir, "e2e.yaml"), database: filepath.Join(dir, "claims.db"),
 		credentials: make(map[string]*tlsconf.Credential),

@@ -7,19 +7,22 @@ import (
 	"net/http"
 )
 
-// MaxBody is the most that the body of a request may hold, in bytes.
+// MaxBody is the most that the body of a request usually may hold, in bytes.
 const MaxBody = 64 << 10
 
-// ReadBody reads the whole body of a request that carries JSON. Errors are a *Problem: another media type, more than
-// MaxBody bytes, or a body that breaks off. The caller wipes the body if it is secret.
-func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		return nil, mediaType()
+// TypeJSON is the media type of JSON.
+const TypeJSON = "application/json"
+
+// ReadBody reads the whole body of a request. Errors are a *Problem: another media type than this one, more than limit
+// bytes, or a body that breaks off. The caller wipes the body if it is secret.
+func ReadBody(w http.ResponseWriter, r *http.Request, media string, limit int) ([]byte, error) {
+	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || got != media {
+		return nil, mediaType(media)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, bodyTooLarge(MaxBody)
+		return nil, bodyTooLarge(limit)
 	}
 	if err != nil {
 		return nil, bodyUnreadable()

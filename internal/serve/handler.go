@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -85,6 +86,15 @@ func RequestID(ctx context.Context) string {
 		return ""
 	}
 	return n.id
+}
+
+// Source returns the address that a request came from, without its port, for records of who did what: "" where there is none.
+func Source(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 // Observer is told about every finished request: its route, its status and how long it took.

@@ -81,9 +81,10 @@ func TestErrorsBecomeProblems(t *testing.T) {
 
 func TestBodiesAreBounded(t *testing.T) {
 	t.Parallel()
+	const limit = 1000
 	var got []byte
 	h := serve.Handler(func(w http.ResponseWriter, r *http.Request) (err error) {
-		got, err = serve.ReadBody(w, r)
+		got, err = serve.ReadBody(w, r, "application/cbor", limit)
 		if err == nil {
 			serve.WriteJSON(w, http.StatusOK, []byte(`{"Code":"fine"}`))
 		}
@@ -95,12 +96,12 @@ func TestBodiesAreBounded(t *testing.T) {
 		status      int
 		code        string
 	}{
-		{"just fits", "application/json", strings.NewReader(strings.Repeat("x", serve.MaxBody)), 200, "fine"},
-		{"charset", "application/json; charset=utf-8", strings.NewReader("{}"), 200, "fine"},
-		{"one more", "application/json", strings.NewReader(strings.Repeat("x", serve.MaxBody+1)), 413, serve.CodeBodyTooLarge},
-		{"another type", "text/plain", strings.NewReader("{}"), 415, serve.CodeMediaType},
+		{"just fits", "application/cbor", strings.NewReader(strings.Repeat("x", limit)), 200, "fine"},
+		{"parameter", "application/cbor; profile=x", strings.NewReader("{}"), 200, "fine"},
+		{"one more", "application/cbor", strings.NewReader(strings.Repeat("x", limit+1)), 413, serve.CodeBodyTooLarge},
+		{"another type", serve.TypeJSON, strings.NewReader("{}"), 415, serve.CodeMediaType},
 		{"no type", "", strings.NewReader("{}"), 415, serve.CodeMediaType},
-		{"breaks off", "application/json", io.MultiReader(strings.NewReader("{"), broken{}), 400, serve.CodeBodyUnreadable},
+		{"breaks off", "application/cbor", io.MultiReader(strings.NewReader("{"), broken{}), 400, serve.CodeBodyUnreadable},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { // in turn: got is shared
@@ -112,6 +113,9 @@ func TestBodiesAreBounded(t *testing.T) {
 			}
 			if c.status != 200 && got != nil {
 				t.Errorf("a refused body was handed on: %d bytes", len(got))
+			}
+			if c.status == 413 && !strings.Contains(p.Message, "1000 bytes") || c.status == 415 && !strings.Contains(p.Hint, "application/cbor") {
+				t.Errorf("told %+v", p)
 			}
 		})
 	}

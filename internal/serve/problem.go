@@ -41,7 +41,7 @@ const (
 // Problems returns every problem that the plumbing itself answers with, for the list of errors in docs.
 func Problems() []Problem {
 	return []Problem{
-		*notFound(), *methodNotAllowed("GET"), *bodyTooLarge(MaxBody), *bodyUnreadable(), *mediaType(), *internalError(),
+		*notFound(), *methodNotAllowed("GET"), *bodyTooLarge(MaxBody), *bodyUnreadable(), *mediaType(TypeJSON), *internalError(),
 	}
 }
 
@@ -65,9 +65,9 @@ func bodyUnreadable() *Problem {
 		Hint: "send the same request again"}
 }
 
-func mediaType() *Problem {
-	return &Problem{Status: http.StatusUnsupportedMediaType, Code: CodeMediaType, Message: "the body is not application/json",
-		Hint: "set the header Content-Type: application/json"}
+func mediaType(want string) *Problem {
+	return &Problem{Status: http.StatusUnsupportedMediaType, Code: CodeMediaType, Message: "the body is not " + want,
+		Hint: "set the header Content-Type: " + want}
 }
 
 func internalError() *Problem {
@@ -98,7 +98,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 // WriteJSON answers with a body that is JSON already. Answers may hold card data: they are marked as not to be stored.
 func WriteJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", TypeJSON)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -27,7 +27,7 @@ type delivery struct {
 }
 
 // Deliver gives out the next key id of a key set to a terminal, derives the initial key under it, and wraps and signs it.
-// The same order again gets another key id: who repeats it burns ids, at most MaxPending of a slot. It refuses with the
+// The same order again gets another key id: who repeats it burns ids, MaxPending of a slot and then one in each PendingPause. It refuses with the
 // codes of certificates, of key sets and of attestation, with CodeNoKeyID, and with CodeTooManyPending.
 func (h *Host) Deliver(ctx context.Context, caller Caller, o remote.Order) (*remote.Delivery, error) {
 	d := &delivery{order: h.order(caller, actionDeliver), Order: o, now: h.c.Clock()}
@@ -215,7 +215,8 @@ func (d *delivery) choose(tx Tx) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	if len(pending) >= MaxPending {
+	newest := slices.MaxFunc(append(pending, Issued{}), func(a, b Issued) int { return a.IssuedAt.Compare(b.IssuedAt) })
+	if len(pending) >= MaxPending && d.now.Before(newest.IssuedAt.Add(PendingPause)) {
 		return Issued{}, refuse(CodeTooManyPending, fmt.Sprintf("slot %d", d.Slot))
 	}
 	if err := d.checkReplaced(tx); err != nil {

@@ -344,6 +344,10 @@ func TestPendingCap(t *testing.T) {
 	refused(t, "one more", err, keydist.CodeTooManyPending)
 	_, err = l.host.Deliver(t.Context(), ra, d.order("SHORT", 1))
 	refused(t, "one more of another set in the slot", err, keydist.CodeTooManyPending)
+	l.advance(keydist.PendingPause)
+	last = d.fetch("CODE", 1)
+	_, err = l.host.Deliver(t.Context(), ra, d.order("CODE", 1))
+	refused(t, "one more right after that", err, keydist.CodeTooManyPending)
 	d.fetch("CODE", 2)
 	l.enrol("T-2", elliptic.P256()).fetch("CODE", 1)
 	if err := l.host.Settle(t.Context(), ra, d.settlement("CODE", 1, last, keyset.SlotActive)); err != nil {

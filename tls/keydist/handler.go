@@ -3,11 +3,7 @@ package keydist
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"mime"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -65,7 +61,7 @@ func (e endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problem(e.host.order(caller, e.action).end(r.Context(), "", err))
 	}
-	body, err := readBody(w, r)
+	body, err := serve.ReadBody(w, r, ContentType, serve.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -86,12 +82,8 @@ func (e endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // peer says who calls.
-func peer(r *http.Request) (Caller, error) {
-	source, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		source = "" // no address to record
-	}
-	caller := Caller{Source: source}
+func peer(r *http.Request) (_ Caller, err error) {
+	caller := Caller{Source: serve.Source(r)}
 	if r.TLS == nil {
 		return caller, refuse(CodeRoleNotPermitted, "the connection is not TLS")
 	}
@@ -164,23 +156,4 @@ func problem(err error) error {
 		p.RetryAfter = retryAfter
 	}
 	return p
-}
-
-// readBody reads a body of ContentType.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != ContentType {
-		return nil, &serve.Problem{Status: http.StatusUnsupportedMediaType, Code: serve.CodeMediaType,
-			Message: "the body is not " + ContentType, Hint: "set the header Content-Type: " + ContentType}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, serve.MaxBody))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &serve.Problem{Status: http.StatusRequestEntityTooLarge, Code: serve.CodeBodyTooLarge,
-			Message: fmt.Sprintf("the body is longer than %d bytes", serve.MaxBody), Hint: "send one order in one request"}
-	}
-	if err != nil {
-		return nil, &serve.Problem{Status: http.StatusBadRequest, Code: serve.CodeBodyUnreadable,
-			Message: "the body ended before its length", Hint: "send it again whole"}
-	}
-	return body, nil
 }

@@ -20,8 +20,12 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
-// MaxPending is how many keys of one slot may wait to be confirmed. Beyond it nothing is delivered for the slot.
+// MaxPending is how many keys of one slot may wait to be confirmed before further ones come one in each PendingPause only.
+// It is a brake and no end: answers that were lost on their way count too, and no terminal may be stuck because of them.
 const MaxPending = 8
+
+// PendingPause is how long after the newest key that waits another one is delivered, beyond MaxPending.
+const PendingPause = 10 * time.Minute
 
 // ClearInHost is the delivery label of a key that was derived and wrapped in the memory of the host, and InSCD that of one
 // that never was outside a secure cryptographic device. The label stands as the reason in the audit record of a delivery.

@@ -82,7 +82,7 @@ var codes = []CodeInfo{
 	{CodeNoKeyID, http.StatusConflict, "the key set has no key id left",
 		"create a key set with another range and assign it"},
 	{CodeTooManyPending, http.StatusTooManyRequests, "too many keys of this slot wait for the terminal to confirm them",
-		"find out why the terminal installs none; rekey it to retire what waits"},
+		"find out why the terminal confirms none; another one is delivered ten minutes after the newest"},
 	{CodeKeyIDUnknown, http.StatusNotFound, "this host gave out no such key id",
 		"compare the databases of registration authority and key-distribution host: was one restored?"},
 	{CodeKeyIDMismatch, http.StatusConflict, "the key id is that of another terminal, slot or key set",

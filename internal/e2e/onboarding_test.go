@@ -1,0 +1,525 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/sample"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/est"
+	"github.com/latchkey-pos/latchkey/tls/feed"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+	"github.com/latchkey-pos/latchkey/tls/trustlist"
+)
+
+// authority is a deployment with its registration authority and its key-distribution host, as processes.
+type authority struct {
+	dir   string
+	trust tlsconf.Trust
+	keyd  *service
+	ra    *service
+
+	operator *http.Client // as an operator
+	decrypt  *http.Client // as the decryption service
+	list     *trustlist.List
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{dir: filepath.Join(t.TempDir(), "pos")}
+	pass := secret.From([]byte(passphraseText))
+	d, err := deploy.Create(a.dir, deploy.Options{Tenant: tenant, Environment: keyset.Test, Passphrase: pass})
+	check(t, err)
+	defer d.Close()
+	check(t, sample.Prepare(d, keyset.Code))
+	check(t, os.WriteFile(filepath.Join(a.dir, "passphrase"), []byte(passphraseText+"\n"), 0o600))
+	a.trust, err = d.Trust()
+	check(t, err)
+	person, err := d.Operator(deploy.FirstOperator)
+	check(t, err)
+	credential, err := tlsconf.NewCredential(person.TLS())
+	check(t, err)
+	a.operator = a.client(t, credential, identity.RA)
+	cert, err := d.ServiceCredential(deploy.ServiceDecrypt)
+	check(t, err)
+	credential, err = tlsconf.NewCredential(cert)
+	check(t, err)
+	a.decrypt = a.client(t, credential, identity.RA)
+	doc, pin, err := d.TrustList()
+	check(t, err)
+	a.list, err = trustlist.Open(doc, trustlist.Accepted{Tenant: tenant, Pins: []trustlist.Pin{pin}})
+	check(t, err)
+	a.keyd = newService("latchkey-keyd", filepath.Join(a.dir, deploy.KeydFile), "listen", "admin")
+	a.ra = newService("latchkey-provisiond", filepath.Join(a.dir, deploy.ProvisiondFile), "terminals", "services", "publication", "admin")
+	return a
+}
+
+// client calls a service with a certificate.
+func (a *authority) client(t *testing.T, c *tlsconf.Credential, server identity.Role) *http.Client {
+	t.Helper()
+	config, err := tlsconf.Client(tlsconf.ClientOptions{Credential: c, Trust: a.trust, ServerRole: server, Gate: tlsconf.OpenGate()})
+	check(t, err)
+	transport := &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 32}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 5 * time.Second}
+}
+
+// start starts both, the key-distribution host first.
+func (a *authority) start(t *testing.T, binary string, planted ...string) {
+	t.Helper()
+	a.keyd.start(t, binary, planted...)
+	a.ra.args = []string{"--keyd", "https://" + a.keyd.doors["listen"]}
+	a.ra.start(t, binary, planted...)
+}
+
+func (a *authority) admin() *admin.Client {
+	return admin.NewClient("https://"+a.ra.doors["services"], a.operator)
+}
+
+// sealerOf is the test sealer of a terminal's folder.
+func sealerOf(f terminal.FS) (terminal.Sealer, error) {
+	s, err := terminal.OpenInsecureFile(f)
+	if errors.Is(err, os.ErrNotExist) {
+		return terminal.CreateInsecureFile(f)
+	}
+	return s, err
+}
+
+// enrolee is one terminal on its way, with what was seen of it.
+type enrolee struct {
+	id     keyset.TerminalID
+	scheme dukpt.Scheme
+	dir    string
+	ticket string // the last one
+
+	mu     sync.Mutex
+	honest int // answers that certified the terminal's own key under the last ticket
+	others int // answers that certified another key under the last ticket
+	keys   []string
+}
+
+// onboarding is the load: terminals that enrol, and somebody with a copy of each slip of paper.
+type onboarding struct {
+	a        *authority
+	root     string
+	next     atomic.Int64
+	inFlight atomic.Int64
+
+	mu       sync.Mutex
+	done     []*enrolee
+	faults   []string
+	refusals map[string]int // of second keys, by code
+	tried    int            // second keys tried after a kill
+}
+
+func (o *onboarding) fault(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.faults = append(o.faults, fmt.Sprintf(format, args...))
+}
+
+// work enrols one terminal after the other until ctx ends. A terminal that was begun is brought to its end.
+func (o *onboarding) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		n := o.next.Add(1)
+		e := &enrolee{id: keyset.TerminalID(fmt.Sprintf("T-%05d", n)), scheme: dukpt.AES, dir: filepath.Join(o.root, fmt.Sprint(n))}
+		if n%3 == 0 {
+			e.scheme = dukpt.TDES
+		}
+		o.inFlight.Add(1)
+		err := o.onboard(e)
+		o.inFlight.Add(-1)
+		if err != nil {
+			o.fault("terminal %s is stuck: %v", e.id, err)
+			return
+		}
+		o.mu.Lock()
+		o.done = append(o.done, e)
+		o.mu.Unlock()
+	}
+}
+
+// stuckAfter is when a terminal that does not come through counts as stuck.
+const stuckAfter = 90 * time.Second
+
+// onboard registers, hands out the code, enrols and confirms, each again and again until it works.
+func (o *onboarding) onboard(e *enrolee) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stuckAfter)
+	defer cancel()
+	for _, step := range []func(context.Context, *enrolee) error{o.register, o.code, o.enrol, o.confirm} {
+		var last error
+		for {
+			attempt, end := context.WithTimeout(ctx, 8*time.Second)
+			err := step(attempt, e)
+			end()
+			if err == nil {
+				break
+			}
+			last = err
+			select {
+			case <-ctx.Done():
+				return last
+			case <-time.After(time.Duration(50+mathrand.IntN(100)) * time.Millisecond): // back-off, not a wait for anything
+			}
+		}
+	}
+	return nil
+}
+
+func (o *onboarding) register(ctx context.Context, e *enrolee) error {
+	_, err := o.a.admin().Do(ctx, admin.Operation{
+		Action: "register", Terminal: string(e.id), Endpoints: []string{"https://localhost:1"},
+		Slots: []admin.SlotAssignment{
+			{Slot: sample.DataSlot, KeySet: string(sample.KeySet(e.scheme, sample.DataSlot))},
+			{Slot: sample.PINSlot, KeySet: string(sample.KeySet(e.scheme, sample.PINSlot))},
+		},
+	})
+	if refusal, ok := errors.AsType[*admin.Error](err); ok && refusal.Code == "TerminalExists" {
+		return nil // an attempt before came through, and its answer was lost
+	}
+	return err
+}
+
+func (o *onboarding) code(ctx context.Context, e *enrolee) error {
+	out, err := o.a.admin().Do(ctx, admin.Operation{Action: "code", Terminal: string(e.id)})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ticket, e.honest, e.others = out.Ticket, 0, 0
+	return nil
+}
+
+// enrol has the terminal enrol, while somebody shows the same code with another key.
+func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
+	var thief sync.WaitGroup
+	if mathrand.IntN(3) == 0 {
+		thief.Go(func() { o.secondKey(ctx, e, time.Duration(mathrand.IntN(200))*time.Millisecond) })
+	}
+	defer thief.Wait()
+	ticket, err := enroll.ParseTicket([]byte(e.ticket))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+		return err
+	}
+	medium := terminal.OSFS(e.dir)
+	sealer, err := sealerOf(medium)
+	if err != nil {
+		return err
+	}
+	err = terminal.Enroll(ctx, medium, sealer, terminal.EnrolOptions{
+		URL: "https://" + o.a.ra.doors["terminals"], TrustURL: "http://" + o.a.ra.doors["publication"],
+		Tenant: tenant, Terminal: e.id, Ticket: ticket, Timeout: 4 * time.Second,
+	})
+	if errors.Is(err, terminal.ErrExists) {
+		err = nil
+	}
+	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok && refusal.Code == "CodeSpent" {
+		return o.again(ctx, e, err)
+	}
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.honest++
+	return nil
+}
+
+// again asks for a new code after a thief was faster with the old one: that the terminal is refused then is as it should
+// be. Its folder is made anew, because a folder keeps to its code.
+func (o *onboarding) again(ctx context.Context, e *enrolee, cause error) error {
+	e.mu.Lock()
+	stolen := e.others > 0
+	e.mu.Unlock()
+	if !stolen {
+		o.fault("terminal %s: its own code is spent and nobody else was certified: %v", e.id, cause)
+	}
+	if err := os.RemoveAll(e.dir); err != nil {
+		return err
+	}
+	if err := o.code(ctx, e); err != nil {
+		return err
+	}
+	return errors.New("a new code was needed")
+}
+
+// secondKey shows the code of a terminal with another key than the terminal's. It returns the code of the refusal.
+func (o *onboarding) secondKey(ctx context.Context, e *enrolee, wait time.Duration) string {
+	select {
+	case <-ctx.Done():
+		return ""
+	case <-time.After(wait): // to come at any point of the enrolment
+	}
+	e.mu.Lock()
+	text := e.ticket
+	e.mu.Unlock()
+	ticket, err := enroll.ParseTicket([]byte(text))
+	if err != nil {
+		return ""
+	}
+	defer ticket.Wipe()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return ""
+	}
+	csr, err := est.NewRequest(key, identity.Identity{Tenant: tenant, Role: identity.Terminal, Name: string(e.id)})
+	if err != nil {
+		o.fault("second key of %s: %v", e.id, err)
+		return ""
+	}
+	c, err := enroll.NewVisitor(enroll.Options{
+		URL: "https://" + o.a.ra.doors["terminals"], Tenant: tenant, Terminal: string(e.id), Timeout: 4 * time.Second,
+	}, o.a.list)
+	if err != nil {
+		o.fault("second key of %s: %v", e.id, err)
+		return ""
+	}
+	defer c.Close()
+	_, err = c.Enroll(ctx, csr, ticket.Code)
+	if err == nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.ticket == text {
+			e.others++
+		}
+		return "certified"
+	}
+	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok {
+		return refusal.Code
+	}
+	return ""
+}
+
+// confirm reports the keys of an enrolled terminal as the decryption service does after a sign-in.
+func (o *onboarding) confirm(ctx context.Context, e *enrolee) error {
+	medium := terminal.OSFS(e.dir)
+	sealer, err := sealerOf(medium)
+	if err != nil {
+		return err
+	}
+	status, err := terminal.Inspect(terminal.Options{FS: medium, Sealer: sealer})
+	if err != nil {
+		return err
+	}
+	var seen feed.Observations
+	e.keys = nil
+	for _, s := range status.Slots {
+		seen.Confirmed = append(seen.Confirmed, feed.Confirmation{Terminal: e.id, Slot: s.Slot.Number, KeySet: s.Slot.KeySet, KeyID: s.Slot.KeyID})
+		e.keys = append(e.keys, string(s.Slot.KeySet)+" "+s.Slot.KeyID.String())
+	}
+	if len(e.keys) != 2 {
+		return fmt.Errorf("%d keys", len(e.keys))
+	}
+	_, _, err = feed.Client{URLs: []string{"https://" + o.a.ra.doors["services"]}, HTTP: o.a.decrypt}.Observe(ctx, seen)
+	return err
+}
+
+// round keeps a load up, kills one of the two at a random moment while enough is under way, and starts it again. Then
+// second keys are tried on the codes that were redeemed last.
+func (o *onboarding) round(t *testing.T, f figures, victim *service, binary string, planted ...string) int64 {
+	t.Helper()
+	until := time.Now().Add(time.Duration(mathrand.Int64N(int64(f.killAfter))))
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		under := o.inFlight.Load()
+		if time.Now().After(until) && under >= int64(f.enrolling) {
+			victim.kill()
+			victim.start(t, binary, planted...)
+			o.tryAgain(t.Context())
+			return under
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never %d enrolments under way at once: %v\n%s%s", f.enrolling, o.faults, o.a.ra.log, o.a.keyd.log)
+		}
+		time.Sleep(200 * time.Microsecond) // where exactly is chance
+	}
+}
+
+// tryAgain shows the last redeemed codes once more, with another key each.
+func (o *onboarding) tryAgain(ctx context.Context) {
+	o.mu.Lock()
+	last := slices.Clone(o.done[max(0, len(o.done)-6):])
+	o.mu.Unlock()
+	var all sync.WaitGroup
+	for _, e := range last {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			code := o.secondKey(ctx, e, 0)
+			if code == "" {
+				return
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.tried++
+			o.refusals[code]++
+		})
+	}
+	all.Wait()
+}
+
+// twice returns the codes that were accepted for two keys, and the key ids that two terminals hold.
+func (o *onboarding) twice() (codes, keys []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	holder := make(map[string]keyset.TerminalID)
+	for _, e := range o.done {
+		e.mu.Lock()
+		if e.honest > 0 && e.others > 0 || e.others > 1 {
+			codes = append(codes, string(e.id))
+		}
+		e.mu.Unlock()
+		for _, k := range e.keys {
+			if other, ok := holder[k]; ok {
+				keys = append(keys, fmt.Sprintf("%s and %s hold %s", other, e.id, k))
+			}
+			holder[k] = e.id
+		}
+	}
+	return codes, keys
+}
+
+// TestOnboardingKill ends the registration authority and the key-distribution host with kill -9 at random points of
+// enrolment and delivery, and judges by the terminals: no code was accepted for two keys, no key id delivered twice, and no
+// terminal is stuck.
+func TestOnboardingKill(t *testing.T) {
+	f := chosen()
+	a := newAuthority(t)
+	a.start(t, binaries.shipped)
+	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int)}
+	ctx, stop := context.WithCancel(t.Context())
+	var workers sync.WaitGroup
+	for range f.enrolling + 4 {
+		workers.Go(func() { o.work(ctx) })
+	}
+	var under []int64
+	kills := map[string]int{}
+	for i := range f.enrolmentKills {
+		victim := []*service{a.ra, a.keyd}[i%2]
+		under = append(under, o.round(t, f, victim, binaries.shipped))
+		kills[victim.program]++
+	}
+	stop()
+	workers.Wait()
+	codes, keys := o.twice()
+	t.Logf("kills: %v, enrolments under way at each: %d to %d", kills, slices.Min(under), slices.Max(under))
+	t.Logf("terminals enrolled: %d, stuck: %d; codes accepted for two keys: %d; key ids delivered twice: %d", len(o.done), len(o.faults), len(codes), len(keys))
+	t.Logf("second keys tried after a kill: %d, refused: %v", o.tried, o.refusals)
+	for _, fault := range slices.Concat(o.faults, codes, keys) {
+		t.Error(fault)
+	}
+	if len(under) < f.enrolmentKills || len(o.done) < f.enrolled || o.tried < f.enrolled {
+		t.Errorf("too little: %d kills, %d terminals enrolled (want %d), %d second keys tried", len(under), len(o.done), f.enrolled, o.tried)
+	}
+	o.judgeRegistry(t)
+	a.ra.stop(t)
+	a.keyd.stop(t)
+	a.verifyAudits(t)
+}
+
+// judgeRegistry holds what the registry says against what the terminals have.
+func (o *onboarding) judgeRegistry(t *testing.T) {
+	t.Helper()
+	rows, err := o.a.admin().Terminals(t.Context())
+	check(t, err)
+	byName := make(map[string]admin.Terminal)
+	for _, r := range rows {
+		byName[r.Terminal] = r
+	}
+	for _, e := range o.done {
+		row := byName[string(e.id)]
+		var active []string
+		for _, s := range row.Slots {
+			for _, k := range s.Keys {
+				if k.State == "active" {
+					active = append(active, s.KeySet+" "+k.KeyID)
+				}
+			}
+		}
+		slices.Sort(active)
+		want := slices.Sorted(slices.Values(e.keys))
+		if row.Status != "active" || !slices.Equal(active, want) {
+			t.Errorf("%s is %s with the keys %v, the terminal has %v", e.id, row.Status, active, want)
+		}
+	}
+	certs, err := o.a.admin().Certificates(t.Context())
+	check(t, err)
+	issued := make(map[string]int)
+	for _, c := range certs {
+		if c.Role == identity.Terminal.String() && c.State == "current" {
+			issued[c.Terminal]++
+		}
+	}
+	for _, e := range o.done {
+		if issued[string(e.id)] != 1 {
+			t.Errorf("%s has %d current certificates", e.id, issued[string(e.id)])
+		}
+	}
+}
+
+// verifyAudits runs latchkey audit verify on what the killed services left behind.
+func (a *authority) verifyAudits(t *testing.T) {
+	t.Helper()
+	for _, log := range []struct{ database, pub string }{{"provisiond.db", "provisiond.pub"}, {"keyd.db", "keyd.pub"}} {
+		out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
+			"--database", filepath.Join(a.dir, log.database), "--key-file", filepath.Join(a.dir, "audit", log.pub))
+		if code != 0 {
+			t.Errorf("audit verify of %s ends with %d: %s%s", log.database, code, out, errs)
+		}
+		t.Logf("audit verify of %s: %s", log.database, strings.Join(strings.Fields(strings.SplitN(out, "root", 2)[0]), " "))
+	}
+}
+
+// TestOnboardingKillPlanted shows that the same test catches an authority that reserves codes too late.
+func TestOnboardingKillPlanted(t *testing.T) {
+	f := chosen()
+	a := newAuthority(t)
+	a.keyd.start(t, binaries.shipped)
+	a.ra.args = []string{"--keyd", "https://" + a.keyd.doors["listen"]}
+	a.ra.start(t, binaries.planted, "bug.code-reserved-late")
+	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int)}
+	ctx, stop := context.WithCancel(t.Context())
+	var workers sync.WaitGroup
+	for range f.enrolling + 4 {
+		workers.Go(func() { o.work(ctx) })
+	}
+	defer func() {
+		stop()
+		workers.Wait()
+		a.ra.kill()
+		a.keyd.kill()
+	}()
+	for i := range f.plantedKills {
+		o.round(t, f, a.ra, binaries.planted, "bug.code-reserved-late")
+		if codes, _ := o.twice(); len(codes) > 0 {
+			t.Logf("planted bug.code-reserved-late caught after %d kills: %d codes accepted for two keys", i+1, len(codes))
+			return
+		}
+	}
+	t.Errorf("planted bug.code-reserved-late not caught in %d kills", f.plantedKills)
+}

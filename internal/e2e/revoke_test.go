@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/sample"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
+)
+
+// cutWithin is how long a revocation may take to reach whoever follows the feed.
+const cutWithin = 2 * time.Second
+
+// payments is an authority with a decryption service and an acquirer's host, all of them processes.
+type payments struct {
+	*authority
+	decryptd *service
+	acquirer string      // its URL
+	host     *api.Client // the decryption service, as the acquirer calls it
+}
+
+func newPayments(t *testing.T) *payments {
+	t.Helper()
+	p := &payments{authority: newAuthority(t)}
+	p.start(t, binaries.shipped)
+	config := filepath.Join(p.dir, "e2e.yaml")
+	check(t, os.WriteFile(config, fmt.Appendf(nil, `tenant: %s
+environment: test
+passphrase-file: passphrase
+registry:
+  urls: ["https://%s"]
+callers:
+  - name: ACQ-1
+    pin-keys: [%s, %s]
+`, tenant, p.ra.doors["services"], sample.ZoneTDES, sample.ZoneAES), 0o600))
+	p.decryptd = newService("latchkey-decryptd", config, "listen", "admin")
+	p.decryptd.start(t, binaries.shipped)
+	p.startAcquirer(t)
+	d, err := deploy.Open(p.dir, secret.From([]byte(passphraseText)))
+	check(t, err)
+	defer d.Close()
+	cert, err := d.ServiceCredential(deploy.ServiceAcquirer)
+	check(t, err)
+	credential, err := tlsconf.NewCredential(cert)
+	check(t, err)
+	p.host = api.NewClient("https://"+p.decryptd.doors["listen"], p.client(t, credential, identity.Decrypt))
+	return p
+}
+
+// startAcquirer runs the example host as a customer would.
+func (p *payments) startAcquirer(t *testing.T) {
+	t.Helper()
+	out, log := newLines(), newLines()
+	cmd := exec.Command(filepath.Join(binaries.shipped, "acquirer"), "-dir", p.dir, "-passphrase-file", filepath.Join(p.dir, "passphrase"),
+		"-listen", "127.0.0.1:0", "-decrypt", "https://"+p.decryptd.doors["listen"], "-ledger", filepath.Join(p.dir, "ledger.jsonl"),
+		"-feed", "https://"+p.ra.doors["services"], "-feed-cache", filepath.Join(p.dir, "acquirer.feed"))
+	cmd.Stdout, cmd.Stderr = out, log
+	check(t, cmd.Start())
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended already
+		<-exited
+	})
+	deadline := time.After(30 * time.Second)
+	for {
+		if m := regexp.MustCompile(`listening on (https://\S+)\n`).FindStringSubmatch(out.String()); m != nil {
+			p.acquirer = m[1]
+			return
+		}
+		select {
+		case <-out.more:
+		case err := <-exited:
+			exited <- err
+			t.Fatalf("the acquirer ended: %v\n%s", err, log)
+		case <-deadline:
+			t.Fatalf("the acquirer is not ready\n%s", log)
+		}
+	}
+}
+
+// recorder keeps what a terminal sent last.
+type recorder struct {
+	link *terminal.Link
+	sent []byte
+}
+
+// Exchange implements terminal.Exchanger.
+func (r *recorder) Exchange(ctx context.Context, message []byte, accept func([]byte) error) error {
+	r.sent = bytes.Clone(message)
+	return r.link.Exchange(ctx, message, accept)
+}
+
+// sell enrols a terminal, signs it in and makes a sale. It returns the terminal and the bytes of the sale.
+func (p *payments) sell(t *testing.T, id keyset.TerminalID, scheme dukpt.Scheme) (*terminal.Terminal, []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := p.admin().Do(ctx, admin.Operation{
+		Action: "register", Terminal: string(id), Endpoints: []string{p.acquirer},
+		Slots: []admin.SlotAssignment{{Slot: sample.DataSlot, KeySet: string(sample.KeySet(scheme, sample.DataSlot))}},
+	})
+	check(t, err)
+	code, err := p.admin().Do(ctx, admin.Operation{Action: "code", Terminal: string(id)})
+	check(t, err)
+	ticket, err := enroll.ParseTicket([]byte(code.Ticket))
+	check(t, err)
+	medium := terminal.OSFS(t.TempDir())
+	sealer, err := terminal.CreateInsecureFile(medium)
+	check(t, err)
+	check(t, terminal.Enroll(ctx, medium, sealer, terminal.EnrolOptions{
+		URL: "https://" + p.ra.doors["terminals"], TrustURL: "http://" + p.ra.doors["publication"], Tenant: tenant, Terminal: id, Ticket: ticket,
+	}))
+	r := &recorder{}
+	box, err := terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Link: r})
+	check(t, err)
+	t.Cleanup(func() { _ = box.Close() }) // everything is written
+	r.link, err = terminal.NewLink(terminal.LinkOptions{
+		Endpoints: box.Status().Endpoints, Credential: box.Credential(), Roots: p.trust.Services,
+	})
+	check(t, err)
+	t.Cleanup(r.link.Close)
+	in, err := box.SignIn(ctx)
+	check(t, err)
+	if in.Result != message.SignedIn {
+		t.Fatalf("%s is told %v", id, in.Result)
+	}
+	sale, err := box.Sale(ctx, terminal.SaleRequest{
+		Amount: message.Amount{Minor: 100, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2},
+		Track:  secret.From([]byte(";4111111111111111=30121010000000000000?")),
+	})
+	check(t, err)
+	if !sale.Approved() {
+		t.Fatalf("the sale of %s is %v", id, sale.Result)
+	}
+	return box, r.sent
+}
+
+// knock makes a connection to the acquirer and one request on it.
+func (p *payments) knock(config *tls.Config) (*tls.Conn, error) {
+	addr := p.acquirer[len("https://"):]
+	ctx, cancel := context.WithTimeout(context.Background(), cutWithin)
+	defer cancel()
+	raw, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := raw.(*tls.Conn)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.acquirer+"/messages", nil)
+	if err == nil {
+		err = errors.Join(conn.SetDeadline(time.Now().Add(cutWithin)), req.Write(conn))
+	}
+	if err == nil {
+		var resp *http.Response
+		if resp, err = http.ReadResponse(bufio.NewReader(conn), req); err == nil {
+			err = errors.Join(resp.Body.Close(), conn.SetDeadline(time.Time{}))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// until polls until refused returns true, and returns how long that took since begin.
+func until(t *testing.T, begin time.Time, what string, refused func() bool) time.Duration {
+	t.Helper()
+	for !refused() {
+		if time.Since(begin) > cutWithin {
+			t.Errorf("%s: not after %v", what, time.Since(begin))
+			break
+		}
+		time.Sleep(2 * time.Millisecond) // polling with a deadline
+	}
+	return time.Since(begin)
+}
+
+// TestRevokeToCut revokes terminals, one way or another, while each has a connection open to the acquirer, and measures when
+// every door is closed: the open connection, a resumed and a new handshake, and its KSNs at the host.
+func TestRevokeToCut(t *testing.T) {
+	f := chosen()
+	p := newPayments(t)
+	took := make(map[string][]time.Duration)
+	for i := range f.revocations {
+		id := keyset.TerminalID(fmt.Sprintf("T-%04d", i))
+		scheme := []dukpt.Scheme{dukpt.AES, dukpt.TDES}[i%2]
+		box, sale := p.sell(t, id, scheme)
+		config, err := tlsconf.Client(tlsconf.ClientOptions{
+			Credential: box.Credential(), Trust: p.trust, ServerRole: identity.AcquirerHost, ServerName: "127.0.0.1", Gate: tlsconf.OpenGate(),
+		})
+		check(t, err)
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+		open, err := p.knock(config)
+		check(t, err)
+		again, err := p.knock(config)
+		check(t, err)
+		if !again.ConnectionState().DidResume {
+			t.Fatal("the acquirer resumes no session, so nothing would be shown")
+		}
+		check(t, again.Close())
+		if tx, err := p.host.Transaction(t.Context(), api.TransactionRequest{Message: sale}); err != nil || tx.CounterStatus != api.Resend {
+			t.Fatalf("before the revocation: %v, %v", tx, err)
+		}
+		ended := make(chan time.Time, 1)
+		go func() {
+			_, _ = open.Read(make([]byte, 1)) // nothing comes: it returns when the connection ends
+			ended <- time.Now()
+		}()
+
+		begin := time.Now()
+		_, err = p.admin().Do(t.Context(), admin.Operation{
+			Action: []string{"revoke", "compromised", "retire"}[i%3], Terminal: string(id), Reason: "test",
+		})
+		check(t, err)
+		select {
+		case at := <-ended:
+			took["open connection"] = append(took["open connection"], at.Sub(begin))
+		case <-time.After(cutWithin):
+			t.Errorf("%s: the open connection is open after %v", id, cutWithin)
+		}
+		took["resumed handshake"] = append(took["resumed handshake"], until(t, begin, "resumed handshake", func() bool {
+			_, err := p.knock(config)
+			return err != nil
+		}))
+		fresh := config.Clone()
+		fresh.ClientSessionCache = nil
+		took["new handshake"] = append(took["new handshake"], until(t, begin, "new handshake", func() bool {
+			_, err := p.knock(fresh)
+			return err != nil
+		}))
+		took["KSNs at the host"] = append(took["KSNs at the host"], until(t, begin, "KSNs at the host", func() bool {
+			_, err := p.host.Transaction(t.Context(), api.TransactionRequest{Message: sale})
+			refusal, ok := errors.AsType[*api.Error](err)
+			return ok && refusal.Code == "TerminalRevoked"
+		}))
+		check(t, open.Close())
+	}
+	for _, door := range []string{"open connection", "resumed handshake", "new handshake", "KSNs at the host"} {
+		times := slices.Sorted(slices.Values(took[door]))
+		if len(times) < f.revocations {
+			t.Fatalf("%s: %d of %d measured", door, len(times), f.revocations)
+		}
+		t.Logf("%s: closed after %v in the median, %v at most, of %d", door, times[len(times)/2].Round(time.Millisecond),
+			times[len(times)-1].Round(time.Millisecond), len(times))
+		if times[len(times)-1] > cutWithin {
+			t.Errorf("%s: %v, want at most %v", door, times[len(times)-1], cutWithin)
+		}
+	}
+	p.decryptd.stop(t)
+	p.ra.stop(t)
+	p.keyd.stop(t)
+}

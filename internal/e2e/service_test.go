@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// service is a daemon that is started, killed and started again at the same addresses.
+type service struct {
+	program string            // name of the binary
+	config  string            // its configuration file
+	doors   map[string]string // flag of each listener and the address it got
+	args    []string          // further arguments
+	cmd     *exec.Cmd
+	exited  chan error
+	log     *lines
+}
+
+func newService(program, config string, doors ...string) *service {
+	s := &service{program: program, config: config, doors: make(map[string]string), log: newLines()}
+	for _, d := range doors {
+		s.doors[d] = "127.0.0.1:0"
+	}
+	return s
+}
+
+// start runs the service with planted faults and waits until it is ready.
+func (s *service) start(t *testing.T, binary string, planted ...string) {
+	t.Helper()
+	args := append([]string{"--config", s.config}, s.args...)
+	for flag, addr := range s.doors {
+		args = append(args, "--"+flag, addr)
+	}
+	out := newLines()
+	s.exited = make(chan error, 1)
+	s.cmd = exec.Command(filepath.Join(binary, s.program), args...)
+	s.cmd.Env = append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ","))
+	s.cmd.Stdout, s.cmd.Stderr = out, s.log
+	check(t, s.cmd.Start())
+	exited, cmd := s.exited, s.cmd
+	go func() { exited <- cmd.Wait() }()
+	deadline := time.After(60 * time.Second)
+	for {
+		select {
+		case err := <-s.exited:
+			t.Fatalf("%s ended before it was ready: %v\n%s%s", s.program, err, out, s.log)
+		case <-deadline:
+			s.kill()
+			t.Fatalf("%s is not ready after a minute\n%s%s", s.program, out, s.log)
+		case <-out.more:
+			if s.ready(out.String()) {
+				return
+			}
+		}
+	}
+}
+
+// ready reads the addresses from the line that the service writes when it is ready.
+func (s *service) ready(text string) bool {
+	for line := range strings.Lines(text) {
+		var said map[string]any
+		if !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line), &said) != nil || said["msg"] != "ready" {
+			continue
+		}
+		for flag := range s.doors {
+			addr, ok := said[flag].(string)
+			if flag == "listen" {
+				addr, ok = said["service"].(string)
+			}
+			if !ok {
+				return false
+			}
+			s.doors[flag] = addr
+		}
+		return true
+	}
+	return false
+}
+
+// kill is kill -9, and waits until the process is gone.
+func (s *service) kill() {
+	_ = s.cmd.Process.Signal(syscall.SIGKILL) // it may have ended already
+	<-s.exited
+}
+
+// stop ends the service in order.
+func (s *service) stop(t *testing.T) {
+	t.Helper()
+	check(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-s.exited:
+		if err != nil {
+			t.Errorf("%s did not end in order: %v\n%s", s.program, err, s.log)
+		}
+	case <-time.After(30 * time.Second):
+		s.kill()
+		t.Errorf("%s does not end\n%s", s.program, s.log)
+	}
+}
