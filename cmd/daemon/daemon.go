@@ -32,13 +32,20 @@ type Override[C any] struct {
 	Member                func(*C) *string
 }
 
-// Program is one daemon with a configuration of type C. Every field is required.
+// Switch is something that a flag has the program do once, at this start.
+type Switch[C any] struct {
+	Flag, Usage string
+	Member      func(*C) *bool
+}
+
+// Program is one daemon with a configuration of type C. Every field but Switches is required.
 type Program[C any] struct {
 	Name      string // of the command
 	Short     string
 	Long      string
 	Example   string
 	Overrides []Override[C]
+	Switches  []Switch[C]
 	Load      func(path string) (C, error)                                           // reads the file over the defaults
 	Verify    func(*C, Process) error                                                // completes the configuration and reports what cannot be right
 	Check     func(context.Context, C, *slog.Logger) error                           // opens everything and closes it again
@@ -59,7 +66,7 @@ func (p Program[C]) Execute(ctx context.Context, proc Process, args []string) er
 func (p Program[C]) command(proc Process) *cobra.Command {
 	var path string
 	var check bool
-	given := make([]string, len(p.Overrides))
+	given, on := make([]string, len(p.Overrides)), make([]bool, len(p.Switches))
 	help := "see: " + p.Name + " --help"
 	cmd := &cobra.Command{
 		Use: p.Name + " --config FILE", Short: p.Short, Long: p.Long, Example: p.Example,
@@ -76,6 +83,9 @@ func (p Program[C]) command(proc Process) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for i, s := range p.Switches {
+				*s.Member(&c) = on[i]
+			}
 			return p.serve(cmd.Context(), proc, c, check)
 		},
 	}
@@ -83,6 +93,9 @@ func (p Program[C]) command(proc Process) *cobra.Command {
 	cmd.Flags().BoolVar(&check, "check", false, "open everything that the configuration names, making the database if there never was one, report, and end")
 	for i, o := range p.Overrides {
 		cmd.Flags().StringVar(&given[i], o.Flag, "", o.Usage)
+	}
+	for i, s := range p.Switches {
+		cmd.Flags().BoolVar(&on[i], s.Flag, false, s.Usage)
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err, help) })
 	return cmd

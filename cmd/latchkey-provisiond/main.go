@@ -65,6 +65,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 		{Flag: "keyd", Variable: "LATCHKEY_KEYD", Usage: "URL of the key-distribution host", Member: func(c *node.Config) *string { return &c.Keyd }},
 		{Flag: "passphrase-file", Variable: "LATCHKEY_PASSPHRASE_FILE", Usage: "file with the passphrase of the sealed files", Member: func(c *node.Config) *string { return &c.PassphraseFile }},
 	},
+	Switches: []daemon.Switch[node.Config]{
+		{Flag: "new-epoch", Usage: "begin a new epoch of the registry feed: once, after the database was restored", Member: func(c *node.Config) *bool { return &c.NewEpoch }},
+	},
 	Load: node.LoadConfig,
 	Verify: func(c *node.Config, p daemon.Process) error {
 		c.Reload = p.Reload

@@ -35,6 +35,10 @@ type Config struct {
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // default audit/provisiond.checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
 
+	// NewEpoch has Run begin a new epoch of the registry feed: once, after the database was restored, or no follower would
+	// believe it. The file has no such member.
+	NewEpoch bool `yaml:"-"`
+
 	Overlap daemon.Duration `yaml:"overlap"` // how long the certificate before a renewal still connects; default 24h, at most
 	Drain   daemon.Duration `yaml:"drain"`   // how long a replaced key is still accepted; default 168h
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
+	if c.NewEpoch {
+		if err := n.engine.NewEpoch(ctx); err != nil {
+			return fmt.Errorf("new epoch: %w", err)
+		}
+	}
 	terminals := &daemon.Door{Name: "terminals", Address: c.Terminals, Options: n.terminals}
 	services := &daemon.Door{Name: "services", Address: c.Services, Options: n.services}
 	publication := &daemon.Door{Name: "publication", Address: c.Publication, Options: n.publication}
@@ -82,6 +88,7 @@ type node struct {
 	db          *registry.Store
 	pepper      secret.Bytes
 	catalog     *deploy.Catalog
+	list        atomic.Pointer[published]
 	follower    *daemon.Follower
 	keyd        *keydist.Client
 	engine      *provision.Engine
@@ -188,11 +195,15 @@ func (n *node) openCatalog(context.Context, secret.Bytes) error {
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
-	count, err := counter(n.registry, "latchkey_catalog_reloads_total", "Readings of changed key sets: ok or failed.")
+	if err := n.readTrustList(); err != nil {
+		return err
+	}
+	count, err := counter(n.registry, "latchkey_catalog_reloads_total", "Readings of changed key sets and trust lists: ok or failed.")
 	if err != nil {
 		return err
 	}
-	n.follower = &daemon.Follower{Reload: n.catalog.Reload, Told: n.config.Reload, Logger: n.log, Count: count}
+	reload := func() error { return errors.Join(n.catalog.Reload(), n.readTrustList()) }
+	n.follower = &daemon.Follower{Reload: reload, Told: n.config.Reload, Logger: n.log, Count: count}
 	return nil
 }
 
@@ -230,13 +241,25 @@ func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
 	return err
 }
 
-// trustList is read each time: a new list is put into its place while the daemon runs.
-func (n *node) trustList() ([]byte, string, error) {
+// published is the trust list as it is handed out.
+type published struct {
+	doc []byte
+	pin string
+}
+
+// readTrustList reads the list and holds it against its pin. A new list is put into its place while the daemon runs.
+func (n *node) readTrustList() error {
 	doc, pin, err := deploy.LoadTrustList(n.path(n.config.TrustList), keyset.TenantID(n.config.Tenant))
 	if err != nil {
-		return nil, "", err
+		return fmt.Errorf("trust-list: %w", err)
 	}
-	return doc, pin.String(), nil
+	n.list.Store(&published{doc, pin.String()})
+	return nil
+}
+
+func (n *node) trustList() ([]byte, string, error) {
+	l := n.list.Load()
+	return l.doc, l.pin, nil
 }
 
 // cut closes the connections of terminals that are no longer admitted. It is called while the registry changes, so the

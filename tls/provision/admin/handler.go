@@ -20,6 +20,8 @@ import (
 
 // Registry is what the face needs of a registration authority: *provision.Engine has it.
 type Registry interface {
+	MayRead(by provision.Actor) error
+	MayFollow(by provision.Actor) error
 	Do(ctx context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error)
 	Approvals(ctx context.Context) ([]*provision.Approval, error)
 	Approve(ctx context.Context, by provision.Actor, id string) (*provision.Outcome, error)
@@ -34,10 +36,12 @@ type Registry interface {
 // feedWait is how long a request for the feed waits for news: the heartbeat.
 const feedWait = time.Second
 
-// endpoint is one line of the table of who may ask what.
+// endpoint is one line of the table of who may ask what. What changes something asks the registry itself, which looks at
+// role and tenant once more; for what only reads, may does.
 type endpoint struct {
 	method, pattern string
 	roles           []identity.Role
+	may             func(Registry, provision.Actor) error
 	answer          func(face, http.ResponseWriter, *http.Request, provision.Actor) error
 }
 
@@ -48,15 +52,15 @@ var (
 
 // endpoints is the table. A pair of role and endpoint that does not stand here is refused.
 var endpoints = []endpoint{
-	{http.MethodGet, PathTerminals, people, face.terminals},
-	{http.MethodGet, PathTerminals + "/{id}", people, face.terminal},
-	{http.MethodPost, PathOperations, []identity.Role{identity.Operator}, face.operate},
-	{http.MethodGet, PathApprovals, people, face.approvals},
-	{http.MethodPost, PathApprovals + "/{id}", []identity.Role{identity.Operator}, face.approve},
-	{http.MethodGet, PathCertificates, people, face.certificates},
-	{http.MethodGet, PathCRL, people, face.crl},
-	{http.MethodGet, PathFeed, hosts, face.feed},
-	{http.MethodPost, PathObservations, []identity.Role{identity.Decrypt}, face.observe},
+	{http.MethodGet, PathTerminals, people, Registry.MayRead, face.terminals},
+	{http.MethodGet, PathTerminals + "/{id}", people, Registry.MayRead, face.terminal},
+	{http.MethodPost, PathOperations, []identity.Role{identity.Operator}, nil, face.operate},
+	{http.MethodGet, PathApprovals, people, Registry.MayRead, face.approvals},
+	{http.MethodPost, PathApprovals + "/{id}", []identity.Role{identity.Operator}, nil, face.approve},
+	{http.MethodGet, PathCertificates, people, Registry.MayRead, face.certificates},
+	{http.MethodGet, PathCRL, people, Registry.MayRead, face.crl},
+	{http.MethodGet, PathFeed, hosts, Registry.MayFollow, face.feed},
+	{http.MethodPost, PathObservations, []identity.Role{identity.Decrypt}, nil, face.observe},
 }
 
 // face answers over a registry.
@@ -74,6 +78,11 @@ func Handler(r Registry) http.Handler {
 			}
 			if !slices.Contains(e.roles, by.Identity.Role) {
 				return forbidden("role " + by.Identity.Role.String() + " may not do this")
+			}
+			if e.may != nil {
+				if err := e.may(f.registry, by); err != nil {
+					return problem(r.Context(), err)
+				}
 			}
 			return problem(r.Context(), e.answer(f, w, r, by))
 		}))

@@ -43,6 +43,17 @@ func (f *fake) called(name string, by provision.Actor) error {
 	return f.err
 }
 
+func (f *fake) MayRead(by provision.Actor) error { return f.mine(by) }
+
+func (f *fake) MayFollow(by provision.Actor) error { return f.mine(by) }
+
+func (f *fake) mine(by provision.Actor) error {
+	if by.Identity.Tenant != "ACME" {
+		return &provision.Refusal{Code: provision.CodeTenantMismatch}
+	}
+	return nil
+}
+
 func (f *fake) Do(_ context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error) {
 	f.op = op
 	out := f.out
@@ -104,6 +115,7 @@ type house struct {
 	url     string
 	fake    *fake
 	clients map[identity.Role]*http.Client
+	others  map[identity.Role]*http.Client // of another tenant
 }
 
 func newHouse(t *testing.T) *house {
@@ -114,10 +126,10 @@ func newHouse(t *testing.T) *house {
 	pool := x509.NewCertPool()
 	pool.AddCert(chain[len(chain)-1])
 	trust := tlsconf.Trust{Services: pool}
-	certify := func(role identity.Role) *tlsconf.Credential {
+	certify := func(tenant string, role identity.Role) *tlsconf.Credential {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(t, err)
-		req := ca.Request{PublicKey: key.Public(), Identity: identity.Identity{Tenant: "ACME", Role: role, Name: "NAME-1"}}
+		req := ca.Request{PublicKey: key.Public(), Identity: identity.Identity{Tenant: tenant, Role: role, Name: "NAME-1"}}
 		if role.Server() {
 			req.DNSNames, req.IPs = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 		}
@@ -131,14 +143,14 @@ func newHouse(t *testing.T) *house {
 		must(t, err)
 		return c
 	}
-	h := &house{fake: &fake{}, clients: make(map[identity.Role]*http.Client)}
+	h := &house{fake: &fake{}, clients: make(map[identity.Role]*http.Client), others: make(map[identity.Role]*http.Client)}
 	var accept []identity.Role
 	for _, role := range identity.ServicesCA.Roles() {
 		if role.Client() {
 			accept = append(accept, role)
 		}
 	}
-	server, err := tlsconf.Server(tlsconf.ServerOptions{Credential: certify(identity.RA), Trust: trust, Accept: accept, Gate: tlsconf.OpenGate()})
+	server, err := tlsconf.Server(tlsconf.ServerOptions{Credential: certify("ACME", identity.RA), Trust: trust, Accept: accept, Gate: tlsconf.OpenGate()})
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s := httptest.NewUnstartedServer(serve.Wrap(admin.Handler(h.fake), log, nil))
@@ -147,13 +159,34 @@ func newHouse(t *testing.T) *house {
 	t.Cleanup(s.Close)
 	h.url = "https://" + s.Listener.Addr().String()
 	for _, role := range accept {
-		config, err := tlsconf.Client(tlsconf.ClientOptions{Credential: certify(role), Trust: trust, ServerRole: identity.RA, Gate: tlsconf.OpenGate()})
-		must(t, err)
-		transport := &http.Transport{TLSClientConfig: config}
-		t.Cleanup(transport.CloseIdleConnections)
-		h.clients[role] = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		for tenant, clients := range map[string]map[identity.Role]*http.Client{"ACME": h.clients, "OTHER": h.others} {
+			config, err := tlsconf.Client(tlsconf.ClientOptions{Credential: certify(tenant, role), Trust: trust, ServerRole: identity.RA, Gate: tlsconf.OpenGate()})
+			must(t, err)
+			transport := &http.Transport{TLSClientConfig: config}
+			t.Cleanup(transport.CloseIdleConnections)
+			clients[role] = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		}
 	}
 	return h
+}
+
+// TestAnotherTenant reads nothing and follows nothing, whatever the role; what changes something is the registry's to refuse.
+func TestAnotherTenant(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for role, client := range h.others {
+		for _, c := range calls {
+			if c.method == http.MethodPost {
+				continue
+			}
+			resp, err := client.Get(h.url + c.path)
+			must(t, err)
+			must(t, resp.Body.Close())
+			if resp.StatusCode != 403 || len(h.fake.calls) > 0 {
+				t.Errorf("%s as %s of another tenant: %d, registry called: %v", c.path, role, resp.StatusCode, h.fake.calls)
+			}
+		}
+	}
 }
 
 func must(t *testing.T, err error) {
