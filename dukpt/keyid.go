@@ -1,6 +1,7 @@
 package dukpt
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -78,6 +79,31 @@ func (id KeyID) AtOrdinal(n uint32) (KSN, error) {
 		return KSN{}, fmt.Errorf("%w: ordinal %d is outside 1..%d", ErrKSN, n, id.scheme.MaxOrdinal())
 	}
 	return KSN{id: id, counter: id.scheme.atOrdinal(n)}, nil
+}
+
+// Compare orders key ids of one scheme as they are given out, as [bytes.Compare] does. The zero value is before all others.
+func (id KeyID) Compare(other KeyID) int {
+	return bytes.Compare(id.b[:id.size()], other.b[:other.size()])
+}
+
+// Next returns the key id after id: one more in the bits above the counter, which are the upper 59 of a TDES KSN and all 64
+// of an AES key id. It returns false for the last one there is, and for the zero value.
+func (id KeyID) Next() (KeyID, bool) {
+	if id.IsZero() {
+		return KeyID{}, false
+	}
+	step := uint16(1)
+	if id.scheme == TDES {
+		step = 1 << (21 - 16) // the counter takes the two lowest bytes and five bits of the third
+	}
+	for i := 7; i >= 0 && step > 0; i-- { // both schemes have a byte 7 above the counter
+		sum := uint16(id.b[i]) + step
+		id.b[i], step = byte(sum), sum>>8
+	}
+	if step > 0 {
+		return KeyID{}, false
+	}
+	return id, true
 }
 
 // Append appends the bytes of id to dst: 10 for TDES, with the counter bits zero, and 8 for AES.

@@ -139,6 +139,40 @@ func checkMarshal[T interface {
 	}
 }
 
+// TestNextKeyID steps over the boundaries of bytes, over the counter and to the end of each scheme.
+func TestNextKeyID(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ from, want string }{
+		{"FFFF9876543210E00000", "FFFF9876543211000000"},
+		{"FFFF987654FFFFE00000", "FFFF9876550000000000"},
+		{"00000000000000000000", "00000000000000200000"},
+		{"FFFFFFFFFFFFFFC00000", "FFFFFFFFFFFFFFE00000"},
+		{"FFFFFFFFFFFFFFE00000", ""},
+		{"1234567890123456", "1234567890123457"},
+		{"12345678FFFFFFFF", "1234567900000000"},
+		{"0000000000000000", "0000000000000001"},
+		{"FFFFFFFFFFFFFFFF", ""},
+	} {
+		from := mustKeyID(t, c.from)
+		got, ok := from.Next()
+		if c.want == "" {
+			if ok || !got.IsZero() {
+				t.Errorf("after %s comes %v", c.from, got)
+			}
+			continue
+		}
+		if !ok || got != mustKeyID(t, c.want) || got.Compare(from) <= 0 || from.Compare(got) >= 0 || got.Compare(got) != 0 {
+			t.Errorf("after %s: got %v, %v; want %s", c.from, got, ok, c.want)
+		}
+		if (KeyID{}).Compare(from) >= 0 {
+			t.Errorf("%s is before no key id", c.from)
+		}
+	}
+	if got, ok := (KeyID{}).Next(); ok {
+		t.Errorf("after no key id comes %v", got)
+	}
+}
+
 func TestParseKeyIDRefuses(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "12345678901234", "FFFF9876543210E00001", "123456789012345600000001", "12345678901234567", "123456789012345G", "FFFF9876543210E0000000"} {

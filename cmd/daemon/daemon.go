@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +54,17 @@ type Program[C any] struct {
 	Describe  func(C) []slog.Attr                                                    // what the line after a check says
 	Run       func(context.Context, C, *slog.Logger, func(addrs ...slog.Attr)) error // serves until the context ends; calls back when ready
 	Explain   func(error) error                                                      // gives errors of its own parts exit codes and hints; others it returns as they are
+}
+
+// Main runs the program as a process: TERM and INT end it, HUP has it read again what it follows. It returns the exit code.
+func (p Program[C]) Main(args []string, getenv func(string) string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	err := p.Execute(ctx, Process{Getenv: getenv, Reload: reload, Stdout: os.Stdout, Stderr: os.Stderr}, args)
+	stop()
+	exit.Report(os.Stderr, p.Name, err)
+	return int(exit.CodeOf(err))
 }
 
 // Execute runs the program as if it had been typed with these arguments.

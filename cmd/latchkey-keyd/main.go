@@ -6,23 +6,12 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/latchkey-pos/latchkey/cmd/daemon"
-	"github.com/latchkey-pos/latchkey/internal/exit"
 	node "github.com/latchkey-pos/latchkey/internal/node/keydist"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	err := program.Execute(ctx, daemon.Process{Getenv: os.Getenv, Reload: reload, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:])
-	stop()
-	exit.Report(os.Stderr, program.Name, err)
-	os.Exit(int(exit.CodeOf(err)))
-}
+func main() { os.Exit(program.Main(os.Args[1:], os.Getenv)) }
 
 var program = daemon.Program[node.Config]{
 	Name:  "latchkey-keyd",

@@ -19,6 +19,7 @@ import (
 // enrolFlags say where a terminal enrols, and as whom.
 type enrolFlags struct {
 	url, trustURL, tenant, terminal, ticket, curve string
+	agreementKey, attestation                      string
 	noSignIn                                       bool
 }
 
@@ -46,7 +47,13 @@ func newEnrol(a *app) *cobra.Command {
 
 The ticket is asked for, or comes from --ticket-file; it is never a flag. When anything goes
 wrong, or the power, run the same command again: it goes on where it was, without the ticket if
-that had been taken. With a mistyped ticket, give the right one.`,
+that had been taken. With a mistyped ticket, give the right one.
+
+Key sets with delivery attested, which those of production are, give keys only to an agreement key
+that the maker of the device has certified. Give that key and the maker's certificates from the
+beginning: a one-time code is good for one agreement key.
+
+  latchkey-terminal enrol ... --agreement-key-file key.pem --attestation-file chain.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.enrol(cmd.Context(), f)) },
 	}
@@ -56,6 +63,8 @@ that had been taken. With a mistyped ticket, give the right one.`,
 	cmd.Flags().StringVar(&f.terminal, "terminal", "", "name of the terminal (required)")
 	cmd.Flags().StringVar(&f.ticket, "ticket-file", "", "file with the ticket; - for standard input; without it the ticket is asked for")
 	cmd.Flags().StringVar(&f.curve, "curve", "", "of the agreement key: P-256, or P-384 for AES-192 and P-521 for AES-256")
+	cmd.Flags().StringVar(&f.agreementKey, "agreement-key-file", "", "agreement key that the maker has certified: PEM, PKCS #8, readable by you only")
+	cmd.Flags().StringVar(&f.attestation, "attestation-file", "", "the maker's certificates of that key: PEM, its own first, without the root")
 	cmd.Flags().BoolVar(&f.noSignIn, "no-sign-in", false, "leave the sign-in for later")
 	return cmd
 }
@@ -65,6 +74,10 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.agreement(&o); err != nil {
+		return err
+	}
+	defer o.Agreement.Wipe()
 	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
 		return err
 	}

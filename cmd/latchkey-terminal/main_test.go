@@ -1,9 +1,16 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,7 +100,7 @@ func TestEnrolScripts(t *testing.T) {
 					return err
 				}
 			}
-			return nil
+			return makeDevice(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"order":   command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
@@ -101,8 +108,65 @@ func TestEnrolScripts(t *testing.T) {
 			"ready":   command(func(s *site) { s.busy.Store(false) }),
 			"unheard": command(func(s *site) { s.lab.Host.Deaf(true) }),
 			"heard":   command(func(s *site) { s.lab.Host.Deaf(false) }),
+			"attested": func(ts *testscript.TestScript, neg bool, _ []string) {
+				if ts.Value("site").(*site).ra.Attested() == neg {
+					ts.Fatalf("the last request was attested: %t", !neg)
+				}
+			},
 		},
 	})
+}
+
+// makeDevice writes what the maker of a device gives: an agreement key with its certificates, and another key.
+func makeDevice(dir string) error {
+	maker, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := func(serial int64) *x509.Certificate {
+		return &x509.Certificate{
+			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "maker", SerialNumber: "SN-1"},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+	}
+	facility := template(1)
+	facility.IsCA, facility.BasicConstraintsValid, facility.KeyUsage = true, true, x509.KeyUsageCertSign
+	above, err := x509.CreateCertificate(rand.Reader, facility, facility, maker.Public(), maker)
+	if err != nil {
+		return err
+	}
+	for name, curve := range map[string]elliptic.Curve{"key.pem": elliptic.P256(), "other.pem": elliptic.P256(), "weak.pem": elliptic.P224()} {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			return err
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return err
+		}
+		if err := writePEM(filepath.Join(dir, name), "PRIVATE KEY", der); err != nil {
+			return err
+		}
+		if name != "key.pem" {
+			continue
+		}
+		leaf, err := x509.CreateCertificate(rand.Reader, template(2), facility, key.Public(), maker)
+		if err != nil {
+			return err
+		}
+		if err := writePEM(filepath.Join(dir, "chain.pem"), "CERTIFICATE", leaf, above); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writePEM(path, kind string, blocks ...[]byte) error {
+	var text []byte
+	for _, b := range blocks {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})...)
+	}
+	return os.WriteFile(path, text, 0o600)
 }
 
 func TestParseAmount(t *testing.T) {

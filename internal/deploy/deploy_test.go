@@ -73,7 +73,7 @@ func build(env keyset.Environment) error {
 
 // cheapen seals every file of a deployment again at a cost that suits tests, which open hundreds.
 func cheapen(dir string) error {
-	labels := []string{serviceKeyLabel, checkpointKeyLabel, "latchkey keyring lmk"}
+	labels := []string{serviceKeyLabel, checkpointKeyLabel, trustKeyLabel, pepperLabel, "latchkey keyring lmk"}
 	for _, kind := range identity.Authorities() {
 		labels = append(labels, fmt.Sprintf("latchkey ca %v root.key.sealed", kind), fmt.Sprintf("latchkey ca %v issuing.key.sealed", kind))
 	}

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,18 +44,16 @@ func (d *Deployment) nextKeyID(set *keyset.KeySet, catalog *Catalog) (dukpt.KeyI
 	}
 	for _, t := range catalog.Terminals() {
 		for _, s := range t.Slots {
-			if s.KeySet == set.ID && (last.IsZero() || above(s.KeyID, last)) {
+			if s.KeySet == set.ID && s.KeyID.Compare(last) > 0 {
 				last = s.KeyID
 			}
 		}
 	}
-	id := set.FirstID
+	id, ok := set.FirstID, true
 	if !last.IsZero() {
-		if id, err = successor(last); err != nil {
-			return dukpt.KeyID{}, fmt.Errorf("%w: %s: %w", ErrNoKeyID, set.ID, err)
-		}
+		id, ok = last.Next()
 	}
-	if !set.Contains(id) {
+	if !ok || !set.Contains(id) {
 		return dukpt.KeyID{}, fmt.Errorf("%w: %s ends at %v", ErrNoKeyID, set.ID, set.LastID)
 	}
 	return id, nil
@@ -76,28 +73,4 @@ func readLast(path string, set *keyset.KeySet) (dukpt.KeyID, error) {
 		return dukpt.KeyID{}, fmt.Errorf("deploy: %s does not hold a key id of set %s", path, set.ID)
 	}
 	return id, nil
-}
-
-func above(a, b dukpt.KeyID) bool { return bytes.Compare(a.Append(nil), b.Append(nil)) > 0 }
-
-// successor returns the key id after id: one more in the bits above the counter, which are the upper 59 of a TDES KSN
-// and all 64 of an AES key id.
-func successor(id dukpt.KeyID) (dukpt.KeyID, error) {
-	step := uint16(1)
-	if id.Scheme() == dukpt.TDES {
-		step = 1 << (21 - 16) // the counter takes the two lowest bytes and five bits of the third
-	}
-	b := id.Append(nil)
-	for i := 7; i >= 0 && step > 0; i-- {
-		sum := uint16(b[i]) + step
-		b[i], step = byte(sum), sum>>8
-	}
-	if step > 0 {
-		return dukpt.KeyID{}, errors.New("the key id is the last there is")
-	}
-	var next dukpt.KeyID
-	if err := next.UnmarshalBinary(b); err != nil {
-		return dukpt.KeyID{}, err
-	}
-	return next, nil
 }

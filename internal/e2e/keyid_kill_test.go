@@ -255,14 +255,15 @@ func (o *distribution) run(t *testing.T, f figures) (stop func()) {
 	}
 }
 
-// round kills the host at a random moment while enough orders are under way, and starts it again.
-func (o *distribution) round(t *testing.T, f figures, binary string, planted ...string) int64 {
+// round kills the host at a random moment while enough orders are under way, but not before it has delivered at least so many
+// keys since it was started, and starts it again.
+func (o *distribution) round(t *testing.T, f figures, least int, binary string, planted ...string) int64 {
 	t.Helper()
 	until := time.Now().Add(time.Duration(mathrand.Int64N(int64(f.killAfter))))
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		under := o.inFlight.Load()
-		if time.Now().After(until) && under >= int64(f.ordering) {
+		if time.Now().After(until) && under >= int64(f.ordering) && o.since(o.life.Load()) >= least {
 			o.up.Store(false)
 			o.a.keyd.kill()
 			o.life.Add(1)
@@ -273,7 +274,7 @@ func (o *distribution) round(t *testing.T, f figures, binary string, planted ...
 		if time.Now().After(deadline) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			t.Fatalf("never %d orders under way at once: %v\n%s", f.ordering, o.faults, o.a.keyd.log)
+			t.Fatalf("never %d orders under way at once, or fewer than %d answered: %v\n%s", f.ordering, least, o.faults, o.a.keyd.log)
 		}
 		time.Sleep(50 * time.Microsecond) // where exactly is chance
 	}
@@ -316,8 +317,8 @@ func TestKeyIDKill(t *testing.T) {
 	o := newDistribution(t, binaries.shipped)
 	stop := o.run(t, f)
 	var under []int64
-	for range f.keyIDKills {
-		under = append(under, o.round(t, f, binaries.shipped))
+	for i := range f.keyIDKills { // every second life lasts until it has delivered enough; the others may be as short as they come
+		under = append(under, o.round(t, f, (i+1)%2*2*f.delivered/f.keyIDKills, binaries.shipped))
 	}
 	stop()
 	o.a.keyd.stop(t)
@@ -376,7 +377,7 @@ func TestKeyIDKillPlanted(t *testing.T) {
 		o.a.keyd.kill()
 	}()
 	for i := range f.plantedKills {
-		o.round(t, f, binaries.planted, bug)
+		o.round(t, f, 0, binaries.planted, bug)
 		until := time.Now().Add(2 * time.Second)
 		for o.since(int64(i)+1) < f.ordering && time.Now().Before(until) {
 			time.Sleep(time.Millisecond) // polling: what the new life gives out first is what counts
@@ -389,12 +390,12 @@ func TestKeyIDKillPlanted(t *testing.T) {
 	t.Errorf("planted %s not caught in %d kills: %v", bug, f.plantedKills, o.faults)
 }
 
-// since counts the answers of the host since a kill.
-func (o *distribution) since(life int64) (n int) {
+// since counts the answers of the host after so many kills.
+func (o *distribution) since(kills int64) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, d := range o.answers {
-		if d.life >= life {
+		if d.life >= kills {
 			n++
 		}
 	}

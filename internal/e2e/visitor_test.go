@@ -221,13 +221,3 @@ func (a *authority) ledger(t *testing.T) map[string][]string {
 	check(t, lines.Err())
 	return out
 }
-
-// enrolled brings a terminal to its first certificate and returns what it shows from then on.
-func (a *authority) enrolled(t *testing.T, terminal string) *tlsconf.Credential {
-	t.Helper()
-	a.register(t, terminal)
-	key := newKey(t)
-	r := a.visitor(t, nil).enrol(t, terminal, a.slip(t, admin.Operation{Terminal: terminal}), request(t, terminal, key))
-	want(t, "enrolment of "+terminal, r, http.StatusOK, "")
-	return credential(t, r.chain, key)
-}

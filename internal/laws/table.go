@@ -2,8 +2,8 @@ package laws
 
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
-	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/testvec",
-	"terminal/enginetest", "terminal/terminaltest", "tls/ca/catest", "tls/keydist/keydisttest", "tls/provision/provisiontest",
+	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/node/nodetest",
+	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest", "tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
@@ -88,9 +88,10 @@ var Imports = map[string][]string{
 	},
 
 	"cmd/daemon":              {"internal/exit", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset"},
-	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/exit", "internal/node/provision"},
+	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/node/provision"},
 	"internal/node/daemon": {
-		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "keys/keyset", "tls/tlsconf",
+		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "keys/keyset", "tls/identity",
+		"tls/tlsconf",
 	},
 	"internal/node/provision": {
 		"internal/deploy", "internal/node/daemon", "internal/seal", "internal/secret", "internal/serve",
@@ -102,7 +103,7 @@ var Imports = map[string][]string{
 		"internal/secret", "internal/serve", "internal/store/sqlite/deliveries", "keys/keyset", "tls/ca/embedded", "tls/identity",
 		"tls/keydist", "tls/tlsconf",
 	},
-	"cmd/latchkey-keyd": {"cmd/daemon", "internal/exit", "internal/node/keydist"},
+	"cmd/latchkey-keyd": {"cmd/daemon", "internal/node/keydist"},
 	"cmd/latchkey": {
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
 		"tls/enroll", "tls/est", "tls/feed", "tls/provision/admin", "tls/trustlist",
@@ -111,10 +112,10 @@ var Imports = map[string][]string{
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
-	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/exit", "internal/node/decrypt"},
+	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
-		"internal/exit", "internal/prompt", "internal/seal", "keys/keyset", "keys/remote", "message", "pin", "terminal", "tls/enroll",
-		"tls/tlsconf", "tls/trustlist",
+		"internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
+		"tls/enroll", "tls/tlsconf", "tls/trustlist",
 	},
 	"examples/acquirer": {"decrypt/api", "tls/identity", "tls/tlsconf"},
 	"examples/acquirer/cmd/acquirer": {

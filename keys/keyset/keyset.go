@@ -1,7 +1,6 @@
 package keyset
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -136,7 +135,7 @@ func (s *KeySet) Has(u Usage) bool { return slices.Contains(s.Usages, u) }
 
 // Contains reports whether a key id lies in the range of the set.
 func (s *KeySet) Contains(id dukpt.KeyID) bool {
-	return !id.IsZero() && id.Scheme() == s.Scheme && compareIDs(s.FirstID, id) <= 0 && compareIDs(id, s.LastID) <= 0
+	return !id.IsZero() && id.Scheme() == s.Scheme && s.FirstID.Compare(id) <= 0 && id.Compare(s.LastID) <= 0
 }
 
 // WorkingKey returns the type of working key of an AES set, as strong as its base key, and zero for TDES.
@@ -170,9 +169,6 @@ func (s *KeySet) Clone() *KeySet {
 	c.Contents = maps.Clone(s.Contents)
 	return &c
 }
-
-// compareIDs orders key ids of one scheme by their bytes.
-func compareIDs(a, b dukpt.KeyID) int { return bytes.Compare(a.Append(nil), b.Append(nil)) }
 
 func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrKeySet, fmt.Sprintf(format, args...))

@@ -37,7 +37,7 @@ func disjoint(a, b *KeySet) error {
 	if a.Scheme != b.Scheme || a.Algorithm != b.Algorithm {
 		return broken("key sets %s and %s disagree about the algorithm of their base key", a.ID, b.ID)
 	}
-	if compareIDs(a.FirstID, b.LastID) <= 0 && compareIDs(b.FirstID, a.LastID) <= 0 {
+	if a.FirstID.Compare(b.LastID) <= 0 && b.FirstID.Compare(a.LastID) <= 0 {
 		return broken("key sets %s and %s over one base key share key ids", a.ID, b.ID)
 	}
 	return nil

@@ -75,7 +75,7 @@ func (s *KeySet) checkRange() error {
 	if s.FirstID.Scheme() != s.Scheme || s.LastID.Scheme() != s.Scheme {
 		return broken("key ids %v to %v are not of scheme %v", s.FirstID, s.LastID, s.Scheme)
 	}
-	if compareIDs(s.FirstID, s.LastID) > 0 {
+	if s.FirstID.Compare(s.LastID) > 0 {
 		return broken("first key id %v is above the last, %v", s.FirstID, s.LastID)
 	}
 	return nil

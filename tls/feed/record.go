@@ -189,7 +189,7 @@ func checkSlot(s keyset.Slot) error {
 }
 
 func ascending(a, b keyset.Slot) bool {
-	return a.Slot < b.Slot || a.Slot == b.Slot && bytes.Compare(a.KeyID.Append(nil), b.KeyID.Append(nil)) < 0
+	return a.Slot < b.Slot || a.Slot == b.Slot && a.KeyID.Compare(b.KeyID) < 0
 }
 
 func checkGrants(grants []keyset.DrainGrant) error {

@@ -238,12 +238,13 @@ func TestAttestation(t *testing.T) {
 	l.listed = nil
 	_, err := l.host.Deliver(t.Context(), ra, d.order("MADE", 1))
 	refused(t, "when nobody is listed any more", err, keydist.CodeAttestationNotListed)
-	own := x509.NewCertPool()
-	own.AddCert(l.maker.root)
-	own.AddCert(l.keydist.Chain()[1])
-	l.config.Makers = own
-	if _, err := keydist.New(l.config); err == nil {
-		t.Error("our own root is a maker")
+	for _, cert := range l.keydist.Chain() {
+		own := l.maker.roots()
+		own.AddCert(cert)
+		l.config.Makers = own
+		if _, err := keydist.New(l.config); err == nil {
+			t.Errorf("our own %q is a maker", cert.Subject.CommonName)
+		}
 	}
 	l.config.Makers = nil
 	l.start()
@@ -336,16 +337,15 @@ func TestPendingCap(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t)
 	d := l.enrol("T-1", elliptic.P256())
-	var last dukpt.KeyID
 	for range keydist.MaxPending {
-		last = d.fetch("CODE", 1)
+		d.fetch("CODE", 1)
 	}
 	_, err := l.host.Deliver(t.Context(), ra, d.order("CODE", 1))
 	refused(t, "one more", err, keydist.CodeTooManyPending)
 	_, err = l.host.Deliver(t.Context(), ra, d.order("SHORT", 1))
 	refused(t, "one more of another set in the slot", err, keydist.CodeTooManyPending)
 	l.advance(keydist.PendingPause)
-	last = d.fetch("CODE", 1)
+	last := d.fetch("CODE", 1)
 	_, err = l.host.Deliver(t.Context(), ra, d.order("CODE", 1))
 	refused(t, "one more right after that", err, keydist.CodeTooManyPending)
 	d.fetch("CODE", 2)

@@ -144,16 +144,17 @@ func (h *Host) Check(ctx context.Context) error {
 	return nil
 }
 
-// checkMakers refuses our own authority among the makers: nothing that it certifies attests a key.
+// checkMakers refuses our own authority among the makers, root and issuer: nothing that it certifies attests a key.
 func (h *Host) checkMakers() error {
-	chain := h.c.Issuer.Chain()
-	if h.c.Makers == nil || len(chain) == 0 {
+	if h.c.Makers == nil {
 		return nil
 	}
-	with := h.c.Makers.Clone()
-	with.AddCert(chain[len(chain)-1])
-	if with.Equal(h.c.Makers) {
-		return errors.New("keydist: the root of the key-distribution authority is among those of the makers")
+	for _, cert := range h.c.Issuer.Chain() {
+		with := h.c.Makers.Clone()
+		with.AddCert(cert)
+		if with.Equal(h.c.Makers) {
+			return errors.New("keydist: the key-distribution authority itself is among the makers")
+		}
 	}
 	return nil
 }

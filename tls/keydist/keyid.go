@@ -1,8 +1,6 @@
 package keydist
 
 import (
-	"bytes"
-
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -18,41 +16,16 @@ func nextKeyID(set *keyset.KeySet, given ...dukpt.KeyID) (dukpt.KeyID, error) {
 		if !set.Contains(id) {
 			return dukpt.KeyID{}, refuse(CodeKeyIDMismatch, id.String()+" is no key id of "+string(set.ID))
 		}
-		if last.IsZero() || above(id, last) {
+		if id.Compare(last) > 0 {
 			last = id
 		}
 	}
 	if last.IsZero() {
 		return set.FirstID, nil
 	}
-	next, ok := successor(last)
+	next, ok := last.Next()
 	if !ok || !set.Contains(next) {
 		return dukpt.KeyID{}, refuse(CodeNoKeyID, string(set.ID)+" ends at "+set.LastID.String())
 	}
 	return next, nil
-}
-
-// above compares key ids of one scheme.
-func above(a, b dukpt.KeyID) bool { return bytes.Compare(a.Append(nil), b.Append(nil)) > 0 }
-
-// successor returns the key id after id: one more in the bits above the counter, which are the upper 59 of a TDES KSN and
-// all 64 of an AES key id. It returns false for the last one there is.
-func successor(id dukpt.KeyID) (dukpt.KeyID, bool) {
-	step := uint16(1)
-	if id.Scheme() == dukpt.TDES {
-		step = 1 << (21 - 16) // the counter takes the two lowest bytes and five bits of the third
-	}
-	b := id.Append(nil)
-	if len(b) < 8 {
-		return dukpt.KeyID{}, false
-	}
-	for i := 7; i >= 0 && step > 0; i-- {
-		sum := uint16(b[i]) + step
-		b[i], step = byte(sum), sum>>8
-	}
-	var next dukpt.KeyID
-	if step > 0 || next.UnmarshalBinary(b) != nil {
-		return dukpt.KeyID{}, false
-	}
-	return next, true
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/latchkey-pos/latchkey/cmd/daemon"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -21,15 +21,14 @@ import (
 func deployment(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "pos")
-	pass := secret.From([]byte("correct horse battery staple"))
-	made, err := deploy.Create(dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: pass})
+	made, err := deploy.Create(dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: nodetest.Passphrase})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := made.Close(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, "passphrase", string(pass.Expose()))
+	write(t, dir, "passphrase", string(nodetest.Passphrase.Expose()))
 	return dir
 }
 
@@ -82,26 +81,8 @@ func (d Daemon[C]) start(t *testing.T, args []string) (end func() error) {
 	if strings.Contains(d.Readyz, "failed") {
 		status = http.StatusServiceUnavailable
 	}
-	if code, body := get(t, "http://"+said["admin"]+"/readyz"); code != status || body != d.Readyz {
+	if code, body := nodetest.Get(t, "http://"+said["admin"]+"/readyz"); code != status || body != d.Readyz {
 		t.Errorf("readyz: %d %s, want %s", code, body, d.Readyz)
 	}
 	return func() error { cancel(); return <-ended }
-}
-
-func get(t *testing.T, url string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }() // it was read
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(body)
 }

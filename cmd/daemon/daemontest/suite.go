@@ -87,6 +87,11 @@ func (d Daemon[C]) help(t *testing.T) {
 			t.Errorf("override %s: not in the help, or another variable than documented: %s", o.Flag, o.Variable)
 		}
 	}
+	for _, s := range d.Program.Switches {
+		if !strings.Contains(out, "--"+s.Flag) {
+			t.Errorf("switch %s: not in the help", s.Flag)
+		}
+	}
 }
 
 // settings wants flags to win over variables and those over the file, each in its own member.

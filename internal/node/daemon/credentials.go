@@ -8,11 +8,13 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
-// OpenCredential opens what a listener or a client shows. Errors name the member certificate.
-func OpenCredential(certificate, key string, passphrase secret.Bytes) (*tlsconf.Credential, error) {
+// OpenCredential opens what a listener or a client shows, which has to be for a role of a tenant. Errors name the member
+// certificate.
+func OpenCredential(certificate, key string, passphrase secret.Bytes, tenant string, role identity.Role) (*tlsconf.Credential, error) {
 	cert, err := deploy.Credential(certificate, key, passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
@@ -20,6 +22,9 @@ func OpenCredential(certificate, key string, passphrase secret.Bytes) (*tlsconf.
 	credential, err := tlsconf.NewCredential(cert)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	if id := credential.Identity(); id.Role != role || id.Tenant != tenant {
+		return nil, fmt.Errorf("certificate: it is for %v, want role %s of tenant %s", id, role, tenant)
 	}
 	return credential, nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,7 +160,7 @@ func TestPath(t *testing.T) {
 func TestOpeningNamesTheMember(t *testing.T) {
 	t.Parallel()
 	none := filepath.Join(t.TempDir(), "none")
-	_, certificate := OpenCredential(none, none, secretText)
+	_, certificate := OpenCredential(none, none, secretText, "ACME", identity.RA)
 	_, _, signer := OpenSigner(none, none, secretText)
 	_, checkpoint := OpenCheckpointSigner(none, secretText)
 	for member, err := range map[string]error{"certificate: ": certificate, "signer-certificate: ": signer, "checkpoint-key: ": checkpoint} {

@@ -1,14 +1,12 @@
 package decrypt
 
 import (
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 )
 
 const goodConfig = `tenant: ACME
@@ -37,22 +35,8 @@ func TestDefaultsComeFromTheComments(t *testing.T) {
 // TestConfigRefuses has one case for every rule; each text differs from the good one in one place.
 func TestConfigRefuses(t *testing.T) {
 	t.Parallel()
-	cases := []struct{ name, old, new, want string }{
-		{"unknown member", "tenant:", "colour: red\ntenant:", "colour"},
-		{"repeated member", "tenant: ACME", "tenant: ACME\ntenant: ACME", "tenant"},
-		{"wrong case", "tenant:", "Tenant:", "Tenant"},
-		{"second document", "tenant:", "---\n{}\n---\ntenant:", "document"},
-		{"no tenant", "tenant: ACME\n", "", "tenant"},
-		{"bad tenant", "ACME", "acme", "tenant"},
-		{"no environment", "environment: test\n", "", "environment"},
-		{"bad environment", "environment: test", "environment: staging", "environment"},
-		{"no passphrase", "passphrase-file: pass\n", "", "passphrase-file"},
-		{"bad instance", "tenant:", "instance: \"a b\"\ntenant:", "instance"},
+	nodetest.RefusesConfig(t, goodConfig, ParseConfig, []nodetest.Changed{
 		{"address without port", "tenant:", "listen: localhost\ntenant:", "listen"},
-		{"admin without port", "tenant:", "admin: localhost\ntenant:", "admin"},
-		{"empty path", "tenant:", "database: \"\"\ntenant:", "database"},
-		{"duration without unit", "tenant:", "checkpoint-every: 60\ntenant:", "duration"},
-		{"duration out of range", "tenant:", "checkpoint-every: 2h\ntenant:", "checkpoint-every"},
 		{"no callers", "callers:\n  - name: ACQ-1\n    pin-keys: [alias/zone-1]\n", "", "callers"},
 		{"caller twice", "callers:\n", "callers:\n  - name: ACQ-1\n", "twice"},
 		{"bad caller", "ACQ-1", "acq 1", "caller 1"},
@@ -71,23 +55,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"registry stale at once", "tenant:", "registry: {urls: ['https://ra:8445'], stale-after: 1s}\ntenant:", "stale-after"},
 		{"registry never stale", "tenant:", "registry: {urls: ['https://ra:8445'], stale-after: 25h}\ntenant:", "stale-after"},
 		{"unknown member of a caller", "    pin-keys", "    role: admin\n    pin-keys", "role"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			text := strings.Replace(goodConfig, c.old, c.new, 1)
-			if text == goodConfig {
-				t.Fatal("the case changes nothing")
-			}
-			config, err := ParseConfig([]byte(text))
-			if err == nil {
-				err = config.Check()
-			}
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want an error about %q for\n%s", err, c.want, text)
-			}
-		})
-	}
+	}...)
 }
 
 func TestRegistryDefaults(t *testing.T) {
@@ -115,36 +83,9 @@ func TestRegistryDefaults(t *testing.T) {
 	}
 }
 
-func TestPathsAreRelativeToTheFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "decryptd.yaml")
-	if err := os.WriteFile(file, []byte(goodConfig+"folder: pos\ndatabase: /var/lib/d.db\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := LoadConfig(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := daemon.Path(c.Folder, c.Keyring), filepath.Join(dir, "pos", "keyring"); got != want {
-		t.Errorf("keyring at %s, want %s", got, want)
-	}
-	if got := daemon.Path(c.Folder, c.Database); got != "/var/lib/d.db" {
-		t.Errorf("an absolute path became %s", got)
-	}
-}
-
 // FuzzParseConfig holds the reader of the file to refusing or giving what Check can decide on.
 func FuzzParseConfig(f *testing.F) {
-	f.Add([]byte(goodConfig))
-	f.Add([]byte("tenant: [}"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := ParseConfig(b)
-		if err != nil {
-			return
-		}
-		if c.Check() == nil && (len(c.Callers) == 0 || c.Tenant == "" || c.PassphraseFile == "") {
-			t.Errorf("%q passes without what is required", b)
-		}
+	nodetest.FuzzConfig(f, goodConfig, ParseConfig, func(c Config) bool {
+		return len(c.Callers) > 0 && c.Tenant != "" && c.PassphraseFile != ""
 	})
 }

@@ -8,23 +8,27 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 // metrics are what the service counts. Labels are codes and states, never a terminal, a KSN or anything of a card.
 type metrics struct {
+	*daemon.Metrics
 	transactions *prometheus.CounterVec
 	answers      *prometheus.CounterVec
 	conflicts    prometheus.Counter
-	batch        prometheus.Histogram
-	reloads      *prometheus.CounterVec
-	checkpoints  *prometheus.CounterVec
 	keySets      *prometheus.GaugeVec
 	observations *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics() (*metrics, error) {
+	common, err := daemon.NewMetrics()
+	if err != nil {
+		return nil, err
+	}
 	m := &metrics{
+		Metrics: common,
 		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_transactions_total",
 			Help: "Messages by what became of them: FRESH, RESEND, what the service decided by itself, or the code of the refusal.",
@@ -35,16 +39,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_ksn_conflicts_total", Help: "Messages refused because their KSN had been used with another content.",
 		}),
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "latchkey_commit_batch_size", Help: "Calls that shared one durable commit of the store.",
-			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
-		}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_catalog_reloads_total", Help: "Readings of changed key sets and terminals: ok or failed.",
-		}, []string{"result"}),
-		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_audit_checkpoints_total", Help: "Signed checkpoints of the audit log: ok or failed.",
-		}, []string{"result"}),
 		keySets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "latchkey_key_set_info", Help: "1 for each key set: its state, and where its keys and PINs are exposed.",
 		}, []string{"key_set", "state", "key_mode", "pin_exposure", "environment"}),
@@ -53,9 +47,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"result"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.transactions, m.answers, m.conflicts, m.batch, m.reloads, m.checkpoints, m.keySets, m.observations,
+		m.transactions, m.answers, m.conflicts, m.keySets, m.observations,
 	} {
-		if err := reg.Register(c); err != nil {
+		if err := m.Registry.Register(c); err != nil {
 			return nil, err
 		}
 	}

@@ -8,9 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
@@ -50,10 +47,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	defer func() { err = errors.Join(err, n.close()) }()
 	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
-		Handler: serve.Wrap(h.routes(), log, n.observe), TLS: n.tls, Logger: log,
+		Handler: serve.Wrap(h.routes(), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
 	}}
 	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
 	}}
 	doors := daemon.Doors{service, admin}
 	if err := doors.Open(ctx); err != nil {
@@ -82,8 +79,6 @@ type node struct {
 	tls         *tls.Config
 	authority   *registry // nil when terminals are those of the folder
 	reporter    *reporter // nil without an authority
-	registry    *prometheus.Registry
-	observe     serve.Observer
 	metrics     *metrics
 	checkpoints *daemon.Checkpoints
 	follower    *daemon.Follower
@@ -95,7 +90,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	n := &node{config: c, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -120,17 +115,13 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
 
 func (n *node) openMetrics(secret.Bytes) (err error) {
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if n.observe, err = serve.Traffic(n.registry); err != nil {
-		return err
-	}
-	n.metrics, err = newMetrics(n.registry)
+	n.metrics, err = newMetrics()
 	return err
 }
 
 func (n *node) openTLS(passphrase secret.Bytes) error {
 	c := n.config
-	credential, err := daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase)
+	credential, err := daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase, c.Tenant, identity.Decrypt)
 	if err != nil {
 		return err
 	}
@@ -153,14 +144,14 @@ func (n *node) openRegistry(r RegistryConfig, own *tlsconf.Credential, trust tls
 	c := n.config
 	var err error
 	if r.Certificate != c.Certificate || r.Key != c.Key {
-		if own, err = daemon.OpenCredential(n.path(r.Certificate), n.path(r.Key), passphrase); err != nil {
+		if own, err = daemon.OpenCredential(n.path(r.Certificate), n.path(r.Key), passphrase, c.Tenant, identity.Decrypt); err != nil {
 			return fmt.Errorf("registry: %w", err)
 		}
 	}
 	if n.authority, err = newRegistry(c, r, own, trust, n.log); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
-	return follow(n.registry, n.authority)
+	return follow(n.metrics.Registry, n.authority)
 }
 
 func (n *node) openKeys(passphrase secret.Bytes) (err error) {
@@ -173,7 +164,7 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 	}
 	n.checkpoints = &daemon.Checkpoints{
 		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: n.metrics.checkpoints,
+		Logger: n.log, Count: n.metrics.Checkpoints,
 	}
 	return nil
 }
@@ -185,9 +176,7 @@ func (n *node) openStore(secret.Bytes) error {
 	if err != nil {
 		return err
 	}
-	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{
-		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
-	})
+	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{Create: first, Batch: n.metrics.Batch})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
@@ -209,7 +198,7 @@ func (n *node) openService(secret.Bytes) error {
 	}
 	describe := func() { n.metrics.describe(documents.KeySets(), n.ring.List()) }
 	describe()
-	n.follower = &daemon.Follower{Told: c.Reload, Logger: n.log, Count: n.metrics.reloads, Reload: func() error {
+	n.follower = &daemon.Follower{Told: c.Reload, Logger: n.log, Count: n.metrics.Reloads, Reload: func() error {
 		defer describe()
 		return errors.Join(n.ring.Reload(), documents.Reload())
 	}}

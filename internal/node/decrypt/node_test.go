@@ -3,7 +3,6 @@ package decrypt
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,8 +18,8 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/api"
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -110,10 +109,7 @@ func (r *running) do(method, path, media string, body []byte) (int, []byte) {
 
 func (r *running) admin(path string) (int, string) {
 	r.tb.Helper()
-	req := must[*http.Request](r.tb)(http.NewRequestWithContext(r.tb.Context(), http.MethodGet, "http://"+r.addrs.Admin+path, nil))
-	res := must[*http.Response](r.tb)(http.DefaultClient.Do(req))
-	defer func() { _ = res.Body.Close() }()
-	return res.StatusCode, string(must[[]byte](r.tb)(io.ReadAll(res.Body)))
+	return nodetest.Get(r.tb, "http://"+r.addrs.Admin+path)
 }
 
 // TestBadInput gives each kind of it a stable status and code, and finds the counters where they were.
@@ -194,18 +190,11 @@ func TestBadInput(t *testing.T) {
 // refusals counts the refusals in the audit log of a running service.
 func refusals(t *testing.T, database string) map[decrypt.Code]int {
 	t.Helper()
-	log := must[*sqlite.AuditLog](t)(sqlite.OpenAudit(database))
-	defer log.Close()
 	out := make(map[decrypt.Code]int)
-	err := log.Leaves(t.Context(), func(l audit.Leaf) error {
-		r, err := audit.ParseRecord(l.Record)
-		if err == nil && r.Result == "REFUSED" {
+	for _, r := range nodetest.Records(t, database) {
+		if r.Result == "REFUSED" {
 			out[decrypt.Code(r.Reason)]++
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return out
 }
@@ -270,37 +259,23 @@ func TestClaimsOutliveTheProcess(t *testing.T) {
 	}
 }
 
-// TestStartingRefuses wants the reason in the error, and its kind.
+// TestStartingRefuses wants the reason in the error, and its kind where there is one.
 func TestStartingRefuses(t *testing.T) {
 	t.Parallel()
-	cases := []struct {
-		name   string
-		change func(*testing.T, *Config)
-		kind   error
-	}{
-		{"no passphrase file", func(_ *testing.T, c *Config) { c.PassphraseFile += "x" }, fs.ErrNotExist},
+	nodetest.RefusesStart(t, func(tb testing.TB) Config { _, c := testConfig(tb); return c }, Check, []nodetest.Attempt[Config]{
+		{"no passphrase file", func(_ *testing.T, c *Config) { c.PassphraseFile += "x" }, fs.ErrNotExist, "passphrase-file"},
 		{"another passphrase", func(t *testing.T, c *Config) {
 			if err := os.WriteFile(c.PassphraseFile, []byte("another passphrase altogether"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, seal.ErrPassphrase},
-		{"no deployment", func(t *testing.T, c *Config) { c.Folder = t.TempDir() }, fs.ErrNotExist},
-	}
-	for _, k := range cases {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			_, c := testConfig(t)
-			k.change(t, &c)
-			if err := Check(t.Context(), c, slog.New(slog.DiscardHandler)); !errors.Is(err, k.kind) {
-				t.Errorf("got %v, want %v", err, k.kind)
-			}
-		})
-	}
-	_, c := testConfig(t)
-	c.Environment = "production"
-	if err := Check(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("test key sets in a production service")
-	}
+		}, seal.ErrPassphrase, "certificate"},
+		{"no deployment", func(t *testing.T, c *Config) { c.Folder = t.TempDir() }, fs.ErrNotExist, "certificate"},
+		{"the certificate of another role", func(_ *testing.T, c *Config) {
+			c.Certificate, c.Key = "services/ra/cert.pem", "services/ra/key.sealed"
+		}, nil, "role decrypt"},
+		{"no key of checkpoints", func(_ *testing.T, c *Config) { c.CheckpointKey += "x" }, fs.ErrNotExist, "checkpoint-key"},
+		{"key sets of another environment", func(_ *testing.T, c *Config) { c.Environment = "production" }, nil, "catalog"},
+	}...)
 }
 
 // TestNoSecretIsLeftBehind runs sales and refusals with known card, PIN and keys, and looks for them in everything that
@@ -330,54 +305,12 @@ func TestNoSecretIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	left.WriteString(r.log.String())
-	files := must[[]string](t)(filepath.Glob(c.Database + "*"))
-	files = append(files, c.CheckpointFile)
-	if len(files) < 2 {
-		t.Fatalf("files %v", files)
-	}
-	for _, name := range files {
-		left.Write(must[[]byte](t)(os.ReadFile(name)))
-	}
-	if !strings.Contains(left.String(), "MacInvalid") || !strings.Contains(left.String(), "FFFF9876543310E00001") {
-		t.Fatal("what was collected is not what the service left")
-	}
-	clear := map[string][]byte{
+	left.Write(nodetest.Database(t, c.Database))
+	left.Write(must[[]byte](t)(os.ReadFile(c.CheckpointFile)))
+	nodetest.NoneOf(t, left.Bytes(), map[string][]byte{
 		"PAN": []byte(testPAN), "track": []byte(testTrack), "PIN": []byte(testPIN), "zone key": zoneKey, "PIN base key": bdkPIN, "data base key": bdkData,
-		"passphrase": passphrase.Expose(), "middle of the PAN": []byte(testPAN[6:12] + testPAN[12:13]),
-	}
-	text := left.Bytes()
-	lower := bytes.ToLower(text)
-	for name, secret := range clear {
-		if bytes.Contains(text, secret) || bytes.Contains(lower, []byte(hex.EncodeToString(secret))) || containsBase64(text, secret) {
-			t.Errorf("the %s was left behind", name)
-		}
-	}
-}
-
-// containsBase64 looks for secret inside a longer text in base64, at each of the three places it can begin at. The
-// characters at both ends, which depend on the neighbours, are left out.
-func containsBase64(text, secret []byte) bool {
-	for offset := range 3 {
-		form := base64.RawStdEncoding.EncodeToString(append(make([]byte, offset), secret...))
-		if bytes.Contains(text, []byte(form[(offset*4+2)/3:len(form)-1])) {
-			return true
-		}
-	}
-	return false
-}
-
-// TestTheSearchFinds plants each form that the test above looks for.
-func TestTheSearchFinds(t *testing.T) {
-	t.Parallel()
-	for n := range 6 {
-		text := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", n) + testPAN + "and more"))
-		if !containsBase64([]byte(text), []byte(testPAN)) {
-			t.Errorf("not found in %s", text)
-		}
-	}
-	if containsBase64([]byte(base64.StdEncoding.EncodeToString([]byte("something else altogether"))), []byte(testPAN)) {
-		t.Error("found where it is not")
-	}
+		"passphrase": nodetest.Passphrase.Expose(), "middle of the PAN": []byte(testPAN[6:12] + testPAN[12:13]),
+	}, "MacInvalid", "FFFF9876543310E00001")
 }
 
 // TestTheWrittenConfigurationWorks starts from the file that latchkey init leaves.
@@ -421,7 +354,7 @@ func TestABlockIsSeenWithoutRestart(t *testing.T) {
 	if tx := must[*api.TransactionResponse](t)(r.api().Transaction(t.Context(), api.TransactionRequest{Message: r.sale(1, 1)})); tx.Held {
 		t.Fatal("held before the block")
 	}
-	d := must[*deploy.Deployment](t)(deploy.Open(own, passphrase))
+	d := must[*deploy.Deployment](t)(deploy.Open(own, nodetest.Passphrase))
 	defer func() { _ = d.Close() }() // everything is written
 	var set *keyset.KeySet
 	for _, s := range must[[]*keyset.KeySet](t)(d.KeySets()) {

@@ -1,13 +1,11 @@
 package decrypt
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,13 +13,12 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -42,10 +39,9 @@ const (
 )
 
 var (
-	passphrase = secret.From([]byte("correct horse battery staple"))
-	zoneKey    = []byte("\x2f\x31\x40\x57\x68\x79\x8a\x9b\xad\xbc\xcb\xda\xe9\xf8\x01\x10")
-	bdkPIN     = []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10")
-	bdkData    = []byte("\x10\x32\x54\x76\x98\xba\xdc\xfe\x01\x23\x45\x67\x89\xab\xcd\xef")
+	zoneKey = []byte("\x2f\x31\x40\x57\x68\x79\x8a\x9b\xad\xbc\xcb\xda\xe9\xf8\x01\x10")
+	bdkPIN  = []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10")
+	bdkData = []byte("\x10\x32\x54\x76\x98\xba\xdc\xfe\x01\x23\x45\x67\x89\xab\xcd\xef")
 )
 
 // Making a deployment seals many keys; the tests share one folder and have a database each.
@@ -54,16 +50,7 @@ var (
 	shared  = sync.OnceValues(build)
 )
 
-func TestMain(m *testing.M) {
-	var err error
-	if scratch, err = os.MkdirTemp("", "node-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(scratch) // temporary
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(nodetest.Main(m, &scratch)) }
 
 // place is a deployment with a terminal and what its callers hold.
 type place struct {
@@ -78,7 +65,7 @@ type place struct {
 
 func build() (p *place, err error) {
 	p = &place{dir: filepath.Join(scratch, "pos")}
-	d, err := deploy.Create(p.dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: passphrase})
+	d, err := deploy.Create(p.dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: nodetest.Passphrase})
 	if err != nil {
 		return nil, err
 	}
@@ -212,50 +199,20 @@ type running struct {
 	place  *place
 	config Config
 	addrs  Addrs
-	log    *logBuffer
+	log    *nodetest.Log
 	stop   func() error
 	card   *rogue.Terminal
 }
 
-// logBuffer is a log that many goroutines write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func must[T any](tb testing.TB) func(T, error) T {
-	return func(v T, err error) T {
-		tb.Helper()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return v
-	}
-}
+func must[T any](tb testing.TB) func(T, error) T { return nodetest.Must[T](tb) }
 
 // testConfig is a configuration over the shared folder with a database of its own.
 func testConfig(tb testing.TB) (*place, Config) {
 	tb.Helper()
 	p := must[*place](tb)(shared())
 	own := tb.TempDir()
-	pass := filepath.Join(own, "passphrase")
-	if err := os.WriteFile(pass, append(bytes.Clone(passphrase.Expose()), '\n'), 0o600); err != nil {
-		tb.Fatal(err)
-	}
 	c := DefaultConfig()
-	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = p.dir, "ACME", "test", pass
+	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = p.dir, "ACME", "test", nodetest.PassphraseFile(tb)
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	c.Database, c.CheckpointFile = filepath.Join(own, "decryptd.db"), filepath.Join(own, "checkpoint")
 	c.Callers = []CallerConfig{{Name: "ACQ-1", PINKeys: []string{"alias/zone-1"}}}
@@ -265,37 +222,16 @@ func testConfig(tb testing.TB) (*place, Config) {
 // start runs the service until stop or the end of the test.
 func start(tb testing.TB, p *place, c Config) *running {
 	tb.Helper()
-	r := &running{tb: tb, place: p, config: c, log: new(logBuffer)}
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, ended := make(chan Addrs, 1), make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, c, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), func(a Addrs) { ready <- a })
-	}()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
-	select {
-	case r.addrs = <-ready:
-	case err := <-ended:
-		tb.Fatalf("Run: %v", err)
+	n := nodetest.Start(tb, func(ctx context.Context, log *slog.Logger, ready func(Addrs)) error { return Run(ctx, c, log, ready) })
+	return &running{
+		tb: tb, place: p, config: c, addrs: n.Addrs, log: n.Log, stop: n.Stop, card: must[*rogue.Terminal](tb)(rogue.New(p.bundle)),
 	}
-	tb.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			tb.Errorf("Run: %v", err)
-		}
-	})
-	r.card = must[*rogue.Terminal](tb)(rogue.New(p.bundle))
-	return r
 }
 
 // client is an HTTP client with a certificate.
 func (r *running) client(cert tls.Certificate) *http.Client {
 	r.tb.Helper()
-	config := must[*tls.Config](r.tb)(tlsconf.Client(tlsconf.ClientOptions{
-		Credential: must[*tlsconf.Credential](r.tb)(tlsconf.NewCredential(cert)), Trust: r.place.trust,
-		ServerRole: identity.Decrypt, ServerName: "localhost", Gate: tlsconf.OpenGate(),
-	}))
-	transport := &http.Transport{TLSClientConfig: config}
-	r.tb.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return nodetest.Client(r.tb, cert, r.place.trust, identity.Decrypt)
 }
 
 func (r *running) api() *api.Client {

@@ -1,7 +1,6 @@
 package keydist
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -39,7 +38,7 @@ func (a *after) of(set *keyset.KeySet) dukpt.KeyID {
 	last := a.configured[set.ID]
 	for _, t := range a.catalog.Terminals() {
 		for _, s := range t.Slots {
-			if s.KeySet == set.ID && (last.IsZero() || bytes.Compare(s.KeyID.Append(nil), last.Append(nil)) > 0) {
+			if s.KeySet == set.ID && s.KeyID.Compare(last) > 0 {
 				last = s.KeyID
 			}
 		}

@@ -4,36 +4,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
 )
 
 // metrics are what the host counts. Labels are codes and states, never a terminal or a key id.
 type metrics struct {
-	orders      *prometheus.CounterVec
-	batch       prometheus.Histogram
-	reloads     *prometheus.CounterVec
-	checkpoints *prometheus.CounterVec
-	keySets     *prometheus.GaugeVec
-	devices     prometheus.Gauge
+	*daemon.Metrics
+	orders  *prometheus.CounterVec
+	keySets *prometheus.GaugeVec
+	devices prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics() (*metrics, error) {
+	common, err := daemon.NewMetrics()
+	if err != nil {
+		return nil, err
+	}
 	m := &metrics{
+		Metrics: common,
 		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_key_orders_total",
 			Help: "Orders of the registration authority: what was asked for, and what became of it or the code of the refusal.",
 		}, []string{"action", "result"}),
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "latchkey_commit_batch_size", Help: "Calls that shared one durable commit of the store.",
-			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
-		}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_catalog_reloads_total", Help: "Readings of changed key sets, keys and devices: ok or failed.",
-		}, []string{"result"}),
-		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_audit_checkpoints_total", Help: "Signed checkpoints of the audit log: ok or failed.",
-		}, []string{"result"}),
 		keySets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "latchkey_key_set_info", Help: "1 for each key set: its state, how its keys are held and delivered, and where they are exposed then.",
 		}, []string{"key_set", "state", "key_mode", "pin_exposure", "environment", "delivery", "delivery_exposure"}),
@@ -41,8 +35,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "latchkey_attested_devices", Help: "Devices on the list of those that may have attested keys.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.orders, m.batch, m.reloads, m.checkpoints, m.keySets, m.devices} {
-		if err := reg.Register(c); err != nil {
+	for _, c := range []prometheus.Collector{m.orders, m.keySets, m.devices} {
+		if err := m.Registry.Register(c); err != nil {
 			return nil, err
 		}
 	}

@@ -10,9 +10,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
@@ -53,10 +50,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
-		Handler: serve.Wrap(keydist.Handler(n.host), log, n.observe), TLS: n.tls, Logger: log,
+		Handler: serve.Wrap(keydist.Handler(n.host), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
 	}}
 	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
 	}}
 	doors := daemon.Doors{service, admin}
 	if err := doors.Open(ctx); err != nil {
@@ -76,8 +73,6 @@ type node struct {
 	config      Config
 	environment keyset.Environment
 	log         *slog.Logger
-	registry    *prometheus.Registry
-	observe     serve.Observer
 	metrics     *metrics
 	trust       tlsconf.Trust
 	tls         *tls.Config
@@ -98,7 +93,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	n := &node{config: c, log: log}
 	if n.environment, err = keyset.ParseEnvironment(c.Environment); err != nil {
 		return nil, err
 	}
@@ -128,22 +123,15 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
 
 func (n *node) openMetrics(secret.Bytes) (err error) {
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if n.observe, err = serve.Traffic(n.registry); err != nil {
-		return err
-	}
-	n.metrics, err = newMetrics(n.registry)
+	n.metrics, err = newMetrics()
 	return err
 }
 
 // openTLS lets the registration authority in, and nobody else.
 func (n *node) openTLS(passphrase secret.Bytes) error {
-	credential, err := daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase)
+	credential, err := daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase, n.config.Tenant, identity.KDH)
 	if err != nil {
 		return err
-	}
-	if id := credential.Identity(); id.Role != identity.KDH || id.Tenant != n.config.Tenant {
-		return fmt.Errorf("certificate: it is for %v, want role %s of tenant %s", id, identity.KDH, n.config.Tenant)
 	}
 	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
 		return fmt.Errorf("trust: %w", err)
@@ -180,7 +168,7 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 	}
 	n.checkpoints = &daemon.Checkpoints{
 		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: n.metrics.checkpoints,
+		Logger: n.log, Count: n.metrics.Checkpoints,
 	}
 	return nil
 }
@@ -202,7 +190,7 @@ func (n *node) openCatalog(secret.Bytes) (err error) {
 		n.metrics.devices.Set(float64(n.makers.list().Len()))
 	}
 	describe()
-	n.follower = &daemon.Follower{Told: n.config.Reload, Logger: n.log, Count: n.metrics.reloads, Reload: func() error {
+	n.follower = &daemon.Follower{Told: n.config.Reload, Logger: n.log, Count: n.metrics.Reloads, Reload: func() error {
 		defer describe()
 		return errors.Join(n.ring.Reload(), n.catalog.Reload(), n.makers.reload())
 	}}
@@ -216,9 +204,7 @@ func (n *node) openStore(secret.Bytes) error {
 	if err != nil {
 		return err
 	}
-	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{
-		Create: first, Batch: func(calls int) { n.metrics.batch.Observe(float64(calls)) },
-	})
+	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{Create: first, Batch: n.metrics.Batch})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -22,6 +21,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -90,7 +90,7 @@ func TestAKeyOverTheWire(t *testing.T) {
 	}
 	var results []string
 	labels := audit.Labels{KeyMode: "software", PINExposure: "host-memory", Environment: "test"}
-	for _, l := range leaves(t, c.Database) {
+	for _, l := range nodetest.Records(t, c.Database) {
 		results = append(results, l.Result)
 		if l.Result == "DELIVERED" && (l.Reason != keydist.ClearInHost || l.Labels != labels || l.KCV != want.KCV().String() || l.Actor != "RA-1" || l.Instance != "KDH-1") {
 			t.Errorf("record %+v", l)
@@ -99,22 +99,6 @@ func TestAKeyOverTheWire(t *testing.T) {
 	if got := strings.Join(results, " "); got != "CERTIFIED ALLOCATED DELIVERED ACTIVE REFUSED" {
 		t.Errorf("recorded %s", got)
 	}
-}
-
-// leaves reads the audit log.
-func leaves(t *testing.T, database string) (out []audit.Record) {
-	t.Helper()
-	log := must[*sqlite.AuditLog](t)(sqlite.OpenAudit(database))
-	defer log.Close()
-	err := log.Leaves(t.Context(), func(l audit.Leaf) error {
-		r, err := audit.ParseRecord(l.Record)
-		out = append(out, r)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // TestWhoIsServed lets only the registration authority in.
@@ -204,12 +188,7 @@ func TestStartingRefuses(t *testing.T) {
 		}
 		return path
 	}
-	for _, k := range []struct {
-		name   string
-		change func(*testing.T, *Config)
-		kind   error
-		want   string
-	}{
+	nodetest.RefusesStart(t, func(tb testing.TB) Config { _, c := testConfig(tb); return c }, Check, []nodetest.Attempt[Config]{
 		{"no passphrase file", func(_ *testing.T, c *Config) { c.PassphraseFile += "x" }, fs.ErrNotExist, "passphrase-file"},
 		{"another passphrase", func(t *testing.T, c *Config) { c.PassphraseFile = write(t, "another passphrase altogether", 0o600) }, seal.ErrPassphrase, "certificate"},
 		{"no deployment", func(t *testing.T, c *Config) { c.Folder = t.TempDir() }, fs.ErrNotExist, ""},
@@ -227,17 +206,7 @@ func TestStartingRefuses(t *testing.T) {
 		{"no list of devices", func(_ *testing.T, c *Config) { c.AttestedSerials = "none.txt" }, fs.ErrNotExist, "attested-serials"},
 		{"a damaged list", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN 1\n", 0o600) }, keydist.ErrAllowList, "attested-serials"},
 		{"a list that others write", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN-1\n", 0o622) }, nil, "attested-serials"},
-	} {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			_, c := testConfig(t)
-			k.change(t, &c)
-			err := Check(t.Context(), c, slog.New(slog.DiscardHandler))
-			if err == nil || (k.kind != nil && !errors.Is(err, k.kind)) || !strings.Contains(err.Error(), k.want) {
-				t.Errorf("got %v, want %v about %q", err, k.kind, k.want)
-			}
-		})
-	}
+	}...)
 }
 
 // TestTheWrittenConfigurationWorks starts from the file that latchkey init leaves.
@@ -335,7 +304,7 @@ func TestNoSecretIsLeftBehind(t *testing.T) {
 	r := start(t, p, c)
 	d := r.enrol()
 	var left bytes.Buffer
-	secrets := map[string][]byte{"base key": bdk, "passphrase": passphrase.Expose()}
+	secrets := map[string][]byte{"base key": bdk, "passphrase": nodetest.Passphrase.Expose()}
 	for range 3 {
 		got := must[*remote.Delivery](t)(r.ra().Deliver(t.Context(), d.order("CARDS")))
 		k := initialKey(t, got.KeyID)
@@ -352,17 +321,7 @@ func TestNoSecretIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	left.WriteString(r.log.String())
-	files := append(must[[]string](t)(filepath.Glob(c.Database+"*")), c.CheckpointFile)
-	for _, name := range files {
-		left.Write(must[[]byte](t)(os.ReadFile(name)))
-	}
-	text := left.Bytes()
-	if len(files) < 2 || !bytes.Contains(text, []byte("DELIVERED")) || !bytes.Contains(text, []byte("FFFF9876543210E00000")) {
-		t.Fatal("what was collected is not what the host left")
-	}
-	for name, s := range secrets {
-		if bytes.Contains(text, s) || bytes.Contains(bytes.ToLower(text), []byte(hex.EncodeToString(s))) {
-			t.Errorf("the %s was left behind", name)
-		}
-	}
+	left.Write(nodetest.Database(t, c.Database))
+	left.Write(must[[]byte](t)(os.ReadFile(c.CheckpointFile)))
+	nodetest.NoneOf(t, left.Bytes(), secrets, "DELIVERED", "FFFF9876543210E00000")
 }

@@ -1,7 +1,6 @@
 package keydist
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,10 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,7 +17,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -34,8 +30,7 @@ import (
 )
 
 var (
-	passphrase = secret.From([]byte("correct horse battery staple"))
-	bdk        = []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10")
+	bdk = []byte("\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10")
 )
 
 // Making a deployment seals many keys; the tests share one folder and have a database each.
@@ -44,16 +39,7 @@ var (
 	shared  = sync.OnceValues(build)
 )
 
-func TestMain(m *testing.M) {
-	var err error
-	if scratch, err = os.MkdirTemp("", "node-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(scratch) // temporary
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(nodetest.Main(m, &scratch)) }
 
 // place is a deployment with a terminal that has a TLS certificate, and with who may call.
 type place struct {
@@ -67,7 +53,7 @@ type place struct {
 
 func build() (p *place, err error) {
 	p = &place{dir: filepath.Join(scratch, "pos")}
-	d, err := deploy.Create(p.dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: passphrase})
+	d, err := deploy.Create(p.dir, deploy.Options{Tenant: "ACME", Environment: keyset.Test, Passphrase: nodetest.Passphrase})
 	if err != nil {
 		return nil, err
 	}
@@ -173,49 +159,19 @@ type running struct {
 	place  *place
 	config Config
 	addrs  Addrs
-	log    *logBuffer
+	log    *nodetest.Log
 	stop   func() error
 }
 
-// logBuffer is a log that many goroutines write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func must[T any](tb testing.TB) func(T, error) T {
-	return func(v T, err error) T {
-		tb.Helper()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return v
-	}
-}
+func must[T any](tb testing.TB) func(T, error) T { return nodetest.Must[T](tb) }
 
 // testConfig is a configuration over the shared folder with a database of its own.
 func testConfig(tb testing.TB) (*place, Config) {
 	tb.Helper()
 	p := must[*place](tb)(shared())
 	own := tb.TempDir()
-	pass := filepath.Join(own, "passphrase")
-	if err := os.WriteFile(pass, append(bytes.Clone(passphrase.Expose()), '\n'), 0o600); err != nil {
-		tb.Fatal(err)
-	}
 	c := DefaultConfig()
-	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = p.dir, "ACME", "test", pass
+	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = p.dir, "ACME", "test", nodetest.PassphraseFile(tb)
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	c.Database, c.CheckpointFile = filepath.Join(own, "keyd.db"), filepath.Join(own, "checkpoint")
 	return p, c
@@ -224,46 +180,21 @@ func testConfig(tb testing.TB) (*place, Config) {
 // start runs the host until stop or the end of the test.
 func start(tb testing.TB, p *place, c Config) *running {
 	tb.Helper()
-	r := &running{tb: tb, place: p, config: c, log: new(logBuffer)}
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, ended := make(chan Addrs, 1), make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, c, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), func(a Addrs) { ready <- a })
-	}()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
-	select {
-	case r.addrs = <-ready:
-	case err := <-ended:
-		tb.Fatalf("Run: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			tb.Errorf("Run: %v", err)
-		}
-	})
-	return r
+	n := nodetest.Start(tb, func(ctx context.Context, log *slog.Logger, ready func(Addrs)) error { return Run(ctx, c, log, ready) })
+	return &running{tb: tb, place: p, config: c, addrs: n.Addrs, log: n.Log, stop: n.Stop}
 }
 
 // client is a client with a certificate.
 func (r *running) client(cert tls.Certificate) *keydist.Client {
 	r.tb.Helper()
-	config := must[*tls.Config](r.tb)(tlsconf.Client(tlsconf.ClientOptions{
-		Credential: must[*tlsconf.Credential](r.tb)(tlsconf.NewCredential(cert)), Trust: r.place.trust,
-		ServerRole: identity.KDH, ServerName: "localhost", Gate: tlsconf.OpenGate(),
-	}))
-	transport := &http.Transport{TLSClientConfig: config}
-	r.tb.Cleanup(transport.CloseIdleConnections)
-	return keydist.NewClient("https://"+r.addrs.Service, &http.Client{Transport: transport})
+	return keydist.NewClient("https://"+r.addrs.Service, nodetest.Client(r.tb, cert, r.place.trust, identity.KDH))
 }
 
 func (r *running) ra() *keydist.Client { return r.client(r.place.ra) }
 
 func (r *running) admin(path string) (int, string) {
 	r.tb.Helper()
-	req := must[*http.Request](r.tb)(http.NewRequestWithContext(r.tb.Context(), http.MethodGet, "http://"+r.addrs.Admin+path, nil))
-	res := must[*http.Response](r.tb)(http.DefaultClient.Do(req))
-	defer func() { _ = res.Body.Close() }()
-	return res.StatusCode, string(must[[]byte](r.tb)(io.ReadAll(res.Body)))
+	return nodetest.Get(r.tb, "http://"+r.addrs.Admin+path)
 }
 
 // device is terminal T-1 with an agreement key.

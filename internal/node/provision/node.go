@@ -9,9 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/internal/seal"
@@ -61,7 +58,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	services := &daemon.Door{Name: "services", Address: c.Services, Options: n.services}
 	publication := &daemon.Door{Name: "publication", Address: c.Publication, Options: n.publication}
 	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.registry), Logger: log,
+		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
 	}}
 	doors := daemon.Doors{terminals, services, publication, admin}
 	if err := doors.Open(ctx); err != nil {
@@ -80,8 +77,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 type node struct {
 	config      Config
 	log         *slog.Logger
-	registry    *prometheus.Registry
-	observe     serve.Observer
+	metrics     *daemon.Metrics
 	credential  *tlsconf.Credential
 	trust       tlsconf.Trust
 	issuer      *embedded.Issuer
@@ -103,7 +99,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &node{config: c, log: log, registry: prometheus.NewRegistry()}
+	n := &node{config: c, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -127,13 +123,13 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
 
 func (n *node) openMetrics(context.Context, secret.Bytes) (err error) {
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.observe, err = serve.Traffic(n.registry)
+	n.metrics, err = daemon.NewMetrics()
 	return err
 }
 
 func (n *node) openTLS(_ context.Context, passphrase secret.Bytes) (err error) {
-	if n.credential, err = daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase); err != nil {
+	c := n.config
+	if n.credential, err = daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase, c.Tenant, identity.RA); err != nil {
 		return err
 	}
 	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
@@ -160,27 +156,18 @@ func (n *node) openStore(_ context.Context, passphrase secret.Bytes) error {
 	if err != nil {
 		return err
 	}
-	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: first}); err != nil {
+	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: first, Batch: n.metrics.Batch}); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
 	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
 	if err != nil {
 		return err
 	}
-	count, err := counter(n.registry, "latchkey_audit_checkpoints_total", "Signed checkpoints of the audit log: ok or failed.")
-	if err != nil {
-		return err
-	}
 	n.checkpoints = &daemon.Checkpoints{
 		Log: n.db, Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: count,
+		Logger: n.log, Count: n.metrics.Checkpoints,
 	}
 	return nil
-}
-
-func counter(reg *prometheus.Registry, name, help string) (*prometheus.CounterVec, error) {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
-	return c, reg.Register(c)
 }
 
 // openCatalog reads the key sets. There is no keyring here to compare them with.
@@ -198,12 +185,8 @@ func (n *node) openCatalog(context.Context, secret.Bytes) error {
 	if err := n.readTrustList(); err != nil {
 		return err
 	}
-	count, err := counter(n.registry, "latchkey_catalog_reloads_total", "Readings of changed key sets and trust lists: ok or failed.")
-	if err != nil {
-		return err
-	}
 	reload := func() error { return errors.Join(n.catalog.Reload(), n.readTrustList()) }
-	n.follower = &daemon.Follower{Reload: reload, Told: n.config.Reload, Logger: n.log, Count: count}
+	n.follower = &daemon.Follower{Reload: reload, Told: n.config.Reload, Logger: n.log, Count: n.metrics.Reloads}
 	return nil
 }
 
@@ -286,7 +269,7 @@ func (n *node) openDoors(context.Context, secret.Bytes) error {
 	if err != nil {
 		return err
 	}
-	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.observe) }
+	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.metrics.Traffic) }
 	n.terminals = serve.Options{
 		Handler: tlsconf.Guard(n.engine, wrap(provision.TerminalHandler(n.engine))), TLS: terminals, Logger: n.log,
 		ConnState: n.connections.ConnState,

@@ -1,7 +1,6 @@
 package keydisttest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +121,7 @@ func (t *tx) SetLast(set keyset.ID, id dukpt.KeyID) error {
 	if !t.writes {
 		return errReadOnly
 	}
-	if old := t.last[set]; id.IsZero() || (!old.IsZero() && bytes.Compare(id.Append(nil), old.Append(nil)) <= 0) {
+	if old := t.last[set]; id.Compare(old) <= 0 {
 		return fmt.Errorf("%w: %v is not above %v", keydist.ErrConflict, id, old)
 	}
 	if t.last == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/storetest"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/sqlitetest"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -55,19 +55,11 @@ func dump(t testing.TB, s *Store) storetest.Contents {
 		Acks: make(map[message.Digest]storetest.Ack), Drained: make(map[string]uint32),
 	}
 	if err := s.view(t.Context(), func(q tx) error {
-		return errors.Join(dumpCounters(t, q, &c), dumpMessages(q, &c), dumpDrains(q, &c), q.Each(`SELECT record FROM audit_leaves ORDER BY n`, nil,
-			func(scan func(...any) error) error {
-				var b []byte
-				if err := scan(&b); err != nil {
-					return err
-				}
-				r, err := audit.ParseRecord(b)
-				c.Leaves = append(c.Leaves, r)
-				return err
-			}))
+		return errors.Join(dumpCounters(t, q, &c), dumpMessages(q, &c), dumpDrains(q, &c))
 	}); err != nil {
 		t.Fatalf("dump: %v", err)
 	}
+	c.Leaves = sqlitetest.Leaves(t, s.db)
 	return c
 }
 

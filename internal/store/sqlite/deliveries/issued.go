@@ -1,7 +1,6 @@
 package deliveries
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -34,7 +33,7 @@ func (t tx) SetLast(set keyset.ID, id dukpt.KeyID) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Compare(id.Append(nil), last.Append(nil)) <= 0 {
+	if id.Compare(last) <= 0 {
 		return fmt.Errorf("%w: %v of set %s is not above %v", keydist.ErrConflict, id, set, last)
 	}
 	return t.Exec(`INSERT INTO highest (key_set, v, key_id) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET key_id = excluded.key_id`,

@@ -1,17 +1,14 @@
 package deliveries
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/sqlitetest"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
 )
 
@@ -42,34 +39,10 @@ func child() {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "keyd.db")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+path)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines, acknowledged := bufio.NewScanner(out), 0
-	for lines.Scan() {
-		if acknowledged, err = strconv.Atoi(lines.Text()); err != nil {
-			t.Fatal(err)
-		}
-		if acknowledged == 100 {
-			if _, err := Open(path, Options{Create: true}); !errors.Is(err, sqlite.ErrLocked) {
-				t.Errorf("open beside another process: %v, want %v", err, sqlite.ErrLocked)
-			}
-			_ = cmd.Process.Kill() // what it has written until then is still to be read
-		}
-	}
-	_ = cmd.Wait() // killed
-	if acknowledged < 100 {
-		t.Fatalf("the process acknowledged %d key ids", acknowledged)
-	}
+	acknowledged := sqlitetest.Kill(t, childVariable, path, func() error { _, err := Open(path, Options{Create: true}); return err })
 	s := openAt(t, path)
 	defer func() { _ = s.Close() }()
-	stored := leaves(t, s)
+	stored := sqlitetest.Leaves(t, s.db)
 	if len(stored) < acknowledged || len(stored) > acknowledged+1 { // it may have been killed before it could say so
 		t.Errorf("%d audit records of %d acknowledged key ids", len(stored), acknowledged)
 	}
@@ -88,5 +61,5 @@ func TestKill(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	verify(t, s, path, uint64(len(stored)))
+	sqlitetest.Verify(t, s, path, len(stored))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/sqlitetest"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
 	"github.com/latchkey-pos/latchkey/tls/keydist/keydisttest"
@@ -20,7 +21,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	keydisttest.Run(t, keydisttest.Harness{
 		Open:   func(t testing.TB, dir string) keydist.Store { return openAt(t, filepath.Join(dir, "keyd.db")) },
-		Leaves: func(t testing.TB, s keydist.Store) []audit.Record { return leaves(t, s.(*Store)) },
+		Leaves: func(t testing.TB, s keydist.Store) []audit.Record { return sqlitetest.Leaves(t, s.(*Store).db) },
 	})
 }
 
@@ -41,25 +42,6 @@ func openNew(t testing.TB) (*Store, string) {
 	s := openAt(t, path)
 	t.Cleanup(func() { _ = s.Close() })
 	return s, path
-}
-
-func leaves(t testing.TB, s *Store) (out []audit.Record) {
-	t.Helper()
-	err := s.db.View(t.Context(), func(tx *sqlite.Tx) error {
-		return tx.Each(`SELECT record FROM audit_leaves ORDER BY n`, nil, func(scan func(...any) error) error {
-			var b []byte
-			if err := scan(&b); err != nil {
-				return err
-			}
-			r, err := audit.ParseRecord(b)
-			out = append(out, r)
-			return err
-		})
-	})
-	if err != nil {
-		t.Fatalf("read the log: %v", err)
-	}
-	return out
 }
 
 func keyID(n int) dukpt.KeyID {
@@ -222,37 +204,9 @@ func TestCheckpoint(t *testing.T) {
 	if err := issue(s, t, 1); err != nil {
 		t.Fatal(err)
 	}
-	verify(t, s, path, 1)
+	sqlitetest.Verify(t, s, path, 1)
 	if before := s.Stats(); before.Commits == 0 {
 		t.Error("no commits are counted")
-	}
-}
-
-// verify makes a checkpoint and verifies the whole log beside the open store.
-func verify(t testing.TB, s *Store, path string, size uint64) {
-	t.Helper()
-	secret, public, err := audit.GenerateKey("latchkey/SHOP/keyd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := audit.NewSigner(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := audit.NewVerifier(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Checkpoint(t.Context(), signer); err != nil {
-		t.Fatalf("checkpoint: %v", err)
-	}
-	log, err := sqlite.OpenAudit(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }()
-	if r, err := audit.Verify(t.Context(), log, verifier); err != nil || r.Size != size || r.Signed != size {
-		t.Errorf("verify: %+v %v, want %d records", r, err, size)
 	}
 }
 

@@ -40,25 +40,6 @@ func openNew(t testing.TB) (*Store, string) {
 	return s, path
 }
 
-func leaves(t testing.TB, s *Store) (out []audit.Record) {
-	t.Helper()
-	err := s.db.View(t.Context(), func(tx *sqlite.Tx) error {
-		return tx.Each(`SELECT record FROM audit_leaves ORDER BY n`, nil, func(scan func(...any) error) error {
-			var b []byte
-			if err := scan(&b); err != nil {
-				return err
-			}
-			r, err := audit.ParseRecord(b)
-			out = append(out, r)
-			return err
-		})
-	})
-	if err != nil {
-		t.Fatalf("read the log: %v", err)
-	}
-	return out
-}
-
 func terminal(n int) *provision.Terminal {
 	return &provision.Terminal{
 		Tenant: "SHOP", ID: keyset.TerminalID(fmt.Sprint("T-", n)), Status: keyset.StatusPending, StatusSince: noon, Generation: 1,
@@ -99,33 +80,5 @@ func mustExec(t testing.TB, s *Store, query string, args ...any) {
 	t.Helper()
 	if err := s.db.Update(t.Context(), func(tx *sqlite.Tx) error { return tx.Exec(query, args...) }); err != nil {
 		t.Fatalf("%s: %v", query, err)
-	}
-}
-
-// verify makes a checkpoint and verifies the whole log beside the open store.
-func verify(t testing.TB, s *Store, path string, size uint64) {
-	t.Helper()
-	secret, public, err := audit.GenerateKey("latchkey/SHOP/provisiond")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := audit.NewSigner(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := audit.NewVerifier(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Checkpoint(t.Context(), signer); err != nil {
-		t.Fatalf("checkpoint: %v", err)
-	}
-	log, err := sqlite.OpenAudit(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }()
-	if r, err := audit.Verify(t.Context(), log, verifier); err != nil || r.Size != size || r.Signed != size {
-		t.Errorf("verify: %+v %v, want %d records", r, err, size)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite/sqlitetest"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision"
 	"github.com/latchkey-pos/latchkey/tls/provision/provisiontest"
@@ -17,7 +18,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	provisiontest.Run(t, provisiontest.Harness{
 		Open:   func(t testing.TB, dir string) provision.Store { return openAt(t, filepath.Join(dir, "provisiond.db")) },
-		Leaves: func(t testing.TB, s provision.Store) []audit.Record { return leaves(t, s.(*Store)) },
+		Leaves: func(t testing.TB, s provision.Store) []audit.Record { return sqlitetest.Leaves(t, s.(*Store).db) },
 	})
 }
 
@@ -154,7 +155,7 @@ func TestCheckpoint(t *testing.T) {
 	t.Parallel()
 	s, path := openNew(t)
 	update(t, s, func(tx provision.Tx) error { return register(tx, 1) })
-	verify(t, s, path, 1)
+	sqlitetest.Verify(t, s, path, 1)
 	if s.Stats().Commits == 0 {
 		t.Error("no commits are counted")
 	}
