@@ -8,6 +8,7 @@ TOOLS := $(CURDIR)/.cache/tools
 DIST := $(CURDIR)/dist
 PART := .ci/part
 export GOFLAGS := -buildvcs=false
+export LATCHKEY_REQUIRE := all
 
 # The packages whose concurrency matters; load tests never run under the race detector.
 RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/sample"
+	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 )
 
@@ -16,9 +17,7 @@ import (
 // knows nothing of ours enrols and enrols again.
 func TestForeignEST(t *testing.T) {
 	for _, program := range []string{"curl", "openssl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%s is missing: .ci/env installs it", program)
-		}
+		testvec.Program(t, program)
 	}
 	page, err := os.ReadFile("../../docs/est.md")
 	check(t, err)

@@ -116,6 +116,7 @@ type enrolee struct {
 	mu     sync.Mutex
 	honest int // answers that certified the terminal's own key under the last ticket
 	others int // answers that certified another key under the last ticket
+	lost   int // attempts with another key under the last ticket whose answer never came
 	keys   []string
 }
 
@@ -208,7 +209,7 @@ func (o *onboarding) code(ctx context.Context, e *enrolee) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ticket, e.honest, e.others = out.Ticket, 0, 0
+	e.ticket, e.honest, e.others, e.lost = out.Ticket, 0, 0, 0
 	return nil
 }
 
@@ -239,6 +240,7 @@ func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
 		err = nil
 	}
 	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok && refusal.Code == "CodeSpent" {
+		thief.Wait() // before it is judged whether somebody was faster
 		return o.again(ctx, e, err)
 	}
 	if err != nil {
@@ -254,7 +256,7 @@ func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
 // be. Its folder is made anew, because a folder keeps to its code.
 func (o *onboarding) again(ctx context.Context, e *enrolee, cause error) error {
 	e.mu.Lock()
-	stolen := e.others > 0
+	stolen := e.others > 0 || e.lost > 0
 	e.mu.Unlock()
 	if !stolen {
 		o.fault("terminal %s: its own code is spent and nobody else was certified: %v", e.id, cause)
@@ -309,8 +311,13 @@ func (o *onboarding) secondKey(ctx context.Context, e *enrolee, wait time.Durati
 		}
 		return "certified"
 	}
-	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok {
+	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok && refusal.Status < http.StatusInternalServerError {
 		return refusal.Code
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ticket == text {
+		e.lost++ // it may have been certified all the same
 	}
 	return ""
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyblock"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -181,9 +182,10 @@ func TestOpenSSL(t *testing.T) {
 	})
 }
 
-// openssl runs the command line tool of OpenSSL 3, without which the test fails.
+// openssl runs the command line tool of OpenSSL 3.
 func openssl(t *testing.T, args ...string) []byte {
 	t.Helper()
+	testvec.Program(t, "openssl")
 	var stderr strings.Builder
 	cmd := exec.CommandContext(t.Context(), "openssl", args...)
 	cmd.Stderr = &stderr

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/tls/est"
 )
 
-// openssl runs the program of that name, which has to be there: it is the client that others have.
+// openssl runs the program of that name: it is the client that others have.
 func openssl(t *testing.T, input []byte, args ...string) []byte {
 	t.Helper()
+	testvec.Program(t, "openssl")
 	cmd := exec.CommandContext(t.Context(), "openssl", args...)
 	cmd.Stdin = bytes.NewReader(input)
 	var out, complaint bytes.Buffer

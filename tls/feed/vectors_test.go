@@ -344,16 +344,13 @@ func envelopeVector(v testvec.Vector) (int, error) {
 // TestOpenSSL has another program verify the signatures, and the chain of the certificate that made them.
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Fatalf("openssl is needed: %v", err)
-	}
+	testvec.Program(t, "openssl")
 	verified := 0
 	verify := func(v testvec.Vector) (int, error) {
 		dir := t.TempDir()
 		file := func(name string) string { return filepath.Join(dir, name) }
 		run := func(args ...string) error {
-			out, err := exec.CommandContext(t.Context(), openssl, args...).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "openssl", args...).CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("openssl %v: %v: %s", args, err, out)
 			}

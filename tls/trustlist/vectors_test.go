@@ -133,6 +133,7 @@ func pinRefused(v testvec.Vector) (int, error) {
 // TestOpenSSL lets OpenSSL check the signatures of the lists, those that are accepted and those that are not.
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
+	testvec.Program(t, "openssl")
 	dir := t.TempDir()
 	verify := func(v testvec.Vector, context string) string {
 		file := func(name string, b []byte) string {
