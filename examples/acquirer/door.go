@@ -26,7 +26,7 @@ func Listener(cert *tlsconf.Credential, trust tlsconf.Trust, gate tlsconf.Gate) 
 func (h *Host) Serve(ctx context.Context, l net.Listener, gate tlsconf.Gate, changed <-chan struct{}) error {
 	var open tlsconf.Connections
 	srv := &http.Server{
-		Handler: tlsconf.Guard(gate, h.Handler()), ConnState: open.ConnState, ReadHeaderTimeout: 5 * time.Second,
+		Handler: open.Guard(gate, h.Handler()), ConnState: open.ConnState, ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(h.log().Handler(), slog.LevelInfo), // handshakes of whoever is refused, above all
 	}

@@ -18,6 +18,9 @@ const (
 	// cacheHeartbeat is how often a page without records is kept: it tells a follower that starts again how old its
 	// knowledge is.
 	cacheHeartbeat = 30 * time.Second
+	// cachePause is how long after one snapshot that was asked for another is, while the file cannot be added to. Between
+	// them the follower asks for what is new: a disk that is full must not make it stale.
+	cachePause = time.Minute
 )
 
 // cache is the file that keeps what was learnt: the magic, then pages as they came, each after its length in 4 bytes. A
@@ -27,6 +30,7 @@ type cache struct {
 	whole int64 // bytes of the file after the last snapshot
 	size  int64 // bytes of the file; 0 while there is none that can be added to
 	kept  time.Time
+	asked time.Time // when a snapshot was asked for last
 }
 
 // load hands the pages of the file to take, in order, up to the first that it does not take. Then, and when the file is
@@ -86,7 +90,7 @@ func readFrame(r io.Reader) ([]byte, error) {
 }
 
 // keep makes a page durable. After an error the file is gone, so that it does not hold older knowledge than this process
-// has.
+// has, and a snapshot is due.
 func (c *cache) keep(page []byte, snapshot, news bool, now time.Time) error {
 	if c.path == "" || !snapshot && (c.size == 0 || !news && now.Sub(c.kept) < cacheHeartbeat) {
 		return nil
@@ -155,5 +159,10 @@ func syncFolder(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// full reports whether the file has grown so much that a snapshot is due.
+// due reports whether it is time to ask for a snapshot: there is no file that can be added to, or it is full.
+func (c *cache) due(now time.Time) bool {
+	return c.path != "" && (c.size == 0 || c.full()) && now.Sub(c.asked) >= cachePause
+}
+
+// full reports whether the file has grown so much that a snapshot would make it smaller.
 func (c *cache) full() bool { return c.size > 2*c.whole+cacheSlack }

@@ -200,3 +200,83 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 		t.Error("a cache that is gone is full")
 	}
 }
+
+// TestCacheComesBack: while the file cannot be written, a snapshot is asked for once a minute and terminals are served
+// from what comes; when it can be, it holds the feed again, and keeps it from going back.
+func TestCacheComesBack(t *testing.T) {
+	t.Parallel()
+	r, o := cached(t)
+	c := new(clock)
+	o.Clock, r.now, o.URLs = c.now, c.now, []string{r.listen(t)}
+	f := newFollower(t, o)
+	check(t, f.CacheErr())
+	check(t, os.Remove(o.Cache))
+	check(t, os.MkdirAll(filepath.Join(o.Cache, "in the way"), 0o700))
+	ask := func(want string, broken bool) {
+		t.Helper()
+		sequence := r.put(t, "T-3", nil) // news, so that nobody waits
+		if _, err := f.poll(t.Context(), o.URLs[0]); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.asked[len(r.asked)-1]; got != want {
+			t.Errorf("asked %s, want %s", got, want)
+		}
+		if _, at := f.Position(); at != sequence {
+			t.Errorf("at %d, want %d", at, sequence)
+		}
+		check(t, f.Check(t.Context()))
+		check(t, f.Admit(terminal("T-2"), "0a0b"))
+		if err := f.CacheErr(); (err != nil) != broken {
+			t.Errorf("after %s: CacheErr is %v", want, err)
+		}
+	}
+	ask("epoch=1&after=5", true)
+	ask("epoch=0&after=0", true) // at once, as no snapshot was asked for lately
+	ask("epoch=1&after=7", true)
+	c.set(cachePause - 10*time.Second)
+	ask("epoch=1&after=8", true)
+	c.set(cachePause + time.Second)
+	ask("epoch=0&after=0", true)
+	ask("epoch=1&after=10", true)
+	check(t, os.RemoveAll(o.Cache))
+	ask("epoch=1&after=11", true)
+	c.set(2*cachePause + 2*time.Second)
+	ask("epoch=0&after=0", false)
+	ask("epoch=1&after=13", false)
+	again := newFollower(t, o)
+	if err := again.learnPage(t, r.past(t, 13).mustPage(t, 0, 0)); !errors.Is(err, ErrRollback) {
+		t.Errorf("after a restart, from record 14 to 13: %v, want ErrRollback", err)
+	}
+
+	// A snapshot that cannot be had does not keep the records away.
+	check(t, os.Remove(o.Cache))
+	ask("epoch=1&after=14", true)
+	c.set(4 * cachePause)
+	r.set(func() { r.down = true })
+	if _, err := f.poll(t.Context(), o.URLs[0]); err == nil || r.asked[len(r.asked)-1] != "epoch=0&after=0" {
+		t.Errorf("asked %v: %v", r.asked, err)
+	}
+	r.set(func() { r.down = false })
+	ask("epoch=1&after=15", true)
+	c.set(5 * cachePause)
+	ask("epoch=0&after=0", false)
+}
+
+// TestCacheThatCannotBeRead: a damaged file is an error until a snapshot stands in its place.
+func TestCacheThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	r, o := cached(t)
+	check(t, os.Truncate(o.Cache, 100))
+	f := newFollower(t, o)
+	if f.CacheErr() == nil {
+		t.Error("a damaged file is no error")
+	}
+	check(t, f.learnPage(t, r.mustPage(t, 0, 0)))
+	check(t, f.CacheErr())
+	f = newFollower(t, r.options(t, "https://127.0.0.1:1"))
+	check(t, f.learnPage(t, r.mustPage(t, 0, 0)))
+	check(t, f.CacheErr())
+	if f.cache.due(time.Now()) {
+		t.Error("a follower without a cache misses it")
+	}
+}

@@ -28,7 +28,7 @@ var errSilence = errors.New("nothing comes from the authority")
 
 // Client talks to the registration authority. It is safe for concurrent use.
 type Client struct {
-	URLs []string // of the authority, such as "https://ra.example:8445"; one after the other is tried
+	URLs []string // of the authority, such as "https://ra.example:8446"; one after the other is tried
 	// HTTP has the transport that shows the caller's certificate and trusts the services authority only. Nothing else of
 	// it is used: redirects are not followed, and the time limits are the Client's own.
 	HTTP *http.Client

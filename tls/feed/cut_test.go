@@ -57,7 +57,7 @@ func newSite(tb testing.TB) *site {
 		<-r.Context().Done()
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
-	s.addr = listen(tb, tlsconf.Guard(s.follower, mux), config, open.ConnState)[len("https://"):]
+	s.addr = listen(tb, open.Guard(s.follower, mux), config, open.ConnState)[len("https://"):]
 	ctx, cancel := context.WithCancel(context.Background())
 	var cutting sync.WaitGroup
 	cutting.Go(func() {

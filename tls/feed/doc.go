@@ -33,6 +33,7 @@ var (
 	ErrOrder = errors.New("feed: records do not follow")
 	// ErrRollback is wrapped by errors about a feed that has gone back behind what is known.
 	ErrRollback = errors.New("feed: authority has gone back")
-	// ErrStale is wrapped when the last sign of life of the authority is too old, or there was none.
+	// ErrStale is wrapped when the last sign of life of the authority is too old, or there was none, and by errors about
+	// heads and epochs that are of another time than ours.
 	ErrStale = errors.New("feed: stale")
 )

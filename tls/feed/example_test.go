@@ -43,7 +43,7 @@ func Example() {
 	}
 	d.page = &feed.Page{Head: head, Snapshot: true, Records: records, Chain: d.chain}
 
-	// The listener follows. Its tls.Config and tlsconf.Guard take the follower as their gate.
+	// The listener follows. Its tls.Config and tlsconf.Connections take the follower as their gate.
 	follower, err := feed.New(feed.Options{URLs: []string{d.url}, Client: d.client, Services: d.trust.Services, Tenant: "ACME"})
 	if err != nil {
 		panic(err)

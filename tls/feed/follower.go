@@ -55,6 +55,7 @@ type Follower struct {
 	mu       sync.RWMutex
 	state    state
 	heard    time.Time     // of the last sign of life, zero if there was none
+	unkept   error         // why the cache file does not hold what is known
 	advanced chan struct{} // closed with the next change
 }
 
@@ -89,7 +90,7 @@ func New(o Options) (*Follower, error) {
 	}
 	if err := f.cache.load(f.remember); err != nil {
 		o.Logger.Warn("cache of the registry feed is not used", "path", o.Cache, "error", err)
-		f.heard, f.resync = time.Time{}, true // what was read of it still keeps the feed from going back
+		f.heard, f.resync, f.unkept = time.Time{}, true, err // what was read of it still keeps the feed from going back
 	}
 	return f, nil
 }
@@ -155,8 +156,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // poll asks one authority once, and reports whether it had news.
 func (f *Follower) poll(ctx context.Context, root string) (news bool, err error) {
 	at := f.state.position
-	if f.resync || f.cache.full() {
-		at = position{}
+	if now := f.options.Clock(); f.resync || f.cache.due(now) {
+		at, f.cache.asked = position{}, now
 	}
 	body, err := f.client.page(ctx, root, at.epoch, at.sequence, f.patience)
 	if errors.Is(err, errSilence) {
@@ -201,10 +202,24 @@ func (f *Follower) learn(body []byte) (news bool, err error) {
 		f.options.Changed()
 	}
 	// Only now: who is revoked is out at once, and a disk that hangs does not keep the door open.
-	if err := f.cache.keep(body, p.Snapshot, news, now); err != nil {
-		f.options.Logger.Warn("registry feed cannot be kept", "path", f.options.Cache, "error", err)
-	}
+	f.keep(body, p.Snapshot, news, now)
 	return news, nil
+}
+
+// keep has the cache keep a page, and says so when it cannot and when it can again.
+func (f *Follower) keep(body []byte, snapshot, news bool, now time.Time) {
+	err := f.cache.keep(body, snapshot, news, now)
+	switch {
+	case err != nil:
+		f.options.Logger.Warn("registry feed cannot be kept", "path", f.options.Cache, "error", err)
+	case f.unkept != nil && f.cache.size > 0:
+		f.options.Logger.Info("registry feed is kept again", "path", f.options.Cache)
+	default:
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unkept = err
 }
 
 // remember takes a page from the cache. It may be old, which only Heard tells, but not from the future.
@@ -243,7 +258,20 @@ func (f *Follower) open(body []byte) (*Page, *Head, error) {
 	if p.Snapshot != (h.Snapshot != [sha256.Size]byte{}) {
 		return nil, nil, disorder("page and head do not agree whether this is a snapshot")
 	}
+	if err := f.begun(h.Epoch); err != nil {
+		return nil, nil, err
+	}
 	return p, h, f.state.forward(h) // before the work of verifying what comes with it
+}
+
+// begun refuses an epoch from the future. Each is the Unix second in which it began, and none is followed by a lower one:
+// a single page from the end of time, signed with a stolen key, would shut out the authority for good.
+func (f *Follower) begun(epoch uint64) error {
+	latest := f.options.Clock().Add(f.options.Stale).Unix()
+	if epoch > uint64(max(latest, 0)) {
+		return fmt.Errorf("%w: epoch %d has not begun, %d would be the latest now", ErrStale, epoch, latest)
+	}
+	return nil
 }
 
 func (f *Follower) judge(p *Page, h *Head) (*change, error) {
@@ -331,6 +359,14 @@ func (f *Follower) Heard() time.Time {
 
 // Failures returns how many answers of the authority could not be had or were not believed.
 func (f *Follower) Failures() uint64 { return f.failures.Load() }
+
+// CacheErr returns why the cache file does not hold what is known, so that a restart now might not notice a feed that has
+// gone back. It is nil while all is well, and without a cache file. Terminals are admitted all the same.
+func (f *Follower) CacheErr() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.unkept
+}
 
 // Check returns nil while what is known is up to date, for a readiness check. The error wraps ErrStale.
 func (f *Follower) Check(context.Context) error {

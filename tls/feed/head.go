@@ -12,7 +12,7 @@ import (
 // Head says where the feed stands at a moment. The authority signs one for every page, so that it is a sign of life too.
 type Head struct {
 	Tenant   keyset.TenantID
-	Epoch    uint64            // from 1
+	Epoch    uint64            // the Unix second in which it began
 	Sequence uint64            // of the latest record; 0 while the epoch has none
 	Hash     [sha256.Size]byte // SHA-256 of the envelope of that record; zero without one
 	Time     time.Time         // by the clock of the authority, whole milliseconds

@@ -2,6 +2,8 @@ package feed
 
 import (
 	"errors"
+	"math"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -318,4 +320,46 @@ func TestOldHeads(t *testing.T) {
 	if age := time.Since(f.Heard()); age < 0 || age > time.Minute {
 		t.Errorf("heard %v ago, just now", age)
 	}
+}
+
+// TestEpochsThatHaveNotBegun: an epoch is the second in which it began. One page of a stolen key, from the end of time,
+// would bar every honest epoch after it.
+func TestEpochsThatHaveNotBegun(t *testing.T) {
+	t.Parallel()
+	honest, _ := newStory(t)
+	honest.epoch = uint64(time.Now().Unix()) - 1000
+	honest.restart(t)
+	at := honest.epoch
+	thief := honest.past(t, 2)
+	o := honest.options(t, "https://127.0.0.1:1")
+	o.Cache = filepath.Join(t.TempDir(), "feed.cache")
+	in := func(d time.Duration) uint64 { return uint64(time.Now().Add(d).Unix()) }
+	f := newFollower(t, o)
+	check(t, f.learnPage(t, honest.mustPage(t, 0, 0)))
+	for _, epoch := range []uint64{in(defaultStale + time.Minute), in(24 * 365 * time.Hour), math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
+		thief.epoch = epoch - 1
+		thief.restart(t)
+		if err := f.learnPage(t, thief.mustPage(t, 0, 0)); !errors.Is(err, ErrStale) {
+			t.Errorf("epoch %d: %v, want ErrStale", epoch, err)
+		}
+		f.at(t, at, 2, keyset.StatusRevoked)
+		if err := newFollower(t, o).learnPage(t, thief.mustPage(t, 0, 0)); !errors.Is(err, ErrStale) {
+			t.Errorf("epoch %d, after a restart: %v, want ErrStale", epoch, err)
+		}
+	}
+	check(t, f.learnPage(t, honest.mustPage(t, at, 2)))
+
+	// A file that has taken one in is no bar either.
+	body, err := thief.mustPage(t, 0, 0).Marshal()
+	check(t, err)
+	check(t, (&cache{path: o.Cache}).keep(body, true, true, time.Now()))
+	f = newFollower(t, o)
+	f.at(t, 0, 0, 0)
+	check(t, f.learnPage(t, honest.mustPage(t, 0, 0)))
+	f.at(t, at, 2, keyset.StatusRevoked)
+
+	thief.epoch = in(defaultStale-time.Minute) - 1 // a clock may be a little ahead
+	thief.restart(t)
+	check(t, f.learnPage(t, thief.mustPage(t, 0, 0)))
+	f.at(t, thief.epoch, 2, keyset.StatusRevoked)
 }

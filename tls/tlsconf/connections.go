@@ -36,8 +36,8 @@ func (c *Connections) ConnState(conn net.Conn, state http.ConnState) {
 }
 
 // Cut closes the connections of peers that the gate does not admit, requests under way on them included, and returns how
-// many it closed. A connection that has not brought a request yet is left alone: its handshake asks the gate, and Guard
-// does with its first request. Visitors without a certificate stay.
+// many it closed. A connection that the http.Server does not count as active yet is left alone: its handshake asks the
+// gate, and Guard does with its first request. Visitors without a certificate stay.
 func (c *Connections) Cut(gate Gate) int {
 	c.mu.Lock()
 	open := make([]*tls.Conn, 0, len(c.open))
@@ -70,9 +70,11 @@ func cut(t *tls.Conn, gate Gate) bool {
 	return true
 }
 
-// Guard asks the gate about the peer of each request before next answers it, and ends the connection of one that is no
-// longer admitted: that closes the moment between the end of a handshake and the next Cut.
-func Guard(gate Gate, next http.Handler) http.Handler {
+// Guard asks the gate about the peer of each request before next answers it. It does not answer one that is no longer
+// admitted, and cuts: that closes the moment between the end of a handshake and the next Cut. Over HTTP/2, which an
+// http.Server speaks when it serves TLS by itself, only Cut closes the connection and not just one stream of it, and so
+// ConnState must be in use.
+func (c *Connections) Guard(gate Gate, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 			id, serial, err := Peer(*r.TLS)
@@ -80,7 +82,8 @@ func Guard(gate Gate, next http.Handler) http.Handler {
 				err = gate.Admit(id, serial)
 			}
 			if err != nil {
-				panic(http.ErrAbortHandler) // closes the connection without an answer, as the handshake would
+				c.Cut(gate)
+				panic(http.ErrAbortHandler) // without an answer, as the handshake would
 			}
 		}
 		next.ServeHTTP(w, r)
