@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
@@ -25,7 +26,15 @@ import (
 // What follows computes the transcript, the shared secret, the protection key and what is signed from the text of
 // docs/protocol.md, section 9, with nothing of the package but the fields of a delivery.
 
-func ownTranscript(l *lab, d *remote.Delivery, suite string) []byte {
+// ownSession is what goes into a transcript beside the delivery.
+type ownSession struct {
+	suite, tenant, set, environment, delivery, algorithm, terminal string
+	revision                                                       uint64
+	slot                                                           byte
+	tls, agreement, nonce, exporter                                []byte
+}
+
+func ownTranscript(s ownSession, d *remote.Delivery) []byte {
 	hash := func(b []byte) string { h := sha256.Sum256(b); return string(h[:]) }
 	number := func(n uint64, size int) string {
 		return string(new(big.Int).SetUint64(n).FillBytes(make([]byte, size)))
@@ -39,23 +48,49 @@ func ownTranscript(l *lab, d *remote.Delivery, suite string) []byte {
 	}
 	out := "\x01"
 	for _, part := range []string{
-		suite, "X9.143-D", "ACME", "DATA", number(7, 4), hash(d.KeySet), "test", "code", "\x03", id(d.KeyID), l.set.Algorithm.String(),
-		id(d.Replaces), "T-0001", hash(l.binding.TLS.Raw), hash(l.binding.Agreement.Raw), hash(l.chain[0].Raw), string(d.Ephemeral),
-		string(l.binding.Nonce[:]), string(l.binding.Exporter[:]), number(uint64(d.IssuedAt.Unix()), 8),
+		s.suite, "X9.143-D", s.tenant, s.set, number(s.revision, 4), hash(d.KeySet), s.environment, s.delivery, string([]byte{s.slot}),
+		id(d.KeyID), s.algorithm, id(d.Replaces), s.terminal, hash(s.tls), hash(s.agreement), hash(d.Certificates[0]), string(d.Ephemeral),
+		string(s.nonce), string(s.exporter), number(uint64(d.IssuedAt.Unix()), 8),
 	} {
 		out += number(uint64(len(part)), 4) + part
 	}
 	return []byte(out)
 }
 
+// session is what the laboratory knows of one.
+func (l *lab) session(suite string) ownSession {
+	return ownSession{
+		suite: suite, tenant: "ACME", set: "DATA", environment: "test", delivery: "code", algorithm: l.set.Algorithm.String(), terminal: "T-0001",
+		revision: 7, slot: 3, tls: l.binding.TLS.Raw, agreement: l.binding.Agreement.Raw, nonce: l.binding.Nonce[:], exporter: l.binding.Exporter[:],
+	}
+}
+
+// ownSigned is what the host signs.
+func ownSigned(transcript []byte, block string) []byte {
+	t, b := sha256.Sum256(transcript), sha256.Sum256([]byte(block))
+	return []byte("latchkey-ik-v1" + string(t[:]) + string(b[:]))
+}
+
+func ownVerify(suite string, key *ecdsa.PublicKey, signed, signature []byte) bool {
+	switch suite {
+	case "P-256":
+		h := sha256.Sum256(signed)
+		return ecdsa.VerifyASN1(key, h[:], signature)
+	case "P-384":
+		h := sha512.Sum384(signed)
+		return ecdsa.VerifyASN1(key, h[:], signature)
+	}
+	h := sha512.Sum512(signed)
+	return ecdsa.VerifyASN1(key, h[:], signature)
+}
+
 // ownSecret is the x coordinate of the shared point, by the standard library; TestOpenSSL has it from somewhere else.
-func ownSecret(t *testing.T, l *lab, d *remote.Delivery) []byte {
-	t.Helper()
-	peer, err := l.agreement.Curve().NewPublicKey(d.Ephemeral)
-	check(t, err)
-	z, err := l.agreement.ECDH(peer)
-	check(t, err)
-	return z
+func ownSecret(own *ecdh.PrivateKey, point []byte) ([]byte, error) {
+	peer, err := own.Curve().NewPublicKey(point)
+	if err != nil {
+		return nil, err
+	}
+	return own.ECDH(peer)
 }
 
 func ownKDF(suite string, z []byte, info string) []byte {
@@ -98,41 +133,21 @@ func eachSuite(t *testing.T, f func(t *testing.T, suite string, l *lab, d *remot
 func TestIndependent(t *testing.T) {
 	t.Parallel()
 	eachSuite(t, func(t *testing.T, suite string, l *lab, d *remote.Delivery) {
-		transcript := sha256.Sum256(ownTranscript(l, d, suite))
-		block := sha256.Sum256([]byte(d.Block))
-		signed := "latchkey-ik-v1" + string(transcript[:]) + string(block[:])
-		var digest []byte
-		switch suite {
-		case "P-256":
-			h := sha256.Sum256([]byte(signed))
-			digest = h[:]
-		case "P-384":
-			h := sha512.Sum384([]byte(signed))
-			digest = h[:]
-		default:
-			h := sha512.Sum512([]byte(signed))
-			digest = h[:]
-		}
-		if !ecdsa.VerifyASN1(l.signer.Public().(*ecdsa.PublicKey), digest, d.Signature) {
+		transcript := ownTranscript(l.session(suite), d)
+		if !ownVerify(suite, l.signer.Public().(*ecdsa.PublicKey), ownSigned(transcript, d.Block), d.Signature) {
 			t.Error("the signature is over something else")
 		}
-		kbpk := ownKDF(suite, ownSecret(t, l, d), hex.EncodeToString(transcript[:]))
-		l.demandKey(t, kbpk, d.Block)
+		z, err := ownSecret(l.agreement, d.Ephemeral)
+		check(t, err)
+		info := sha256.Sum256(transcript)
+		l.demandKey(t, ownKDF(suite, z, hex.EncodeToString(info[:])), d.Block)
 	})
 }
 
 // demandKey unwraps a block and compares it with the initial key.
 func (l *lab) demandKey(t *testing.T, kbpk []byte, block string) {
 	t.Helper()
-	k, err := keys.NewKey(keys.Attributes{
-		Algorithm: keys.AES256, Usage: keys.UsageKBPK, Mode: keys.ModeDecrypt, Exportability: keys.NonExportable,
-	}, kbpk)
-	check(t, err)
-	defer k.Wipe()
-	p, err := keyblock.NewProtector(k)
-	check(t, err)
-	defer p.Wipe()
-	content, err := p.Unwrap(block)
+	content, err := unwrap(kbpk, block)
 	if err != nil {
 		t.Fatalf("another protection key: %v", err)
 	}
@@ -144,48 +159,85 @@ func (l *lab) demandKey(t *testing.T, kbpk []byte, block string) {
 	}
 }
 
+func unwrap(kbpk []byte, block string) (keyblock.Content, error) {
+	k, err := keys.NewKey(keys.Attributes{
+		Algorithm: keys.AES256, Usage: keys.UsageKBPK, Mode: keys.ModeDecrypt, Exportability: keys.NonExportable,
+	}, kbpk)
+	if err != nil {
+		return keyblock.Content{}, err
+	}
+	defer k.Wipe()
+	p, err := keyblock.NewProtector(k)
+	if err != nil {
+		return keyblock.Content{}, err
+	}
+	defer p.Wipe()
+	return p.Unwrap(block)
+}
+
 // TestOpenSSL lets OpenSSL do the agreement, the derivation and the check of the signature.
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
+	testvec.Program(t, "openssl")
 	eachSuite(t, func(t *testing.T, suite string, l *lab, d *remote.Delivery) {
-		dir := t.TempDir()
-		write := func(name string, b []byte) string {
-			check(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
-			return filepath.Join(dir, name)
-		}
-		private, err := x509.MarshalPKCS8PrivateKey(l.agreement)
-		check(t, err)
-		peer, err := l.agreement.Curve().NewPublicKey(d.Ephemeral)
-		check(t, err)
-		public, err := x509.MarshalPKIXPublicKey(peer)
-		check(t, err)
-		host, err := x509.MarshalPKIXPublicKey(l.signer.Public())
-		check(t, err)
-		z := openssl(t, "pkeyutl", "-derive", "-inkey", write("agreement.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
-			"-peerkey", write("ephemeral.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})))
-		hash := map[string]string{"P-256": "SHA256", "P-384": "SHA384", "P-521": "SHA512"}[suite]
-		transcript := sha256.Sum256(ownTranscript(l, d, suite))
-		info := hex.EncodeToString(transcript[:])
-		kbpk := openssl(t, "kdf", "-keylen", "32", "-binary", "-kdfopt", "digest:"+hash, "-kdfopt", "hexkey:"+hex.EncodeToString(z),
-			"-kdfopt", "hexinfo:"+hex.EncodeToString([]byte(info)), "SSKDF")
+		z := opensslSecret(t, l.agreement, d.Ephemeral)
+		transcript := ownTranscript(l.session(suite), d)
+		digest := sha256.Sum256(transcript)
+		info := hex.EncodeToString(digest[:])
+		kbpk := opensslKDF(t, suite, z, "hexinfo:"+hex.EncodeToString([]byte(info)))
 		l.demandKey(t, kbpk, d.Block)
-		if asText := openssl(t, "kdf", "-keylen", "32", "-binary", "-kdfopt", "digest:"+hash, "-kdfopt", "hexkey:"+hex.EncodeToString(z),
-			"-kdfopt", "info:"+info, "SSKDF"); string(asText) != string(kbpk) {
+		if asText := opensslKDF(t, suite, z, "info:"+info); string(asText) != string(kbpk) {
 			t.Errorf("as text: %x, as hexadecimal digits: %x", asText, kbpk)
 		}
-		block := sha256.Sum256([]byte(d.Block))
-		out := openssl(t, "dgst", "-"+strings.ToLower(hash), "-verify", write("host.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: host})),
-			"-signature", write("signature", d.Signature), write("signed", append(append([]byte("latchkey-ik-v1"), transcript[:]...), block[:]...)))
-		if !strings.Contains(string(out), "Verified OK") {
-			t.Errorf("openssl dgst: %s", out)
+		host, err := x509.MarshalPKIXPublicKey(l.signer.Public())
+		check(t, err)
+		if !opensslVerify(t, suite, host, ownSigned(transcript, d.Block), d.Signature) {
+			t.Error("openssl does not verify the signature")
 		}
 	})
+}
+
+var opensslHashes = map[string]string{"P-256": "SHA256", "P-384": "SHA384", "P-521": "SHA512"}
+
+func opensslSecret(t *testing.T, own *ecdh.PrivateKey, point []byte) []byte {
+	t.Helper()
+	private, err := x509.MarshalPKCS8PrivateKey(own)
+	check(t, err)
+	peer, err := own.Curve().NewPublicKey(point)
+	check(t, err)
+	public, err := x509.MarshalPKIXPublicKey(peer)
+	check(t, err)
+	dir := t.TempDir()
+	return openssl(t, "pkeyutl", "-derive", "-inkey", writePEM(t, dir, "PRIVATE KEY", private), "-peerkey", writePEM(t, dir, "PUBLIC KEY", public))
+}
+
+// opensslKDF derives a protection key. info is "info:" and text, or "hexinfo:" and hexadecimal digits.
+func opensslKDF(t *testing.T, suite string, z []byte, info string) []byte {
+	t.Helper()
+	return openssl(t, "kdf", "-keylen", "32", "-binary", "-kdfopt", "digest:"+opensslHashes[suite], "-kdfopt", "hexkey:"+hex.EncodeToString(z),
+		"-kdfopt", info, "SSKDF")
+}
+
+func opensslVerify(t *testing.T, suite string, key, signed, signature []byte) bool {
+	t.Helper()
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "signed"), signed, 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "signature"), signature, 0o600))
+	out := openssl(t, "dgst", "-"+strings.ToLower(opensslHashes[suite]), "-verify", writePEM(t, dir, "PUBLIC KEY", key),
+		"-signature", filepath.Join(dir, "signature"), filepath.Join(dir, "signed"))
+	return strings.Contains(string(out), "Verified OK")
+}
+
+func writePEM(t *testing.T, dir, kind string, der []byte) string {
+	t.Helper()
+	name := filepath.Join(dir, kind)
+	check(t, os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	return name
 }
 
 // openssl runs the command line tool of OpenSSL 3.
 func openssl(t *testing.T, args ...string) []byte {
 	t.Helper()
-	testvec.Program(t, "openssl")
 	var stderr strings.Builder
 	cmd := exec.CommandContext(t.Context(), "openssl", args...)
 	cmd.Stderr = &stderr
