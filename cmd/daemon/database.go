@@ -18,6 +18,8 @@ func ExplainDatabase(missing string) func(error) error {
 			return exit.With(exit.Failure, err, "one process serves one database: is another one running?")
 		case errors.Is(err, sqlite.ErrDamaged):
 			return exit.With(exit.Verification, err, "keep the files and restore the database from a backup that the audit checkpoint confirms")
+		case errors.Is(err, sqlite.ErrBehind):
+			return exit.With(exit.Verification, err, "restore a newer backup; if there is none, see 'Keep, and keep apart' in docs/deployment.md")
 		}
 		return err
 	}

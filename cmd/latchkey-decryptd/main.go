@@ -37,8 +37,9 @@ capitals, and a flag wins over a variable. Unknown members are errors.
       pin-keys: [alias/zone-1]     zone keys that PINs may go to for it
   registry:                        the registration authority that says which terminals there are,
                                    and what of them may be used; absent: the folder says it
-    urls: [https://ra:8445]        its addresses for services, tried in turn
-    stale-after: 5m                when its silence stops everything; and certificate, key, cache
+    urls: [https://ra:8446]        its addresses for services, tried in turn
+    stale-after: 5m                when its silence stops everything; and certificate, key, cache.
+                                   --registry URL[,URL] replaces urls
   listen: 127.0.0.1:8443           and admin, folder, instance, database, certificate, key,
                                    keyring, checkpoint-key, checkpoint-file, checkpoint-every
 
@@ -53,17 +54,23 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	Example: `  latchkey-decryptd --config pos/decryptd.yaml --check
   latchkey-decryptd --config pos/decryptd.yaml --listen 127.0.0.1:0`,
 	Overrides: []daemon.Override[node.Config]{
-		{Flag: "listen", Variable: "LATCHKEY_LISTEN", Usage: "address for acquirer hosts, HOST:PORT", Member: func(c *node.Config) *string { return &c.Listen }},
-		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Usage: "address for operators, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
+		{Flag: "listen", Variable: "LATCHKEY_LISTEN", Listens: true, Usage: "address for acquirer hosts, HOST:PORT", Member: func(c *node.Config) *string { return &c.Listen }},
+		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Listens: true, Usage: "address for operators, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
 		{Flag: "folder", Variable: "LATCHKEY_FOLDER", Usage: "deployment folder", Member: func(c *node.Config) *string { return &c.Folder }},
 		{Flag: "instance", Variable: "LATCHKEY_INSTANCE", Usage: "name of this instance in the audit log", Member: func(c *node.Config) *string { return &c.Instance }},
 		{Flag: "database", Variable: "LATCHKEY_DATABASE", Usage: "file of claims, answers and audit log", Member: func(c *node.Config) *string { return &c.Database }},
 		{Flag: "passphrase-file", Variable: "LATCHKEY_PASSPHRASE_FILE", Usage: "file with the passphrase of the sealed files", Member: func(c *node.Config) *string { return &c.PassphraseFile }},
 	},
+	Lists: []daemon.List[node.Config]{
+		{Flag: "registry", Variable: "LATCHKEY_REGISTRY", Usage: "https://HOST:PORT of the registration authority's services, several separated by commas; replaces registry: urls", Set: (*node.Config).Follow},
+	},
 	Load: node.LoadConfig,
 	Verify: func(c *node.Config, p daemon.Process) error {
 		c.Reload = p.Reload
 		return c.Check()
+	},
+	Deployment: func(c node.Config) daemon.Deployment {
+		return daemon.Deployment{Folder: c.Folder, Tenant: c.Tenant, Environment: c.Environment}
 	},
 	Check: node.Check,
 	Describe: func(c node.Config) []slog.Attr {

@@ -12,7 +12,7 @@ import (
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	daemontest.Run(t, daemontest.Daemon[node.Config]{
-		Program: program, File: deploy.DecryptdFile, Database: "decryptd.db", Instance: "DECRYPT-1",
+		Program: program, File: deploy.DecryptdFile, Database: "decryptd.db", Checkpoint: "audit/checkpoint", Instance: "DECRYPT-1",
 		Doors: []string{"listen", "admin"}, Ready: []string{"service", "admin"},
 		Readyz:   `{"catalog":"ok","keys":"ok","registry":"failed","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\ncallers: [{name: ACQ-1}]\n",

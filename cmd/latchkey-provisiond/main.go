@@ -44,10 +44,10 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	Example: `  latchkey-provisiond --config pos/provisiond.yaml --check
   latchkey-provisiond --config pos/provisiond.yaml`,
 	Overrides: []daemon.Override[node.Config]{
-		{Flag: "terminals", Variable: "LATCHKEY_TERMINALS", Usage: "address for terminals, HOST:PORT", Member: func(c *node.Config) *string { return &c.Terminals }},
-		{Flag: "services", Variable: "LATCHKEY_SERVICES", Usage: "address for operators and services, HOST:PORT", Member: func(c *node.Config) *string { return &c.Services }},
-		{Flag: "publication", Variable: "LATCHKEY_PUBLICATION", Usage: "address of the trust list, HOST:PORT", Member: func(c *node.Config) *string { return &c.Publication }},
-		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Usage: "address of health and metrics, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
+		{Flag: "terminals", Variable: "LATCHKEY_TERMINALS", Listens: true, Usage: "address for terminals, HOST:PORT", Member: func(c *node.Config) *string { return &c.Terminals }},
+		{Flag: "services", Variable: "LATCHKEY_SERVICES", Listens: true, Usage: "address for operators and services, HOST:PORT", Member: func(c *node.Config) *string { return &c.Services }},
+		{Flag: "publication", Variable: "LATCHKEY_PUBLICATION", Listens: true, Usage: "address of the trust list, HOST:PORT", Member: func(c *node.Config) *string { return &c.Publication }},
+		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Listens: true, Usage: "address of health and metrics, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
 		{Flag: "folder", Variable: "LATCHKEY_FOLDER", Usage: "deployment folder", Member: func(c *node.Config) *string { return &c.Folder }},
 		{Flag: "instance", Variable: "LATCHKEY_INSTANCE", Usage: "name of this instance in the audit log", Member: func(c *node.Config) *string { return &c.Instance }},
 		{Flag: "database", Variable: "LATCHKEY_DATABASE", Usage: "file of the registry and the audit log", Member: func(c *node.Config) *string { return &c.Database }},
@@ -61,6 +61,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	Verify: func(c *node.Config, p daemon.Process) error {
 		c.Reload = p.Reload
 		return c.Check()
+	},
+	Deployment: func(c node.Config) daemon.Deployment {
+		return daemon.Deployment{Folder: c.Folder, Tenant: c.Tenant, Environment: c.Environment}
 	},
 	Check: node.Check,
 	Describe: func(c node.Config) []slog.Attr {

@@ -12,9 +12,9 @@ import (
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	daemontest.Run(t, daemontest.Daemon[node.Config]{
-		Program: program, File: deploy.ProvisiondFile, Database: "provisiond.db", Instance: "RA-1",
+		Program: program, File: deploy.ProvisiondFile, Database: "provisiond.db", Checkpoint: "audit/provisiond.checkpoint", Instance: "RA-1",
 		Doors: []string{"terminals", "services", "publication", "admin"}, Ready: []string{"terminals", "services", "publication", "admin"},
-		Readyz:   `{"catalog":"ok","issuer":"ok","store":"ok"}`,
+		Readyz:   `{"catalog":"ok","certificate":"ok","issuer":"ok","signer":"ok","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\n",
 		Wrong:    []string{"keyd: http://localhost:8448", "drain: 0s", "overlap: 25h"},
 		Teaches: []string{

@@ -3,7 +3,8 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/e2e", "internal/laws", "internal/node/nodetest",
-	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest", "tls/keydist/keydisttest", "tls/provision/provisiontest",
+	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
+	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
 // Imports says for every package which packages of this module it may import. A package without a row, and a row
@@ -78,7 +79,7 @@ var Imports = map[string][]string{
 	"terminal/rogue": {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
 	"internal/deploy": {
 		"decrypt/engine", "dukpt", "internal/audit", "internal/crockford", "internal/keyring", "internal/seal", "internal/secret", "keys",
-		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/tlsconf", "tls/trustlist",
+		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/keydist", "tls/tlsconf", "tls/trustlist",
 	},
 	"internal/sample": {"dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
 	"internal/node/decrypt": {
@@ -87,7 +88,7 @@ var Imports = map[string][]string{
 		"tls/tlsconf",
 	},
 
-	"cmd/daemon":              {"internal/exit", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset"},
+	"cmd/daemon":              {"internal/deploy", "internal/exit", "internal/planted", "internal/seal", "internal/store/sqlite", "keys/keyset"},
 	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/node/provision"},
 	"internal/node/daemon": {
 		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "keys/keyset", "tls/identity",
@@ -106,7 +107,7 @@ var Imports = map[string][]string{
 	"cmd/latchkey-keyd": {"cmd/daemon", "internal/node/keydist"},
 	"cmd/latchkey": {
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
-		"tls/enroll", "tls/est", "tls/feed", "tls/provision/admin", "tls/trustlist",
+		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
 		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
 		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
@@ -139,6 +140,7 @@ var Confined = map[string][]string{
 	"github.com/miekg/pkcs11":             {"hsm"},
 	"golang.org/x/crypto/argon2":          {"internal/seal"},
 	"golang.org/x/mod/sumdb":              {"internal/audit", "internal/store/sqlite", "internal/store/postgres"},
+	"golang.org/x/net/netutil":            {"internal/serve"},
 	"github.com/rogpeppe/go-internal":     {},
 	"pgregory.net/rapid":                  {"decrypt/storetest", "decrypt/engine/enginetest"},
 	"go.uber.org/goleak":                  {},

@@ -121,6 +121,15 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
+func TestSource(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{"192.0.2.1:4711": "192.0.2.1", "[2001:db8::1]:1": "2001:db8::1", "": "", "@": ""} {
+		if got := serve.Source(&http.Request{RemoteAddr: address}); got != want {
+			t.Errorf("a request from %q came from %q, want %q", address, got, want)
+		}
+	}
+}
+
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

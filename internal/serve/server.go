@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // The time-outs of every server. A request is at most MaxBody long: who needs longer to send it is not a host.
@@ -21,6 +24,9 @@ const (
 	drainTimeout      = 10 * time.Second
 )
 
+// connections is how many may be open at a listener at once.
+const connections = 4096
+
 // Options say how Run serves. Handler and Logger are required.
 type Options struct {
 	Handler http.Handler
@@ -29,6 +35,12 @@ type Options struct {
 	// ConnState, if not nil, is told of the state of every connection, as by http.Server.
 	ConnState func(net.Conn, http.ConnState)
 	Drain     time.Duration // how long requests under way may take when ctx ends; zero is 10 s
+	// Idle is how long a connection may wait for its next request; zero is 2 min. A listener that strangers may connect to
+	// has little.
+	Idle time.Duration
+	// Connections is how many may be open at once; zero is 4096. Those beyond wait to be accepted, so that a crowd never
+	// takes the descriptors that the database needs.
+	Connections int
 }
 
 // Run serves on the listener until ctx ends. Then it closes the listener, lets the requests under way finish within
@@ -41,11 +53,12 @@ func Run(ctx context.Context, ln net.Listener, o Options) error {
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       cmp.Or(o.Idle, idleTimeout),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         o.ConnState,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
+	ln = netutil.LimitListener(ln, cmp.Or(o.Connections, connections))
 	failed := make(chan error, 1)
 	go func() {
 		if o.TLS == nil {
@@ -59,10 +72,7 @@ func Run(ctx context.Context, ln net.Listener, o Options) error {
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	drain := o.Drain
-	if drain == 0 {
-		drain = drainTimeout
-	}
+	drain := cmp.Or(o.Drain, drainTimeout)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	err := srv.Shutdown(end)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +93,61 @@ func TestADrainHasAnEnd(t *testing.T) {
 	end()
 	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run: %v, want requests cut off", err)
+	}
+}
+
+// TestACrowdWaits opens more connections than a listener takes: none is answered until one of those before it has gone, and
+// one that says nothing goes after Idle.
+func TestACrowdWaits(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
+	ctx, end := context.WithCancel(t.Context())
+	ln := listen(t)
+	ended := make(chan error, 1)
+	var mu sync.Mutex
+	open, most := 0, 0
+	go func() {
+		ended <- serve.Run(ctx, ln, serve.Options{
+			Handler: h, Logger: slog.New(slog.DiscardHandler), Idle: 20 * time.Millisecond, Connections: 2,
+			ConnState: func(_ net.Conn, s http.ConnState) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch s {
+				case http.StateNew:
+					open++
+					most = max(most, open)
+				case http.StateClosed:
+					open--
+				}
+			},
+		})
+	}()
+	var crowd sync.WaitGroup
+	for range 8 {
+		crowd.Go(func() {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = c.Close() }()
+			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Error(err)
+			}
+			if b, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(b), "hello") { // ends when the server has had enough
+				t.Errorf("answered %q, %v", b, err)
+			}
+		})
+	}
+	crowd.Wait()
+	end()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if most != 2 {
+		t.Errorf("%d connections at once, want 2", most)
 	}
 }
 

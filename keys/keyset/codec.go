@@ -7,7 +7,10 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/canon"
 )
 
-// maxDocument bounds what the parsers of this package look at, in bytes.
+// MaxSigned bounds an envelope in bytes: room for a payload with a line for each device of a large fleet.
+const MaxSigned = 4 << 20
+
+// maxDocument bounds a key set and a terminal in bytes.
 const maxDocument = 64 << 10
 
 // ErrFormat is wrapped by every error about bytes that are not the one deterministic spelling of a document of this
@@ -24,10 +27,10 @@ func encode(wire any) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads b into wire and refuses every spelling but the deterministic one.
-func decode(b []byte, wire any) error {
-	if len(b) > maxDocument {
-		return fmt.Errorf("%w: %d bytes, want at most %d", ErrFormat, len(b), maxDocument)
+// decode reads at most most bytes into wire and refuses every spelling but the deterministic one.
+func decode(b []byte, wire any, most int) error {
+	if len(b) > most {
+		return fmt.Errorf("%w: %d bytes, want at most %d", ErrFormat, len(b), most)
 	}
 	if err := codec.Unmarshal(b, wire); err != nil {
 		return fmt.Errorf("%w: %v", ErrFormat, err)

@@ -106,7 +106,7 @@ func checkSigner(cert []byte, key crypto.Signer) error {
 // ParseSigned reads an envelope and believes none of it: use Open to learn who signed. The error wraps ErrFormat.
 func ParseSigned(doc []byte) (*Signed, error) {
 	var s Signed
-	err := decode(doc, &s)
+	err := decode(doc, &s, MaxSigned)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +185,8 @@ func (s *Signed) marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > maxDocument {
-		return nil, fmt.Errorf("keyset: document of %d bytes, want at most %d", len(b), maxDocument)
+	if len(b) > MaxSigned {
+		return nil, fmt.Errorf("keyset: document of %d bytes, want at most %d", len(b), MaxSigned)
 	}
 	return b, nil
 }

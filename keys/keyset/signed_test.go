@@ -179,7 +179,7 @@ func TestSignRefuses(t *testing.T) {
 		"kind empty":     func() ([]byte, error) { return Sign("", nil, anna.cert, anna.key) },
 		"kind with NUL":  func() ([]byte, error) { return Sign("a\x00b", nil, anna.cert, anna.key) },
 		"kind too long":  func() ([]byte, error) { return Sign(string(bytes.Repeat([]byte("k"), 33)), nil, anna.cert, anna.key) },
-		"too large":      func() ([]byte, error) { return Sign("note", make([]byte, maxDocument), anna.cert, anna.key) },
+		"too large":      func() ([]byte, error) { return Sign("note", make([]byte, MaxSigned), anna.cert, anna.key) },
 		"signed already": func() ([]byte, error) { return AddSignature(signed(t, "note", nil, anna), anna.cert, anna.key) },
 		"no document":    func() ([]byte, error) { return AddSignature([]byte("x"), anna.cert, anna.key) },
 	} {

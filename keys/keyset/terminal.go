@@ -181,7 +181,7 @@ func MarshalTerminal(t *Terminal) ([]byte, error) {
 // same bytes. The error wraps ErrFormat for bytes that are no record, and ErrTerminal for one that breaks a rule.
 func UnmarshalTerminal(b []byte) (*Terminal, error) {
 	var w wireTerminal
-	err := decode(b, &w)
+	err := decode(b, &w, maxDocument)
 	if err != nil {
 		return nil, err
 	}

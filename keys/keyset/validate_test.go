@@ -130,7 +130,7 @@ func TestUnmarshalBoundsItsInput(t *testing.T) {
 	if _, err := Unmarshal(make([]byte, maxDocument+1)); !errors.Is(err, ErrFormat) {
 		t.Errorf("a set of 64 KiB and a byte: %v, want an ErrFormat", err)
 	}
-	if _, err := ParseSigned(make([]byte, maxDocument+1)); !errors.Is(err, ErrFormat) {
-		t.Errorf("a document of 64 KiB and a byte: %v, want an ErrFormat", err)
+	if _, err := ParseSigned(make([]byte, MaxSigned+1)); !errors.Is(err, ErrFormat) {
+		t.Errorf("a document of 4 MiB and a byte: %v, want an ErrFormat", err)
 	}
 }

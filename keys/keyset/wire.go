@@ -61,7 +61,7 @@ func Marshal(s *KeySet) ([]byte, error) {
 // wraps ErrFormat for bytes that are not a set, and ErrKeySet for a set that breaks a rule.
 func Unmarshal(b []byte) (*KeySet, error) {
 	var w wireSet
-	err := decode(b, &w)
+	err := decode(b, &w, maxDocument)
 	if err != nil {
 		return nil, err
 	}

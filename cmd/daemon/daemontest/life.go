@@ -3,7 +3,9 @@ package daemontest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/cmd/daemon"
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
@@ -44,11 +47,14 @@ func (d Daemon[C]) life(t *testing.T) {
 	if err != nil || !strings.Contains(out, `"msg":"checked","tenant":"ACME","folder":"`+dir+`"`) {
 		t.Fatalf("check: %q, %v", out, err)
 	}
+	d.elsewhere(t, dir)
+	d.taken(t, args)
 	end := d.start(t, args)
 	d.refused(t, exit.Failure, check...) // the database is locked
 	if err := end(); err != nil {
 		t.Errorf("end: %v", err)
 	}
+	d.behind(t, dir, check)
 	other := write(t, dir, "other", "another passphrase altogether")
 	d.refused(t, exit.Verification, append(check, "--passphrase-file", other)...)
 	database := filepath.Join(dir, d.Database)
@@ -58,6 +64,57 @@ func (d Daemon[C]) life(t *testing.T) {
 	d.refused(t, exit.NotFound, check...)
 	write(t, dir, d.Database, strings.Repeat("no database at all. ", 500))
 	d.refused(t, exit.Verification, check...)
+}
+
+// elsewhere takes the deployment for one of another tenant, and of another environment.
+func (d Daemon[C]) elsewhere(t *testing.T, dir string) {
+	t.Helper()
+	text := string(nodetest.Must[[]byte](t)(os.ReadFile(filepath.Join(dir, d.File))))
+	for _, change := range []struct{ from, to string }{
+		{"\ntenant: ACME\n", "\ntenant: OTHER\n"}, {"\nenvironment: test\n", "\nenvironment: production\n"},
+	} {
+		if !strings.Contains(text, change.from) {
+			t.Fatalf("%s has no line %q", d.File, change.from)
+		}
+		other := write(t, dir, "other.yaml", strings.Replace(text, change.from, change.to, 1))
+		d.refused(t, exit.Usage, "--config", other, "--check")
+	}
+}
+
+// taken has another program listen where the daemon wants to, and wants to be told what to do.
+func (d Daemon[C]) taken(t *testing.T, args []string) {
+	t.Helper()
+	l := nodetest.Must[net.Listener](t)((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+	defer func() { _ = l.Close() }() // nothing was accepted
+	for _, flag := range d.Doors[:2] {
+		_, err := d.typed(t.Context(), nil, append(args[:len(args):len(args)], "--"+flag, l.Addr().String())...)
+		e, ok := errors.AsType[*exit.Error](err)
+		if !ok || e.Code != exit.Failure || !strings.Contains(err.Error(), flag) || !strings.Contains(e.Hint, "another program has it") || !strings.Contains(e.Hint, "--"+flag) {
+			t.Errorf("the address of %s is taken: %v", flag, err)
+		}
+	}
+}
+
+// behind lets the database be older than the checkpoint, as after a restore, and wants the daemon not to start with it.
+func (d Daemon[C]) behind(t *testing.T, dir string, check []string) {
+	t.Helper()
+	file := filepath.Join(dir, d.Checkpoint)
+	before := nodetest.Must[[]byte](t)(os.ReadFile(file))
+	text, _, err := audit.GenerateKey("latchkey/ACME/later")
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := audit.Tree{}
+	for range 100 {
+		later, _ = later.Append([]byte("what the backup does not hold"))
+	}
+	signer := nodetest.Must[*audit.Signer](t)(audit.NewSigner(text))
+	write(t, dir, d.Checkpoint, string(nodetest.Must[[]byte](t)(signer.Sign(later))))
+	d.refused(t, exit.Verification, check...)
+	write(t, dir, d.Checkpoint, string(before))
+	if _, err := d.typed(t.Context(), nil, check...); err != nil {
+		t.Errorf("with the checkpoint as it was: %v", err)
+	}
 }
 
 // start runs the daemon until it is ready, looks at what it says of itself, and returns what ends it.

@@ -21,16 +21,17 @@ import (
 
 // Daemon is a program with what it alone knows. Every field is required.
 type Daemon[C any] struct {
-	Program  daemon.Program[C]
-	File     string   // its configuration in a deployment folder
-	Database string   // its database there
-	Instance string   // its name there
-	Doors    []string // flags of its listeners
-	Ready    []string // members of the line when it is ready that hold an address
-	Readyz   string   // what it says of itself when nothing else runs
-	Required string   // a configuration with what is required and nothing else; its passphrase-file is pass
-	Wrong    []string // lines that make Required a configuration to refuse
-	Teaches  []string // what the help has to mention
+	Program    daemon.Program[C]
+	File       string   // its configuration in a deployment folder
+	Database   string   // its database there
+	Checkpoint string   // the latest checkpoint of its audit log there
+	Instance   string   // its name there
+	Doors      []string // flags of its listeners
+	Ready      []string // members of the line when it is ready that hold an address
+	Readyz     string   // what it says of itself when nothing else runs
+	Required   string   // a configuration with what is required and nothing else; its passphrase-file is pass
+	Wrong      []string // lines that make Required a configuration to refuse
+	Teaches    []string // what the help has to mention
 }
 
 // Run runs the suite.
@@ -40,7 +41,7 @@ func Run[C any](t *testing.T, d Daemon[C]) {
 		name string
 		test func(Daemon[C], *testing.T)
 	}{
-		{"help", Daemon[C].help}, {"settings", Daemon[C].settings}, {"exit codes", Daemon[C].exitCodes}, {"life", Daemon[C].life},
+		{"help", Daemon[C].help}, {"settings", Daemon[C].settings}, {"lists", Daemon[C].lists}, {"exit codes", Daemon[C].exitCodes}, {"life", Daemon[C].life},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,6 +71,9 @@ func (d Daemon[C]) refused(t *testing.T, want exit.Code, args ...string) {
 
 // help wants every flag, every exit code and what the daemon has to mention.
 func (d Daemon[C]) help(t *testing.T) {
+	if out, err := d.typed(t.Context(), nil, "--version"); err != nil || !strings.HasPrefix(out, d.Program.Name+" version "+exit.Version()) {
+		t.Errorf("version: %q, %v", out, err)
+	}
 	out, err := d.typed(t.Context(), nil, "--help")
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +89,11 @@ func (d Daemon[C]) help(t *testing.T) {
 	for _, o := range d.Program.Overrides {
 		if !strings.Contains(out, "--"+o.Flag) || o.Variable != "LATCHKEY_"+strings.ToUpper(strings.ReplaceAll(o.Flag, "-", "_")) {
 			t.Errorf("override %s: not in the help, or another variable than documented: %s", o.Flag, o.Variable)
+		}
+	}
+	for _, l := range d.Program.Lists {
+		if !strings.Contains(out, "--"+l.Flag) || l.Variable != "LATCHKEY_"+strings.ToUpper(strings.ReplaceAll(l.Flag, "-", "_")) {
+			t.Errorf("list %s: not in the help, or another variable than documented: %s", l.Flag, l.Variable)
 		}
 	}
 	for _, s := range d.Program.Switches {
@@ -122,10 +131,47 @@ func (d Daemon[C]) settings(t *testing.T) {
 	}
 }
 
+// lists wants the flag of a list to win over its variable, each with one value or several.
+func (d Daemon[C]) lists(t *testing.T) {
+	var got []string
+	d.Program.Lists = slices.Clone(d.Program.Lists)
+	for i := range d.Program.Lists {
+		d.Program.Lists[i].Set = func(_ *C, values []string) { got = values }
+	}
+	d.Program.Verify = func(*C, daemon.Process) error { return nil }
+	d.Program.Check = func(context.Context, C, *slog.Logger) error { return nil }
+	file := write(t, t.TempDir(), "settings.yaml", "")
+	for _, l := range d.Program.Lists {
+		for _, c := range []struct {
+			vars map[string]string
+			args []string
+			want []string
+		}{
+			{nil, nil, nil},
+			{map[string]string{l.Variable: "a"}, nil, []string{"a"}},
+			{map[string]string{l.Variable: "a,b"}, nil, []string{"a", "b"}},
+			{map[string]string{l.Variable: "a,b"}, []string{"--" + l.Flag, "c"}, []string{"c"}},
+			{nil, []string{"--" + l.Flag, "c,d", "--" + l.Flag, "e"}, []string{"c", "d", "e"}},
+		} {
+			got = nil
+			if _, err := d.typed(t.Context(), c.vars, append([]string{"--check", "--config", file}, c.args...)...); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s with %v and %v is %v, want %v", l.Flag, c.vars, c.args, got, c.want)
+			}
+		}
+	}
+}
+
 // exitCodes has a case for each way of not starting that takes no deployment.
 func (d Daemon[C]) exitCodes(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "pass", "short")
+	open := write(t, dir, "open", "a passphrase of some length")
+	if err := os.Chmod(open, 0o640); err != nil {
+		t.Fatal(err)
+	}
 	fine := write(t, dir, "fine.yaml", d.Required)
 	type refusal struct {
 		name string
@@ -139,7 +185,8 @@ func (d Daemon[C]) exitCodes(t *testing.T) {
 		{"no such file", exit.NotFound, []string{"--config", filepath.Join(dir, "none.yaml")}},
 		{"nothing in the file", exit.Usage, []string{"--config", write(t, dir, "empty.yaml", "")}},
 		{"no passphrase file", exit.NotFound, []string{"--config", fine, "--check", "--passphrase-file", "none"}},
-		{"short passphrase", exit.Failure, []string{"--config", fine, "--check"}},
+		{"short passphrase", exit.Usage, []string{"--config", fine, "--check"}},
+		{"passphrase that others can read", exit.Usage, []string{"--config", fine, "--check", "--passphrase-file", open}},
 	}
 	for _, flag := range d.Doors {
 		cases = append(cases, refusal{"no address for " + flag, exit.Usage, []string{"--config", fine, "--" + flag, "nowhere"}})

@@ -65,12 +65,18 @@ func (c *Checkpoints) Sign(ctx context.Context) error {
 	return err
 }
 
-// FirstStart reports whether a daemon never ran here: where there is a checkpoint there was a database, and an empty one
-// in its place would have forgotten what it must never forget.
-func FirstStart(checkpointFile string) (bool, error) {
-	_, err := os.Stat(checkpointFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("checkpoint-file: %w", err)
+// LastCheckpoint returns the checkpoint in the file, nil where a daemon never ran. Where there is one there was a database
+// with what it vouches for: an empty one in its place, or an old one, would have forgotten what it must never forget.
+func LastCheckpoint(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return err != nil, nil
+	if err == nil {
+		_, err = audit.ReadUnverified(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint-file: %w", err)
+	}
+	return b, nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,20 +117,41 @@ func TestACheckpointThatFails(t *testing.T) {
 	}
 }
 
-func TestFirstStart(t *testing.T) {
+func TestLastCheckpoint(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "checkpoint")
-	if first, err := FirstStart(file); !first || err != nil {
-		t.Errorf("nothing there: %v, %v", first, err)
+	if kept, err := LastCheckpoint(file); kept != nil || err != nil {
+		t.Errorf("nothing there: %q, %v", kept, err)
 	}
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
+	text, _, err := audit.GenerateKey("latchkey/SHOP/keyd")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if first, err := FirstStart(file); first || err != nil {
-		t.Errorf("a checkpoint: %v, %v", first, err)
+	signer, err := audit.NewSigner(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if first, err := FirstStart(filepath.Join(file, "below")); first || err == nil || !strings.HasPrefix(err.Error(), "checkpoint-file: ") {
-		t.Errorf("nobody can tell: %v, %v", first, err)
+	signed, err := signer.Sign(audit.Tree{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		text []byte
+		good bool
+	}{"a checkpoint": {signed, true}, "nothing": {nil, false}, "a torn one": {signed[:len(signed)/2], false}, "something else": {[]byte("key\n"), false}} {
+		if err := os.WriteFile(file, c.text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := LastCheckpoint(file)
+		if c.good && (err != nil || !bytes.Equal(kept, signed)) {
+			t.Errorf("%s: %q, %v", name, kept, err)
+		}
+		if !c.good && (kept != nil || err == nil || !strings.HasPrefix(err.Error(), "checkpoint-file: ")) {
+			t.Errorf("%s: %q, %v", name, kept, err)
+		}
+	}
+	if kept, err := LastCheckpoint(filepath.Join(file, "below")); kept != nil || err == nil || !strings.HasPrefix(err.Error(), "checkpoint-file: ") {
+		t.Errorf("nobody can tell: %q, %v", kept, err)
 	}
 }
 

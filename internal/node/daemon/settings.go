@@ -76,6 +76,16 @@ func Parse(b []byte, c any) error {
 	return nil
 }
 
+// First returns the first error there is, nil for none.
+func First(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Member is a member of a configuration with its value.
 type Member struct{ Name, Value string }
 

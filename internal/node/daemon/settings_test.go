@@ -146,6 +146,14 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	one, two := errors.New("one"), errors.New("two")
+	if First() != nil || First(nil, nil) != nil || First(nil, one, two) != one {
+		t.Error("not the first")
+	}
+}
+
 func TestPath(t *testing.T) {
 	t.Parallel()
 	if got := Path("pos", "ca/terminals"); got != filepath.Join("pos", "ca", "terminals") {

@@ -44,7 +44,12 @@ func readTree(ctx context.Context, conn *sql.Conn) (audit.Tree, error) {
 	if count != last+1 {
 		return audit.Tree{}, fmt.Errorf("%w: audit log of %d leaves, the last is %d", ErrDamaged, count, last)
 	}
-	tree, err := audit.OpenTree(uint64(count), func(n uint64) ([]audit.Hash, error) {
+	return treeAt(ctx, conn, uint64(count))
+}
+
+// treeAt restores the right edge that the log had when it was of that size.
+func treeAt(ctx context.Context, conn *sql.Conn, size uint64) (audit.Tree, error) {
+	tree, err := audit.OpenTree(size, func(n uint64) ([]audit.Hash, error) {
 		var b []byte
 		if err := conn.QueryRowContext(ctx, `SELECT hashes FROM audit_leaves WHERE n = ?`, int64(n)).Scan(&b); err != nil {
 			return nil, err
@@ -55,6 +60,25 @@ func readTree(ctx context.Context, conn *sql.Conn) (audit.Tree, error) {
 		return audit.Tree{}, fmt.Errorf("%w: audit log: %v", ErrDamaged, err)
 	}
 	return tree, nil
+}
+
+// contains reports with ErrBehind a log that a checkpoint was not made of.
+func contains(ctx context.Context, conn *sql.Conn, log audit.Tree, kept []byte) error {
+	checkpoint, err := audit.ReadUnverified(kept) // it guards against an old backup, not against who writes to this disk
+	if err != nil {
+		return err
+	}
+	if checkpoint.Size > log.Size() {
+		return fmt.Errorf("%w: it holds %d records, the checkpoint vouches for %d", ErrBehind, log.Size(), checkpoint.Size)
+	}
+	then, err := treeAt(ctx, conn, checkpoint.Size)
+	if err != nil {
+		return fault(err)
+	}
+	if then.Root() != checkpoint.Root {
+		return fmt.Errorf("%w: its first %d records are not those that the checkpoint vouches for", ErrBehind, checkpoint.Size)
+	}
+	return nil
 }
 
 // AuditLog reads the audit log of a database of any kind. It takes no lock, so a daemon may be running. Close it.

@@ -127,6 +127,63 @@ func TestLogOfAnother(t *testing.T) {
 }
 
 // TestOpenAudit opens the logs of every kind, and of no other file.
+// TestOpenBehind refuses a copy that is older than a checkpoint, and one that went another way since; it opens every later
+// state.
+func TestOpenBehind(t *testing.T) {
+	t.Parallel()
+	s, _ := auditKey(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "latchkey.db")
+	db := openAt(t, path)
+	var kept [][]byte
+	for n := range 9 {
+		kept = append(kept, must(db.Checkpoint(t.Context(), s)))
+		mustTake(t, db, n+1)
+		if n == 4 {
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "old.db"), must(os.ReadFile(path)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			db = openAt(t, path)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	opens := func(name string, kept []byte) error {
+		o := options()
+		o.Create, o.Kept = false, kept
+		db, err := Open(filepath.Join(dir, name), o)
+		if err == nil {
+			err = db.Close()
+		}
+		return err
+	}
+	for size, c := range kept {
+		if err := opens("latchkey.db", c); err != nil {
+			t.Errorf("checkpoint of %d: %v", size, err)
+		}
+		if err := opens("old.db", c); (size <= 5) != (err == nil) || size > 5 && !errors.Is(err, ErrBehind) {
+			t.Errorf("checkpoint of %d, the copy holds 5: %v", size, err)
+		}
+	}
+	other := openAt(t, filepath.Join(dir, "old.db"))
+	for n := range 5 {
+		mustTake(t, other, n+100)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := opens("old.db", kept[8]); !errors.Is(err, ErrBehind) {
+		t.Errorf("a copy that went another way: %v", err)
+	}
+	if err := opens("latchkey.db", []byte("nonsense")); !errors.Is(err, audit.ErrCheckpoint) {
+		t.Errorf("no checkpoint: %v", err)
+	}
+}
+
 func TestOpenAudit(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds {

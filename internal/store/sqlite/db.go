@@ -15,6 +15,7 @@ type Options struct {
 	Kind       Kind            // required
 	Migrations fs.FS           // required: the tables of the kind, as goose files in the folder migrations
 	Create     bool            // make a new database when there is none; false: ErrMissing
+	Kept       []byte          // a checkpoint of the audit log, kept elsewhere: what does not contain it is ErrBehind; nil: none
 	Batch      func(calls int) // called after each commit with the calls that shared it, by one goroutine; nil: not called
 }
 
@@ -27,8 +28,8 @@ type DB struct {
 	writer *writer
 }
 
-// Open opens the database at path and keeps every other process out of it. It fails with ErrMissing, ErrLocked, ErrDamaged
-// or ErrNewer. It reads the whole file once to see that it is sound.
+// Open opens the database at path and keeps every other process out of it. It fails with ErrMissing, ErrLocked, ErrDamaged,
+// ErrNewer or ErrBehind. It reads the whole file once to see that it is sound.
 func Open(path string, o Options) (*DB, error) {
 	if !o.Kind.known() || o.Migrations == nil {
 		return nil, errors.New("sqlite: a database needs a kind and its tables")
@@ -72,6 +73,11 @@ func (db *DB) open(path string, o Options) (err error) {
 	tree, err := readTree(ctx, db.conn)
 	if err != nil {
 		return fault(err)
+	}
+	if o.Kept != nil {
+		if err := contains(ctx, db.conn, tree, o.Kept); err != nil {
+			return err
+		}
 	}
 	db.writer = newWriter(db.conn, tree, o.Batch)
 	return nil

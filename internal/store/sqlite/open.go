@@ -27,6 +27,9 @@ var (
 	ErrDamaged = errors.New("sqlite: the database is damaged or not one of this program")
 	// ErrNewer says that a newer release of this program has written the database.
 	ErrNewer = errors.New("sqlite: the database was written by a newer release")
+	// ErrBehind says that the audit log does not contain a checkpoint that was made of it: the database is an older copy,
+	// or another one.
+	ErrBehind = errors.New("sqlite: the database is behind its checkpoint")
 )
 
 //go:embed migrations/*.sql
