@@ -33,18 +33,17 @@ and the name in capitals, and a flag wins over a variable. Unknown members are e
   tenant: ACME                     required: whose terminals get keys
   environment: test                required: production or test
   passphrase-file: keyd.pass       required: opens the sealed files, mode 0600
-  maker-roots: makers.pem          roots of makers, for key sets with delivery attested
-  attested-serials: attested.txt   their devices that may have keys, one a line: the serial number in
-                                   the subject of the maker's certificate, or "certificate:" and the
-                                   serial number of the certificate in hex. # begins a comment
+  attested: attested               folder of signed documents, for key sets with delivery attested:
+                                   makers that are trusted, and their devices that may have keys.
+                                   latchkey attested sign makes them; none: no such key is delivered
   first-after: {CARDS: KEYID}      for each key set an id that, with all before it, is never given
                                    out here: set it after a restore
   listen: 127.0.0.1:8448           and admin, folder, instance, database, certificate, key,
                                    signer-certificate, signer-key, issuer, keyring,
                                    checkpoint-key, checkpoint-file, checkpoint-every
 
-Signals: TERM and INT end it after the requests under way, HUP reads key sets, keys and the list of
-devices again at once; they are read each second anyway. Other members are read at the start.
+Signals: TERM and INT end it after the requests under way, HUP reads key sets, keys and makers again
+at once; they are read each second anyway. Other members are read at the start.
 
 When it is ready it writes one line of JSON with its addresses to standard output. Logs are
 JSON on standard error and never hold a key.
@@ -54,8 +53,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	Example: `  latchkey-keyd --config pos/keyd.yaml --check
   latchkey-keyd --config pos/keyd.yaml`,
 	Overrides: []daemon.Override[node.Config]{
-		{Flag: "listen", Variable: "LATCHKEY_LISTEN", Usage: "address for the registration authority, HOST:PORT", Member: func(c *node.Config) *string { return &c.Listen }},
-		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Usage: "address for operators, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
+		{Flag: "listen", Variable: "LATCHKEY_LISTEN", Listens: true, Usage: "address for the registration authority, HOST:PORT", Member: func(c *node.Config) *string { return &c.Listen }},
+		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Listens: true, Usage: "address for operators, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
 		{Flag: "folder", Variable: "LATCHKEY_FOLDER", Usage: "deployment folder", Member: func(c *node.Config) *string { return &c.Folder }},
 		{Flag: "instance", Variable: "LATCHKEY_INSTANCE", Usage: "name of this instance in the audit log", Member: func(c *node.Config) *string { return &c.Instance }},
 		{Flag: "database", Variable: "LATCHKEY_DATABASE", Usage: "file of key ids and audit log", Member: func(c *node.Config) *string { return &c.Database }},
@@ -65,6 +64,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	Verify: func(c *node.Config, p daemon.Process) error {
 		c.Reload = p.Reload
 		return c.Check()
+	},
+	Deployment: func(c node.Config) daemon.Deployment {
+		return daemon.Deployment{Folder: c.Folder, Tenant: c.Tenant, Environment: c.Environment}
 	},
 	Check: node.Check,
 	Describe: func(c node.Config) []slog.Attr {

@@ -11,11 +11,11 @@ import (
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	daemontest.Run(t, daemontest.Daemon[node.Config]{
-		Program: program, File: deploy.KeydFile, Database: "keyd.db", Instance: "KDH-1",
+		Program: program, File: deploy.KeydFile, Database: "keyd.db", Checkpoint: "audit/keyd.checkpoint", Instance: "KDH-1",
 		Doors: []string{"listen", "admin"}, Ready: []string{"service", "admin"},
 		Readyz:   `{"catalog":"ok","issuer":"ok","keys":"ok","signer":"ok","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\n",
 		Wrong:    []string{"first-after: {CARDS: X}"},
-		Teaches:  []string{"POST /agreement", "POST /delivery", "POST /settlement", "first-after", "attested-serials", "maker-roots", "HUP"},
+		Teaches:  []string{"POST /agreement", "POST /delivery", "POST /settlement", "first-after", "attested: attested", "HUP"},
 	})
 }

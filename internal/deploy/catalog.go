@@ -220,7 +220,7 @@ func (l *loader) files(dir string, pattern *regexp.Regexp) ([]document, error) {
 }
 
 // maxDocument is what keyset accepts.
-const maxDocument = 64 << 10
+const maxDocument = keyset.MaxSigned
 
 // read returns a document. If its very bytes were verified before, it returns what they hold instead.
 func (l *loader) read(f document) (doc []byte, sum digest, verified any, err error) {

@@ -85,7 +85,7 @@ func (o Options) check() error {
 }
 
 func (o Options) build(dir string) error {
-	for _, name := range []string{"ca", "trust", "services", "operators", "keysets", "terminals", "audit"} {
+	for _, name := range []string{"ca", "trust", "services", "operators", "keysets", "terminals", attestedFolder, "audit"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			return fmt.Errorf("deploy: %w", err)
 		}

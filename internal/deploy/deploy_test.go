@@ -231,7 +231,7 @@ func TestCreate(t *testing.T) {
 		"latchkey.yaml", "decryptd.yaml", "ca/terminals/root.crt", "ca/services/issued.jsonl", "ca/keydist/issuing.key.sealed",
 		"trust/terminals.pem", "trust/services.pem", "trust/keydist.pem", "services/decrypt/cert.pem", "services/decrypt/key.sealed",
 		"services/acquirer/cert.pem", "operators/OPERATOR-1/key.sealed", "operators/AUDITOR-1/cert.pem", "keyring/lmk.sealed",
-		"audit/checkpoint.key.sealed", "audit/checkpoint.pub", "keysets", "terminals",
+		"audit/checkpoint.key.sealed", "audit/checkpoint.pub", "keysets", "terminals", "attested",
 		"provisiond.yaml", "keyd.yaml", "services/ra/pepper.sealed", "services/registry/key.sealed", "services/keydist/cert.pem",
 		"services/kdh-signer/cert.pem", "trust/list.signed", "trust/list.pin", "trust/list.key.sealed", "audit/keyd.pub", "audit/provisiond.pub",
 	} {

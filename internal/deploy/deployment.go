@@ -110,7 +110,7 @@ func (d *Deployment) CheckpointVerifier() (string, error) {
 
 // TrustList returns the signed trust list of terminals, and the pin of its signer.
 func (d *Deployment) TrustList() ([]byte, trustlist.Pin, error) {
-	return LoadTrustList(d.Path("trust", trustListFile), d.config.Tenant)
+	return LoadTrustList(TrustListPath(d.dir), d.config.Tenant)
 }
 
 // Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it.

@@ -17,6 +17,7 @@
 //	keysets/ID.rN.signed                key sets, every revision
 //	keysets/ID.last                     the highest key id that was ever given out of a set
 //	terminals/ID.gN.signed              terminal records, every generation
+//	attested/rN.signed                  the makers of devices and the devices that may have attested keys, every revision
 //	audit/{checkpoint,provisiond,keyd}.{key.sealed,pub}   the keys that sign checkpoints of the audit logs, and their
 //	                                    verifiers; checkpoint is that of latchkey-decryptd
 //

@@ -124,10 +124,10 @@ signer-key: services/kdh-signer/key.sealed
 issuer: ca/keydist
 keyring: keyring
 
-# For key sets with delivery "attested": the roots of makers and key-injection facilities (PEM), and the serial numbers
-# of the devices that may have keys, one a line. Both are under dual control, on this machine.
-# maker-roots: makers.pem
-# attested-serials: attested.txt
+# For key sets with delivery "attested": the folder of the signed documents that say which makers and key-injection
+# facilities are trusted, and which of their devices may have keys. "latchkey attested sign" makes them, two people sign in
+# production. Without one no such key is delivered. It is read again each second and on SIGHUP, as key sets are.
+attested: attested
 
 # The key ids that were given out, and the audit log, in one file.
 database: keyd.db

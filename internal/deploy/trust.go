@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
@@ -22,16 +23,14 @@ const (
 	trustPinFile  = "list.pin"
 )
 
+// TrustListPath returns the file with the signed trust list of terminals.
+func TrustListPath(dir string) string { return filepath.Join(dir, "trust", trustListFile) }
+
 // createTrustList makes the key that signs trust lists, and the first list: the roots of the three authorities.
 func createTrustList(dir string, c Config, passphrase secret.Bytes) error {
-	list := &trustlist.List{Tenant: string(c.Tenant), Version: 1, NotBefore: c.Created.UTC().Truncate(time.Second)}
-	for authority, roots := range map[identity.Authority]*[]*x509.Certificate{
-		identity.TerminalCA: &list.Terminals, identity.ServicesCA: &list.Services, identity.KeyDistCA: &list.KeyDist,
-	} {
-		var err error
-		if *roots, err = readCertificates(TrustPath(dir, authority)); err != nil {
-			return err
-		}
+	list, err := nextTrustList(dir, c.Tenant, 1, c.Created)
+	if err != nil {
+		return err
 	}
 	key, der, err := generateKey()
 	if err != nil {
@@ -56,7 +55,94 @@ func createTrustList(dir string, c Config, passphrase secret.Bytes) error {
 	if err := seal.WriteFile(filepath.Join(dir, "trust", trustPinFile), []byte(pin.String()+"\n"), 0o644); err != nil {
 		return err
 	}
-	return seal.WriteFile(filepath.Join(dir, "trust", trustListFile), doc, 0o644)
+	return seal.WriteFile(TrustListPath(dir), doc, 0o644)
+}
+
+// nextTrustList is a list, not yet signed, of the roots as they are in DIR/trust.
+func nextTrustList(dir string, tenant keyset.TenantID, version uint64, at time.Time) (*trustlist.List, error) {
+	list := &trustlist.List{Tenant: string(tenant), Version: version, NotBefore: at.UTC().Truncate(time.Second)}
+	for authority, roots := range map[identity.Authority]*[]*x509.Certificate{
+		identity.TerminalCA: &list.Terminals, identity.ServicesCA: &list.Services, identity.KeyDistCA: &list.KeyDist,
+	} {
+		var err error
+		if *roots, err = readCertificates(TrustPath(dir, authority)); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// UpdateTrustList signs the next version of the trust list, from now on, and puts it into the place of the one before: the
+// roots as they are in DIR/trust, and the keys that may sign later versions beside the one that signs now. The registration
+// authority hands it out within a second, and terminals take it when they next renew or rekey. Errors wrap
+// trustlist.ErrTrust, seal.ErrPassphrase, seal.ErrFormat or the error of the file system; the list is as it was then.
+func (d *Deployment) UpdateTrustList(next []trustlist.Pin) (*trustlist.List, error) {
+	var list *trustlist.List
+	err := underLock(d.dir, func() error {
+		doc, pin, err := d.TrustList()
+		if err != nil {
+			return err
+		}
+		accepted := trustlist.Accepted{Tenant: string(d.config.Tenant), Pins: []trustlist.Pin{pin}}
+		current, err := trustlist.Open(doc, accepted)
+		if err != nil {
+			return err
+		}
+		if doc, err = d.signTrustList(current, next, pin); err != nil {
+			return err
+		}
+		if list, err = trustlist.Open(doc, accepted.Next(current)); err != nil { // as terminals will
+			return err
+		}
+		return seal.WriteFile(TrustListPath(d.dir), doc, 0o644)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// signTrustList signs what follows the current list with the key of this pin.
+func (d *Deployment) signTrustList(current *trustlist.List, next []trustlist.Pin, pin trustlist.Pin) ([]byte, error) {
+	list, err := nextTrustList(d.dir, d.config.Tenant, current.Version+1, d.clock())
+	if err != nil {
+		return nil, err
+	}
+	if list.NotBefore.Before(current.NotBefore) {
+		return nil, fmt.Errorf("deploy: the clock is behind the current trust list, which is of %s", current.NotBefore.Format(time.RFC3339))
+	}
+	list.Next = next
+	key, err := d.trustKey()
+	if err != nil {
+		return nil, err
+	}
+	if own, err := trustlist.PinOf(key.Public()); err != nil || own != pin {
+		return nil, fmt.Errorf("deploy: the key in %s is not that of %s", trustKeyFile, trustPinFile)
+	}
+	return trustlist.Sign(list, key)
+}
+
+// trustKey opens the key that signs trust lists.
+func (d *Deployment) trustKey() (crypto.Signer, error) {
+	path := d.Path("trust", trustKeyFile)
+	sealed, err := readSealed(path)
+	if err != nil {
+		return nil, err
+	}
+	der, err := seal.Open(d.passphrase, trustKeyLabel, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("deploy: %s: %w", path, err)
+	}
+	defer der.Wipe()
+	key, err := x509.ParsePKCS8PrivateKey(der.Expose())
+	if err != nil {
+		return nil, fmt.Errorf("deploy: %s does not hold a private key", path)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("deploy: %s does not hold a key that signs", path)
+	}
+	return signer, nil
 }
 
 // LoadTrustList reads a signed trust list and, beside it, the pin of the key that signs it, in a file of the same name

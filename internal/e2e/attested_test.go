@@ -59,9 +59,11 @@ const (
 // production is a deployment of environment production with all its services as processes, and with a maker of devices.
 type production struct {
 	*payments
-	second *admin.Client // as OPERATOR-2
+	first  *deploy.Person // OPERATOR-1
+	second *admin.Client  // as OPERATOR-2
 	maker  *maker
-	list   string // the file of the devices that may have keys
+
+	revision uint64 // of the makers and devices that were signed last
 }
 
 func newProduction(t *testing.T) *production {
@@ -73,12 +75,12 @@ func newProduction(t *testing.T) *production {
 	check(t, os.WriteFile(filepath.Join(p.dir, "passphrase"), []byte(passphraseText+"\n"), 0o600))
 	p.trust, err = d.Trust()
 	check(t, err)
-	first, err := d.Operator(deploy.FirstOperator)
+	p.first, err = d.Operator(deploy.FirstOperator)
 	check(t, err)
 	second, err := d.AddOperator(t.Context(), identity.Operator, secondOperator)
 	check(t, err)
-	p.makeSets(t, d, first, second)
-	p.operator = p.as(t, first)
+	p.makeSets(t, d, p.first, second)
+	p.operator = p.as(t, p.first)
 	doc, pin, err := d.TrustList()
 	check(t, err)
 	p.authority.list, err = trustlist.Open(doc, trustlist.Accepted{Tenant: tenant, Pins: []trustlist.Pin{pin}})
@@ -180,21 +182,17 @@ func (p *production) forgeSets(t *testing.T, d *deploy.Deployment, set *keyset.K
 	}
 }
 
-// startServices writes the configuration of the key-distribution host, which trusts the maker, and starts everything.
+// startServices has the maker trusted and starts everything.
 func (p *production) startServices(t *testing.T) {
 	t.Helper()
-	p.list = filepath.Join(p.dir, "devices.txt")
 	p.allow(t)
-	common := fmt.Sprintf("tenant: %s\nenvironment: production\npassphrase-file: passphrase\n", tenant)
-	keyd, decryptd := filepath.Join(p.dir, "attested.yaml"), filepath.Join(p.dir, "decrypting.yaml")
-	check(t, os.WriteFile(filepath.Join(p.dir, "makers.pem"), encodePEM("CERTIFICATE", p.maker.root.Raw), 0o600))
-	check(t, os.WriteFile(keyd, []byte(common+"maker-roots: makers.pem\nattested-serials: devices.txt\n"), 0o600))
-	p.keyd = newService("latchkey-keyd", keyd, "listen", "admin")
+	p.keyd = newService("latchkey-keyd", filepath.Join(p.dir, deploy.KeydFile), "listen", "admin")
 	p.ra = newService("latchkey-provisiond", filepath.Join(p.dir, deploy.ProvisiondFile), "terminals", "services", "publication", "admin")
 	p.start(t, binaries.shipped)
 	t.Cleanup(func() { p.keyd.end(); p.ra.end() })
-	check(t, os.WriteFile(decryptd, fmt.Appendf(nil, "%sregistry:\n  urls: [\"https://%s\"]\ncallers:\n  - name: ACQ-1\n",
-		common, p.ra.doors["services"]), 0o600))
+	decryptd := filepath.Join(p.dir, "decrypting.yaml")
+	check(t, os.WriteFile(decryptd, fmt.Appendf(nil, "tenant: %s\nenvironment: production\npassphrase-file: passphrase\n"+
+		"registry:\n  urls: [\"https://%s\"]\ncallers:\n  - name: ACQ-1\n", tenant, p.ra.doors["services"]), 0o600))
 	p.decryptd = newService("latchkey-decryptd", decryptd, "listen", "admin")
 	p.decryptd.start(t, binaries.shipped)
 	t.Cleanup(p.decryptd.end)
@@ -211,24 +209,61 @@ func encodePEM(kind string, blocks ...[]byte) (out []byte) {
 	return out
 }
 
-// allow puts these lines, and no others, on the list of devices.
+// allow has the maker trusted with these devices, and no others, by both operators. One of them alone is refused.
 func (p *production) allow(t *testing.T, lines ...string) {
 	t.Helper()
-	text := "# devices that may have keys\n" + strings.Join(lines, "\n") + "\n"
-	check(t, seal.WriteFile(p.list, []byte(text), 0o600))
+	roots, devices := filepath.Join(p.dir, "makers.pem"), filepath.Join(p.dir, "devices.txt")
+	check(t, os.WriteFile(roots, encodePEM("CERTIFICATE", p.maker.root.Raw), 0o600))
+	check(t, os.WriteFile(devices, []byte("# devices that may have keys\n"+strings.Join(lines, "\n")+"\n"), 0o600))
+	sign := []string{"attested", "sign", "--roots", roots, "--devices", devices}
+	if p.revision == 0 {
+		p.latchkey(t, exit.Refused, sign...)
+	}
+	p.latchkey(t, exit.OK, append(sign, "--as", deploy.FirstOperator+","+secondOperator)...)
+	p.revision++
 }
 
-// listed waits until the running host has read a list of so many devices.
+// listed waits until the running host has read what was signed last, which has so many devices.
 func (p *production) listed(t *testing.T, devices int) {
 	t.Helper()
-	want := fmt.Sprintf("\nlatchkey_attested_devices %d\n", devices)
-	p.soon(t, want, func() string {
-		resp, err := http.Get("http://" + p.keyd.doors["admin"] + "/metrics")
-		check(t, err)
-		text, err := io.ReadAll(resp.Body)
-		check(t, errors.Join(err, resp.Body.Close()))
-		return string(text)
-	})
+	said := func() string { return p.asked(t, "/metrics") }
+	p.soon(t, fmt.Sprintf("\nlatchkey_attested_revision %d\n", p.revision), said)
+	if want := fmt.Sprintf("\nlatchkey_attested_devices %d\n", devices); !strings.Contains(said(), want) {
+		t.Errorf("the host has not said %q", want)
+	}
+}
+
+// asked returns what the key-distribution host tells operators.
+func (p *production) asked(t *testing.T, path string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + p.keyd.doors["admin"] + path)
+	check(t, err)
+	text, err := io.ReadAll(resp.Body)
+	check(t, errors.Join(err, resp.Body.Close()))
+	return string(text)
+}
+
+// oneSignature has one operator alone put a device on the list, past the program: what two have signed stays in force, and the
+// host says that something is wrong until the file is gone.
+func (p *production) oneSignature(t *testing.T, d *device, m *member) {
+	t.Helper()
+	list, err := keydist.ParseAllowList([]byte(d.serial))
+	check(t, err)
+	forged := &keydist.Makers{
+		Tenant: tenant, Environment: keyset.Production, Revision: p.revision + 1, Roots: []*x509.Certificate{p.maker.root}, Devices: list,
+	}
+	payload, err := forged.Marshal()
+	check(t, err)
+	doc, err := p.first.Sign(keydist.KindMakers, payload)
+	check(t, err)
+	path := filepath.Join(p.dir, "attested", fmt.Sprintf("r%d.signed", forged.Revision))
+	check(t, seal.WriteFile(path, doc, 0o600))
+	p.soon(t, `"catalog":"failed"`, func() string { return p.asked(t, "/readyz") })
+	p.soon(t, keyset.ErrApprovals.Error(), p.keyd.log.String)
+	_, err = m.fetch(t.Context(), d.attestation)
+	p.undelivered(t, "a device that one person put on the list", err, "T-0003", keydist.CodeAttestationNotListed)
+	check(t, os.Remove(path))
+	p.soon(t, `"catalog":"ok"`, func() string { return p.asked(t, "/readyz") })
 }
 
 // soon waits until the host has said something.
@@ -654,6 +689,7 @@ func (p *production) attestations(t *testing.T, listed, strong *device) string {
 	p.register(t, id, set128)
 	d := p.maker.device(t, "SN-1003", elliptic.P256())
 	m := p.member(t, id, p.code(t, id), d.key)
+	p.oneSignature(t, d, m)
 	p.allow(t, listed.serial, strong.serial, d.serial, "certificate:"+identity.Serial(m.agreement[0]))
 	p.listed(t, 4)
 

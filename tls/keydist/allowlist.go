@@ -39,7 +39,7 @@ func ParseAllowList(text []byte) (*AllowList, error) {
 	if len(text) > MaxAllowList {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrAllowList, MaxAllowList)
 	}
-	l := &AllowList{devices: map[string]bool{}, certificates: map[string]bool{}}
+	l := newAllowList()
 	n := 0
 	for line := range strings.SplitSeq(string(text), "\n") {
 		n++
@@ -51,6 +51,10 @@ func ParseAllowList(text []byte) (*AllowList, error) {
 		}
 	}
 	return l, nil
+}
+
+func newAllowList() *AllowList {
+	return &AllowList{devices: map[string]bool{}, certificates: map[string]bool{}}
 }
 
 func (l *AllowList) add(line string) error {
@@ -81,18 +85,23 @@ func (l *AllowList) Allows(cert *x509.Certificate) bool {
 	return l != nil && cert != nil && (l.devices[cert.Subject.SerialNumber] || l.certificates[identity.Serial(cert)])
 }
 
-// Format returns the text of the list, sorted, as ParseAllowList reads it.
-func (l *AllowList) Format() []byte {
-	var lines []string
-	if l != nil {
-		lines = slices.Collect(maps.Keys(l.devices))
-		for serial := range l.certificates {
-			lines = append(lines, certificatePrefix+serial)
-		}
+// Lines returns the list, sorted, one device each, as ParseAllowList reads them.
+func (l *AllowList) Lines() []string {
+	if l == nil {
+		return nil
+	}
+	lines := slices.Collect(maps.Keys(l.devices))
+	for serial := range l.certificates {
+		lines = append(lines, certificatePrefix+serial)
 	}
 	slices.Sort(lines)
+	return lines
+}
+
+// Format returns the text of the list, sorted, as ParseAllowList reads it.
+func (l *AllowList) Format() []byte {
 	var out []byte
-	for _, line := range lines {
+	for _, line := range l.Lines() {
 		out = append(append(out, line...), '\n')
 	}
 	return out

@@ -27,8 +27,9 @@ type delivery struct {
 }
 
 // Deliver gives out the next key id of a key set to a terminal, derives the initial key under it, and wraps and signs it.
-// The same order again gets another key id: who repeats it burns ids, MaxPending of a slot and then one in each PendingPause. It refuses with the
-// codes of certificates, of key sets and of attestation, with CodeNoKeyID, and with CodeTooManyPending.
+// The same order again gets another key id: who repeats it burns ids, MaxPending of a slot and then one in each
+// PendingPause. It refuses with the codes of certificates, of key sets and of attestation, with CodeNoKeyID, and with
+// CodeTooManyPending, after which the same order is right a PendingPause later.
 func (h *Host) Deliver(ctx context.Context, caller Caller, o remote.Order) (*remote.Delivery, error) {
 	d := &delivery{order: h.order(caller, actionDeliver), Order: o, now: h.c.Clock()}
 	out, err := d.run(ctx)
@@ -175,8 +176,12 @@ func (d *delivery) checkAttestation() error {
 	if d.set.Delivery != keyset.Attested {
 		return nil
 	}
-	if d.host.c.Makers == nil {
+	makers := d.host.c.Makers()
+	if makers == nil {
 		return refuse(CodeAttestationInvalid, "this host trusts no maker")
+	}
+	if err := makers.Distinct(d.host.c.Issuer.Chain()...); err != nil {
+		return refuse(CodeAttestationInvalid, err.Error())
 	}
 	chain, err := parseChain(d.Attestation)
 	if err != nil {
@@ -187,7 +192,7 @@ func (d *delivery) checkAttestation() error {
 		return refuse(CodeAttestationInvalid, "it is a certificate of our own authorities")
 	}
 	_, err = leaf.Verify(x509.VerifyOptions{
-		Roots: d.host.c.Makers, Intermediates: intermediates(chain), CurrentTime: d.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: makers.pool(), Intermediates: intermediates(chain), CurrentTime: d.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return refuse(CodeAttestationInvalid, err.Error())
@@ -198,7 +203,7 @@ func (d *delivery) checkAttestation() error {
 	if !sameKey(leaf, d.agreement) {
 		return refuse(CodeAttestationInvalid, "the maker certified another key")
 	}
-	if !d.host.c.Serials().Allows(leaf) {
+	if !makers.Devices.Allows(leaf) {
 		return refuse(CodeAttestationNotListed, "certificate "+identity.Serial(leaf))
 	}
 	return nil

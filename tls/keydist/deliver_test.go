@@ -194,7 +194,7 @@ func TestAttestation(t *testing.T) {
 	l := newLaboratory(t)
 	d := l.enrol("T-1", elliptic.P256())
 	pub, m := &d.key.PublicKey, l.maker
-	l.listed = must[*keydist.AllowList](t)(keydist.ParseAllowList([]byte("# two devices\nSN-1\ncertificate:0def\n")))
+	l.makers = m.document(2, "SN-1", "certificate:0def")
 	good := m.attest(pub, "SN-1")
 	bySerial := m.attest(pub, "SN-9", func(c *x509.Certificate) { c.SerialNumber.SetInt64(0x0def) })
 	issuingKey := newKey(t, elliptic.P256())
@@ -235,17 +235,21 @@ func TestAttestation(t *testing.T) {
 		d.attestation = chain
 		d.fetch("MADE", 1)
 	}
-	l.listed = nil
+	l.makers = m.document(3)
 	_, err := l.host.Deliver(t.Context(), ra, d.order("MADE", 1))
 	refused(t, "when nobody is listed any more", err, keydist.CodeAttestationNotListed)
 	for _, cert := range l.keydist.Chain() {
-		own := l.maker.roots()
-		own.AddCert(cert)
-		l.config.Makers = own
-		if _, err := keydist.New(l.config); err == nil {
-			t.Errorf("our own %q is a maker", cert.Subject.CommonName)
+		l.makers = m.document(4, "SN-1")
+		l.makers.Roots = append(l.makers.Roots, cert)
+		_, err := l.host.Deliver(t.Context(), ra, d.order("MADE", 1))
+		refused(t, "with "+cert.Subject.CommonName+" of our own as a maker", err, keydist.CodeAttestationInvalid)
+		if _, err := keydist.New(l.config); !errors.Is(err, keydist.ErrMakers) {
+			t.Errorf("our own %q is a maker: %v", cert.Subject.CommonName, err)
 		}
 	}
+	l.makers = nil
+	_, err = l.host.Deliver(t.Context(), ra, d.order("MADE", 1))
+	refused(t, "without a document", err, keydist.CodeAttestationInvalid)
 	l.config.Makers = nil
 	l.start()
 	_, err = l.host.Deliver(t.Context(), ra, d.order("MADE", 1))

@@ -7,8 +7,9 @@
 //
 // The registration authority is trusted for little. The host verifies the certificates of the terminal itself, takes what
 // it knows about a key set from signed documents and never from an order, and delivers keys of sets that ask for an
-// attested agreement key only to one that a maker certified. What it cannot verify is the session between terminal and
-// registration authority: a registration authority that lies about it orders keys that the right terminal refuses.
+// attested agreement key only to one that a maker certified, one of the [Makers] in a signed document. What it cannot
+// verify is the session between terminal and registration authority: a registration authority that lies about it orders
+// keys that the right terminal refuses.
 //
 // No key id is given out twice. An id is taken in a transaction of its own, together with its audit record, before its key
 // is derived; whatever fails afterwards burns the id.

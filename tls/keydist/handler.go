@@ -1,6 +1,7 @@
 package keydist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -153,7 +154,7 @@ func problem(err error) error {
 		p.Message += ": " + r.Detail
 	}
 	if r.Unavailable() {
-		p.RetryAfter = retryAfter
+		p.RetryAfter = cmp.Or(r.RetryAfter(), retryAfter)
 	}
 	return p
 }

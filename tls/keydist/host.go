@@ -24,8 +24,9 @@ import (
 // It is a brake and no end: answers that were lost on their way count too, and no terminal may be stuck because of them.
 const MaxPending = 8
 
-// PendingPause is how long after the newest key that waits another one is delivered, beyond MaxPending.
-const PendingPause = 10 * time.Minute
+// PendingPause is how long after the newest key that waits another one is delivered, beyond MaxPending. It is what a
+// terminal waits whose answers are lost on their way, so it is short.
+const PendingPause = time.Minute
 
 // ClearInHost is the delivery label of a key that was derived and wrapped in the memory of the host, and InSCD that of one
 // that never was outside a secure cryptographic device. The label stands as the reason in the audit record of a delivery.
@@ -61,10 +62,9 @@ type Config struct {
 	Signer crypto.Signer       // signs deliveries
 	Chain  []*x509.Certificate // of the signer: role kdh, leaf first, no root
 	Trust  tlsconf.Trust       // Terminals and KeyDist
-	// Makers are the roots of makers and key-injection facilities, and Serials the list of their devices that may have keys
-	// of sets with delivery attested. Without either no such key is delivered.
-	Makers   *x509.CertPool
-	Serials  func() *AllowList
+	// Makers returns, from its verified document, whose word for an agreement key is taken in sets with delivery attested. It is
+	// asked at each order. Nil, or nothing returned: no such key is delivered.
+	Makers   func() *Makers
 	Clock    func() time.Time // nil: time.Now
 	Instance string           // names the host in its audit log
 	Logger   *slog.Logger
@@ -92,8 +92,8 @@ func New(c Config) (*Host, error) {
 	if c.After == nil {
 		c.After = func(*keyset.KeySet) dukpt.KeyID { return dukpt.KeyID{} }
 	}
-	if c.Serials == nil {
-		c.Serials = func() *AllowList { return nil }
+	if c.Makers == nil {
+		c.Makers = func() *Makers { return nil }
 	}
 	if c.Observe == nil {
 		c.Observe = func(string, string) {}
@@ -106,7 +106,7 @@ func New(c Config) (*Host, error) {
 	if err := h.CheckSigner(); err != nil {
 		return nil, err
 	}
-	if err := h.checkMakers(); err != nil {
+	if err := c.Makers().Distinct(c.Issuer.Chain()...); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -140,21 +140,6 @@ func (h *Host) Check(ctx context.Context) error {
 	}
 	if err := h.c.Issuer.Health(ctx); err != nil {
 		return fmt.Errorf("keydist: issuer: %w", err)
-	}
-	return nil
-}
-
-// checkMakers refuses our own authority among the makers, root and issuer: nothing that it certifies attests a key.
-func (h *Host) checkMakers() error {
-	if h.c.Makers == nil {
-		return nil
-	}
-	for _, cert := range h.c.Issuer.Chain() {
-		with := h.c.Makers.Clone()
-		with.AddCert(cert)
-		if with.Equal(h.c.Makers) {
-			return errors.New("keydist: the key-distribution authority itself is among the makers")
-		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ type laboratory struct {
 	keydist   *catest.Fake
 	maker     *maker
 	config    keydist.Config
-	listed    *keydist.AllowList
+	makers    *keydist.Makers // nil: none
 
 	mu       sync.Mutex
 	now      time.Time
@@ -64,10 +65,11 @@ func must[T any](tb testing.TB) func(T, error) T {
 
 func newLaboratory(tb testing.TB) *laboratory {
 	tb.Helper()
-	l := &laboratory{tb: tb, store: new(keydisttest.Model), now: noon, sets: map[keyset.ID]*keyset.KeySet{}, listed: new(keydist.AllowList)}
+	l := &laboratory{tb: tb, store: new(keydisttest.Model), now: noon, sets: map[keyset.ID]*keyset.KeySet{}}
 	l.terminals = must[*catest.Fake](tb)(catest.NewFake(identity.TerminalCA, catest.Twist{}, l.clock))
 	l.keydist = must[*catest.Fake](tb)(catest.NewFake(identity.KeyDistCA, catest.Twist{}, l.clock))
 	l.maker = newMaker(tb)
+	l.makers = l.maker.document(1)
 	signer := newKey(tb, elliptic.P256())
 	l.addSet(keyset.NewTDESData(), "CODE", keyset.Code, "FFFF9876543210E00000", "FFFF987654FFFFE00000")
 	l.addSet(keyset.NewTDESPIN(), "SHORT", keyset.Code, "FFFF9876600000000000", "FFFF9876600000400000") // three key ids
@@ -83,8 +85,7 @@ func newLaboratory(tb testing.TB) *laboratory {
 		},
 		Signer: signer, Chain: l.issue(l.keydist, identity.KDH, "KDH-SIGNER-1", signer),
 		Trust:  tlsconf.Trust{Terminals: roots(l.terminals), KeyDist: roots(l.keydist)},
-		Makers: l.maker.roots(), Serials: func() *keydist.AllowList { return l.listed },
-		Clock: l.clock, Instance: "KDH-1", Logger: slog.New(slog.DiscardHandler), Observe: l.observe,
+		Makers: func() *keydist.Makers { return l.makers }, Clock: l.clock, Instance: "KDH-1", Logger: slog.New(slog.DiscardHandler), Observe: l.observe,
 	}
 	l.start()
 	return l
@@ -309,10 +310,11 @@ func (m *maker) sign(template, parent *x509.Certificate, pub *ecdsa.PublicKey, k
 	return must[*x509.Certificate](m.tb)(x509.ParseCertificate(b))
 }
 
-func (m *maker) roots() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(m.root)
-	return pool
+// document trusts the maker with these devices.
+func (m *maker) document(revision uint64, devices ...string) *keydist.Makers {
+	m.tb.Helper()
+	list := must[*keydist.AllowList](m.tb)(keydist.ParseAllowList([]byte(strings.Join(devices, "\n"))))
+	return &keydist.Makers{Tenant: "ACME", Environment: keyset.Test, Revision: revision, Roots: []*x509.Certificate{m.root}, Devices: list}
 }
 
 // attest certifies a public key. The changes make something else of it.

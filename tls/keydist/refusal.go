@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // ErrNoKeyID is what a refusal with CodeNoKeyID is: every key id of the set was given out.
@@ -76,13 +77,13 @@ var codes = []CodeInfo{
 	{CodeDeliveryNotPermitted, http.StatusForbidden, "keys of the set are not delivered that way",
 		"deliver keys of production sets to attested agreement keys; keys of sets with delivery none come from elsewhere"},
 	{CodeAttestationInvalid, http.StatusForbidden, "the agreement key is not certified by a maker that this host trusts",
-		"have the terminal send the maker's certificate chain of its agreement key; look at maker-roots of the host"},
+		"have the terminal send the maker's certificate chain of its agreement key; look at the makers of the host: latchkey attested show"},
 	{CodeAttestationNotListed, http.StatusForbidden, "the maker's certificate of the agreement key is not on the list of this host",
-		"have the device entered in the list that attested-serials names"},
+		"have two people put the device on the list: latchkey attested sign"},
 	{CodeNoKeyID, http.StatusConflict, "the key set has no key id left",
 		"create a key set with another range and assign it"},
 	{CodeTooManyPending, http.StatusTooManyRequests, "too many keys of this slot wait for the terminal to confirm them",
-		"find out why the terminal confirms none; another one is delivered ten minutes after the newest"},
+		"wait as long as Retry-After says; find out why the terminal confirms none"},
 	{CodeKeyIDUnknown, http.StatusNotFound, "this host gave out no such key id",
 		"compare the databases of registration authority and key-distribution host: was one restored?"},
 	{CodeKeyIDMismatch, http.StatusConflict, "the key id is that of another terminal, slot or key set",
@@ -139,10 +140,20 @@ func (r *Refusal) Error() string {
 // Is reports whether target is ErrNoKeyID and so is the refusal.
 func (r *Refusal) Is(target error) bool { return target == ErrNoKeyID && r.Code == CodeNoKeyID }
 
-// Unavailable reports whether the same order may succeed later without anyone changing it: the host failed, not the order.
+// Unavailable reports whether the same order may succeed later without anyone changing it: the host failed and not the
+// order, or the order came too early.
 func (r *Refusal) Unavailable() bool {
 	info, ok := r.Code.Info()
-	return !ok || info.HTTPStatus >= http.StatusInternalServerError
+	return !ok || info.HTTPStatus >= http.StatusInternalServerError || info.HTTPStatus == http.StatusTooManyRequests
+}
+
+// RetryAfter returns how long the same order has to wait: PendingPause when too many keys wait, and otherwise zero, which
+// says nothing.
+func (r *Refusal) RetryAfter() time.Duration {
+	if r.Code == CodeTooManyPending {
+		return PendingPause
+	}
+	return 0
 }
 
 func refuse(code Code, detail string) *Refusal { return &Refusal{Code: code, Detail: detail} }

@@ -24,7 +24,7 @@ func TestEveryCodeTeaches(t *testing.T) {
 			t.Errorf("%s: %+v, %v", info.Code, got, ok)
 		}
 		r := &keydist.Refusal{Code: info.Code, Detail: "slot 3"}
-		if r.Unavailable() != (info.HTTPStatus >= 500) || !strings.Contains(r.Error(), string(info.Code)) || !strings.HasSuffix(r.Error(), info.Meaning+": slot 3") {
+		if r.Unavailable() != (info.HTTPStatus >= 500 || info.HTTPStatus == 429) || (r.RetryAfter() > 0) != (info.HTTPStatus == 429) || !strings.Contains(r.Error(), string(info.Code)) || !strings.HasSuffix(r.Error(), info.Meaning+": slot 3") {
 			t.Errorf("%s: unavailable %v, text %q", info.Code, r.Unavailable(), r)
 		}
 		if slices.ContainsFunc(serve.Problems(), func(p serve.Problem) bool { return p.Code == string(info.Code) }) {

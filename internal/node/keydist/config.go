@@ -1,7 +1,6 @@
 package keydist
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"time"
@@ -28,9 +27,7 @@ type Config struct {
 	SignerKey         string `yaml:"signer-key"`         // its sealed key; default services/kdh-signer/key.sealed
 	Issuer            string `yaml:"issuer"`             // folder of the issuer of agreement certificates; default ca/keydist
 	Keyring           string `yaml:"keyring"`            // folder of keys; default keyring
-
-	MakerRoots      string `yaml:"maker-roots"`      // PEM: roots of makers and key-injection facilities; default none
-	AttestedSerials string `yaml:"attested-serials"` // their devices that may have attested keys, one a line; default none
+	Attested          string `yaml:"attested"`           // folder of signed documents: makers, and their devices that may have keys; default attested
 
 	// FirstAfter names a key id for a key set: that one and all before it are never given out here. For after a restore.
 	FirstAfter map[string]string `yaml:"first-after"`
@@ -40,8 +37,8 @@ type Config struct {
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/keyd.checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
 
-	// Reload, if not nil, has key sets, keys and the list of devices read again at once whenever something is received. The
-	// file has no such member.
+	// Reload, if not nil, has key sets, keys and makers read again at once whenever something is received. The file has no such
+	// member.
 	Reload <-chan os.Signal `yaml:"-"`
 }
 
@@ -51,7 +48,7 @@ func DefaultConfig() Config {
 		Listen: "127.0.0.1:8448", Admin: "127.0.0.1:9448", Folder: ".", Instance: "KDH-1",
 		Certificate: "services/keydist/cert.pem", Key: "services/keydist/key.sealed",
 		SignerCertificate: "services/kdh-signer/cert.pem", SignerKey: "services/kdh-signer/key.sealed",
-		Issuer: "ca/keydist", Keyring: "keyring", Database: "keyd.db",
+		Issuer: "ca/keydist", Keyring: "keyring", Attested: "attested", Database: "keyd.db",
 		CheckpointKey: "audit/keyd.key.sealed", CheckpointFile: "audit/keyd.checkpoint", CheckpointEvery: daemon.Duration(time.Minute),
 	}
 }
@@ -74,7 +71,7 @@ func ParseConfig(b []byte) (Config, error) {
 // Check reports the first member that cannot be right, by its name in the file. It touches no file.
 func (c Config) Check() error {
 	_, err := c.firstAfter()
-	return cmp.Or(
+	return daemon.First(
 		daemon.CheckDeployment(c.Tenant, c.Environment),
 		err,
 		daemon.CheckInstance(c.Instance),
@@ -84,8 +81,8 @@ func (c Config) Check() error {
 			daemon.Member{Name: "certificate", Value: c.Certificate}, daemon.Member{Name: "key", Value: c.Key},
 			daemon.Member{Name: "signer-certificate", Value: c.SignerCertificate}, daemon.Member{Name: "signer-key", Value: c.SignerKey},
 			daemon.Member{Name: "issuer", Value: c.Issuer}, daemon.Member{Name: "keyring", Value: c.Keyring},
-			daemon.Member{Name: "database", Value: c.Database}, daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey},
-			daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
+			daemon.Member{Name: "attested", Value: c.Attested}, daemon.Member{Name: "database", Value: c.Database},
+			daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey}, daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
 		),
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
 	)

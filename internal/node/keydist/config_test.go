@@ -24,7 +24,7 @@ func TestDefaultsComeFromTheComments(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Listen != "127.0.0.1:8448" || c.Admin != "127.0.0.1:9448" || c.Instance != "KDH-1" || c.Database != "keyd.db" ||
-		c.MakerRoots != "" || c.AttestedSerials != "" || time.Duration(c.CheckpointEvery) != time.Minute {
+		c.Attested != "attested" || time.Duration(c.CheckpointEvery) != time.Minute {
 		t.Errorf("defaults %+v", c)
 	}
 }
@@ -36,6 +36,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"address without port", "tenant:", "listen: localhost\ntenant:", "listen"},
 		{"no signer", "tenant:", "signer-certificate: \"\"\ntenant:", "signer-certificate"},
 		{"no key of the signer", "tenant:", "signer-key: \"\"\ntenant:", "signer-key"},
+		{"no folder of makers", "tenant:", "attested: \"\"\ntenant:", "attested"},
+		{"a list of devices beside it", "tenant:", "attested-serials: attested.txt\ntenant:", "attested-serials"},
 		{"no issuer", "tenant:", "issuer: \"\"\ntenant:", "issuer"},
 		{"key set that is none", "CARDS", "cards", "first-after"},
 		{"key id that is none", "FFFF9876543210E00000", "FFFF", "first-after"},

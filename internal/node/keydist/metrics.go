@@ -12,9 +12,10 @@ import (
 // metrics are what the host counts. Labels are codes and states, never a terminal or a key id.
 type metrics struct {
 	*daemon.Metrics
-	orders  *prometheus.CounterVec
-	keySets *prometheus.GaugeVec
-	devices prometheus.Gauge
+	orders   *prometheus.CounterVec
+	keySets  *prometheus.GaugeVec
+	devices  prometheus.Gauge
+	revision prometheus.Gauge
 }
 
 func newMetrics() (*metrics, error) {
@@ -34,8 +35,11 @@ func newMetrics() (*metrics, error) {
 		devices: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "latchkey_attested_devices", Help: "Devices on the list of those that may have attested keys.",
 		}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "latchkey_attested_revision", Help: "Revision of the signed makers and devices that is in force; 0 for none.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.orders, m.keySets, m.devices} {
+	for _, c := range []prometheus.Collector{m.orders, m.keySets, m.devices, m.revision} {
 		if err := m.Registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -45,6 +49,15 @@ func newMetrics() (*metrics, error) {
 
 // order counts an order that ended.
 func (m *metrics) order(action, result string) { m.orders.WithLabelValues(action, result).Inc() }
+
+// trust says anew whose word is taken, nil for nobody's.
+func (m *metrics) trust(makers *keydist.Makers) {
+	if makers == nil {
+		makers = new(keydist.Makers)
+	}
+	m.devices.Set(float64(makers.Devices.Len()))
+	m.revision.Set(float64(makers.Revision))
+}
 
 // describe says anew what key sets there are, with the labels of their base keys.
 func (m *metrics) describe(sets []*keyset.KeySet, keys []engine.KeyInfo) {

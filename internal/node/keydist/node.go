@@ -83,7 +83,8 @@ type node struct {
 	db          *deliveries.Store
 	checkpoints *daemon.Checkpoints
 	catalog     *deploy.Catalog
-	makers      *makers
+	attested    *deploy.Attested
+	revision    uint64 // of the makers that the log was told about
 	follower    *daemon.Follower
 	host        *keydist.Host
 	readiness   *serve.Readiness
@@ -108,7 +109,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	}
 	defer passphrase.Wipe()
 	for _, step := range []func(secret.Bytes) error{
-		n.openMetrics, n.openMakers, n.openTLS, n.openSigner, n.openIssuer, n.openKeys, n.openCatalog, n.openStore, n.openHost,
+		n.openMetrics, n.openTLS, n.openSigner, n.openIssuer, n.openKeys, n.openAttested, n.openCatalog, n.openStore, n.openHost,
 	} {
 		if err := step(passphrase); err != nil {
 			return nil, err
@@ -173,9 +174,14 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 	return nil
 }
 
-func (n *node) openMakers(secret.Bytes) (err error) {
-	n.makers, err = openMakers(n.config)
-	return err
+func (n *node) openAttested(secret.Bytes) (err error) {
+	n.attested, err = deploy.NewAttested(deploy.AttestedOptions{
+		Dir: n.config.Folder, Folder: n.path(n.config.Attested), Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
+	})
+	if err != nil {
+		return fmt.Errorf("attested: %w", err)
+	}
+	return nil
 }
 
 func (n *node) openCatalog(secret.Bytes) (err error) {
@@ -187,12 +193,12 @@ func (n *node) openCatalog(secret.Bytes) (err error) {
 	}
 	describe := func() {
 		n.metrics.describe(n.catalog.KeySets(), n.ring.List())
-		n.metrics.devices.Set(float64(n.makers.list().Len()))
+		n.describeMakers()
 	}
 	describe()
 	n.follower = &daemon.Follower{Told: n.config.Reload, Logger: n.log, Count: n.metrics.Reloads, Reload: func() error {
 		defer describe()
-		return errors.Join(n.ring.Reload(), n.catalog.Reload(), n.makers.reload())
+		return errors.Join(n.ring.Reload(), n.catalog.Reload(), n.attested.Reload())
 	}}
 	return nil
 }
@@ -200,11 +206,11 @@ func (n *node) openCatalog(secret.Bytes) (err error) {
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in its
 // place would give out every key id again.
 func (n *node) openStore(secret.Bytes) error {
-	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
 	}
-	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{Create: first, Batch: n.metrics.Batch})
+	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
@@ -220,7 +226,7 @@ func (n *node) openHost(secret.Bytes) error {
 	n.host, err = keydist.New(keydist.Config{
 		Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
 		Store: n.db, Issuer: n.issuer, Base: n.ring, Describe: n.describe, KeySets: n.catalog.KeySet, After: after.of,
-		Signer: n.signer, Chain: n.chain, Trust: n.trust, Makers: n.makers.roots, Serials: n.makers.list,
+		Signer: n.signer, Chain: n.chain, Trust: n.trust, Makers: n.attested.Makers,
 		Clock: time.Now, Instance: n.config.Instance, Logger: n.log, Observe: n.metrics.order,
 	})
 	if err != nil {
@@ -234,6 +240,18 @@ func (n *node) openHost(secret.Bytes) error {
 		serve.Check{Name: "catalog", Run: n.follower.Check},
 	)
 	return nil
+}
+
+// describeMakers says in metrics whose word is taken, and in the log when it is another revision than before.
+func (n *node) describeMakers() {
+	m := n.attested.Makers()
+	n.metrics.trust(m)
+	if m == nil || m.Revision == n.revision {
+		return
+	}
+	n.revision = m.Revision
+	n.log.Info("makers in force", slog.Uint64("revision", m.Revision), slog.Int("roots", len(m.Roots)),
+		slog.Int("devices", m.Devices.Len()), slog.Any("approvers", n.attested.Approvers()))
 }
 
 // describe says what audit records tell about a base key.

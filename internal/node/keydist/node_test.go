@@ -7,8 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/big"
@@ -200,12 +200,14 @@ func TestStartingRefuses(t *testing.T) {
 		}, nil, "signer"},
 		{"the issuer of terminals", func(_ *testing.T, c *Config) { c.Issuer = "ca/terminals" }, nil, "issuer"},
 		{"key sets of another environment", func(_ *testing.T, c *Config) { c.Environment = "production" }, nil, "catalog"},
-		{"no maker roots", func(_ *testing.T, c *Config) { c.MakerRoots = "none.pem" }, fs.ErrNotExist, "maker-roots"},
-		{"our own root as a maker", func(_ *testing.T, c *Config) { c.MakerRoots = "trust/keydist.pem" }, nil, "makers"},
-		{"a leaf as a maker", func(_ *testing.T, c *Config) { c.MakerRoots = "services/ra/cert.pem" }, nil, "maker-roots"},
-		{"no list of devices", func(_ *testing.T, c *Config) { c.AttestedSerials = "none.txt" }, fs.ErrNotExist, "attested-serials"},
-		{"a damaged list", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN 1\n", 0o600) }, keydist.ErrAllowList, "attested-serials"},
-		{"a list that others write", func(t *testing.T, c *Config) { c.AttestedSerials = write(t, "SN-1\n", 0o622) }, nil, "attested-serials"},
+		{"no folder of makers", func(_ *testing.T, c *Config) { c.Attested = "none" }, fs.ErrNotExist, "attested"},
+		{"a folder of something else", func(_ *testing.T, c *Config) { c.Attested = "keysets" }, deploy.ErrDocument, "attested"},
+		{"our own root as a maker", func(t *testing.T, c *Config) {
+			p := must[*place](t)(shared())
+			f := &makersFolder{t: t, place: p, dir: t.TempDir(), root: p.keydist}
+			f.put(1, keyset.Test)
+			c.Attested = f.dir
+		}, keydist.ErrMakers, "attested"},
 	}...)
 }
 
@@ -222,32 +224,44 @@ func TestTheWrittenConfigurationWorks(t *testing.T) {
 	if c.Folder != want.Folder || c.Tenant != want.Tenant || c.Environment != want.Environment || c.PassphraseFile != want.PassphraseFile ||
 		c.Listen != want.Listen || c.Admin != want.Admin || c.Instance != want.Instance || c.Certificate != want.Certificate || c.Key != want.Key ||
 		c.SignerCertificate != want.SignerCertificate || c.SignerKey != want.SignerKey || c.Issuer != want.Issuer || c.Keyring != want.Keyring ||
-		c.Database != want.Database || c.CheckpointKey != want.CheckpointKey || c.CheckpointFile != want.CheckpointFile ||
+		c.Attested != want.Attested || c.Database != want.Database || c.CheckpointKey != want.CheckpointKey || c.CheckpointFile != want.CheckpointFile ||
 		c.CheckpointEvery != want.CheckpointEvery || len(c.FirstAfter) != 0 {
 		t.Errorf("configuration %+v\nwant %+v", c, want)
 	}
 }
 
-// TestDevicesAreReadAgain attests a key, lists its device while the host runs, and takes it off again.
-func TestDevicesAreReadAgain(t *testing.T) {
+// makersFolder is a folder of signed makers of its own.
+type makersFolder struct {
+	t     *testing.T
+	place *place
+	dir   string
+	root  *x509.Certificate
+}
+
+// put writes a file, signed by the operator of the place.
+func (f *makersFolder) put(revision uint64, env keyset.Environment, devices ...string) {
+	f.t.Helper()
+	list := must[*keydist.AllowList](f.t)(keydist.ParseAllowList([]byte(strings.Join(devices, "\n"))))
+	m := &keydist.Makers{Tenant: "ACME", Environment: env, Revision: revision, Roots: []*x509.Certificate{f.root}, Devices: list}
+	doc := must[[]byte](f.t)(f.place.operator.Sign(keydist.KindMakers, must[[]byte](f.t)(m.Marshal())))
+	if err := seal.WriteFile(f.path(revision), doc, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *makersFolder) path(revision uint64) string {
+	return filepath.Join(f.dir, fmt.Sprintf("r%d.signed", revision))
+}
+
+// TestMakersAreReadAgain attests a key, lists its device while the host runs, takes it off again, and has documents that do not
+// count put into the folder.
+func TestMakersAreReadAgain(t *testing.T) {
 	t.Parallel()
 	p, c := testConfig(t)
-	own := t.TempDir()
-	list := filepath.Join(own, "attested.txt")
-	put := func(text string) {
-		t.Helper()
-		if err := seal.WriteFile(list, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put("# nobody yet\n")
 	root, key := maker(t)
-	roots := filepath.Join(own, "makers.pem")
-	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	folder := &makersFolder{t: t, place: p, dir: t.TempDir(), root: root}
 	reload := make(chan os.Signal)
-	c.MakerRoots, c.AttestedSerials, c.Reload = roots, list, reload
+	c.Attested, c.Reload = folder.dir, reload
 	again := func() {
 		reload <- os.Interrupt // taken when the loop is free,
 		reload <- os.Interrupt // and again after a whole reading
@@ -267,23 +281,71 @@ func TestDevicesAreReadAgain(t *testing.T) {
 		}
 		return err
 	}
+	ready := func(what string, want bool) {
+		t.Helper()
+		if status, body := r.admin("/readyz"); (status == 200) != want || strings.Contains(body, `"catalog":"failed"`) == want {
+			t.Errorf("%s: %d %s", what, status, body)
+		}
+	}
+	refused(t, deliver(), keydist.CodeAttestationInvalid)
+	folder.put(1, keyset.Test)
+	again()
 	refused(t, deliver(), keydist.CodeAttestationNotListed)
-	put("SN-1\n")
+	folder.put(2, keyset.Test, "SN-1")
 	again()
 	if err := deliver(); err != nil {
 		t.Errorf("a listed device: %v", err)
 	}
-	put("SN-1 and more\n")
-	again()
-	if err := deliver(); err != nil {
-		t.Errorf("a damaged list changes nothing: %v", err)
+	ready("at first", true)
+	for name, spoil := range map[string]func(){
+		"a damaged document":                   func() { check(t, os.WriteFile(folder.path(3), []byte("signed"), 0o600)) },
+		"one signature for production":         func() { folder.put(3, keyset.Production) },
+		"a revision left out":                  func() { folder.put(4, keyset.Test) },
+		"another document of the revision":     func() { folder.put(2, keyset.Test) },
+		"the latest revision gone":             func() { check(t, os.Remove(folder.path(2))) },
+		"our own root among the makers":        func() { folder.withRoot(p.keydist).put(3, keyset.Test) },
+		"a file that somebody else left there": func() { check(t, os.WriteFile(folder.path(0)+".txt", nil, 0o600)) },
+	} {
+		was := must[[]byte](t)(os.ReadFile(folder.path(2)))
+		spoil()
+		again()
+		if err := deliver(); err != nil {
+			t.Errorf("%s changes something: %v", name, err)
+		}
+		ready(name, false)
+		for _, path := range []string{folder.path(3), folder.path(4), folder.path(0) + ".txt"} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		check(t, os.WriteFile(folder.path(2), was, 0o600))
+		again()
+		ready("after "+name, true)
 	}
-	if status, body := r.admin("/readyz"); status != 503 || !strings.Contains(body, `"catalog":"failed"`) {
-		t.Errorf("with a damaged list: %d %s", status, body)
-	}
-	put("SN-2\n")
+	folder.put(3, keyset.Test, "SN-2")
 	again()
 	refused(t, deliver(), keydist.CodeAttestationNotListed)
+	_, metrics := r.admin("/metrics")
+	for _, want := range []string{"\nlatchkey_attested_devices 1\n", "\nlatchkey_attested_revision 3\n"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if log := r.log.String(); strings.Count(log, "makers in force") != 3 || !strings.Contains(log, "ACME/OPERATOR-1") {
+		t.Errorf("the log tells of %d revisions", strings.Count(log, "makers in force"))
+	}
+}
+
+func (f makersFolder) withRoot(root *x509.Certificate) *makersFolder {
+	f.root = root
+	return &f
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func maker(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {

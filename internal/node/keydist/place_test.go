@@ -47,6 +47,8 @@ type place struct {
 	trust    tlsconf.Trust
 	ra       tls.Certificate
 	acquirer tls.Certificate
+	operator *deploy.Person
+	keydist  *x509.Certificate // root of the key-distribution authority
 	tlsKey   *ecdsa.PrivateKey
 	tlsChain []*x509.Certificate // of terminal T-1
 }
@@ -105,6 +107,14 @@ func build() (p *place, err error) {
 	if p.acquirer, err = d.ServiceCredential(deploy.ServiceAcquirer); err != nil {
 		return nil, err
 	}
+	if p.operator, err = d.Operator(deploy.FirstOperator); err != nil {
+		return nil, err
+	}
+	roots, err := deploy.LoadChain(deploy.TrustPath(p.dir, identity.KeyDistCA))
+	if err != nil {
+		return nil, err
+	}
+	p.keydist = roots[0]
 	return p, errors.Join(p.enrol(d), register(d))
 }
 
