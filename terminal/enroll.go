@@ -28,12 +28,16 @@ type EnrolOptions struct {
 	TrustURL string            // where the trust list is published: http://HOST:PORT
 	Tenant   keyset.TenantID   // whose terminal it is
 	Terminal keyset.TerminalID // its name
+	// Environment is what the terminal is for: that of another is not taken, and Production is refused for the insecure-file
+	// sealer before anything is sent. Zero: whatever the authority says, which is to be heard only when the code is spent.
+	Environment keyset.Environment
 	// Ticket is what the slip of paper says. Enroll wipes it. The zero value goes on with an enrolment that has begun in the
 	// folder and was interrupted.
 	Ticket enroll.Ticket
 	// Agreement is an agreement key, PKCS #8, that the maker of the device has certified, and Attestation the certificates of
 	// that, DER, its own first: for key sets that ask for attested keys. The key is neither kept nor wiped. The zero value:
-	// Enroll makes a key on Curve, or goes on with the one of the interrupted enrolment.
+	// Enroll makes a key on Curve, or goes on with the one of the interrupted enrolment. A pair that does not belong together
+	// is refused before the ticket is used.
 	Agreement   secret.Bytes
 	Attestation [][]byte
 	// Curve is that of the agreement key, which the key sets of the terminal decide: P-256 for TDES and AES-128, P-384 for
@@ -60,6 +64,9 @@ func Enroll(ctx context.Context, f FS, sealer Sealer, o EnrolOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if o.Environment == keyset.Production && sealer.Name() == InsecureFile {
+		return ErrInsecure
+	}
 	unlock, err := f.Lock()
 	if err != nil {
 		return err
@@ -83,6 +90,11 @@ func (o *EnrolOptions) check() error {
 	if o.URL == "" || o.TrustURL == "" {
 		return errors.New("terminal: an enrolment needs the URL of the authority, and that of the trust list")
 	}
+	switch o.Environment {
+	case 0, keyset.Test, keyset.Production:
+	default:
+		return fmt.Errorf("terminal: there is no environment %v", o.Environment)
+	}
 	if o.Ticket.Code.IsZero() != o.Ticket.Pin.IsZero() {
 		return fmt.Errorf("%w: it has a code and a pin", ErrTicket)
 	}
@@ -92,14 +104,35 @@ func (o *EnrolOptions) check() error {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	return o.checkAttestation()
+}
+
+// checkAttestation wants the certificates to begin with that of the agreement key: with others the code would be spent for
+// nothing.
+func (o *EnrolOptions) checkAttestation() error {
+	if len(o.Attestation) == 0 {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(o.Attestation[0])
+	if err != nil {
+		return fmt.Errorf("terminal: attestation: %w", err)
+	}
+	key, err := openKey(o.Agreement)
+	if err != nil {
+		return fmt.Errorf("terminal: agreement key: %w", err)
+	}
+	if !key.PublicKey.Equal(leaf.PublicKey) {
+		return errors.New("terminal: the attestation is that of another key than the agreement key")
+	}
 	return nil
 }
 
 // enroller is one call of Enroll.
 type enroller struct {
-	store store
-	o     EnrolOptions
-	state *enrolment
+	store      store
+	o          EnrolOptions
+	state      *enrolment
+	assignment *remote.Assignment // nil before the authority has told
 }
 
 func (e *enroller) run(ctx context.Context) error {
@@ -340,7 +373,8 @@ func (e *enroller) lasts() error {
 	return nil
 }
 
-// certifyAgreement enrols the agreement key over the new identity. With that the code has done its work.
+// certifyAgreement asks what the terminal is for, and enrols the agreement key over the new identity. With that the code has
+// done its work.
 func (e *enroller) certifyAgreement(ctx context.Context) error {
 	if e.state.member.agreement != nil {
 		return nil
@@ -354,6 +388,9 @@ func (e *enroller) certifyAgreement(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
+	if err := e.ask(ctx, c); err != nil {
+		return err
+	}
 	chain, err := c.EnrollAgreement(ctx, csr)
 	if err != nil {
 		return err
@@ -385,21 +422,37 @@ func (e *enroller) client() (*enroll.Client, *tlsconf.Credential, error) {
 	return c, cred, err
 }
 
-// fetchKeys asks what is set up for the terminal and gets the key of every slot that is not here yet. Then the terminal is
-// made.
+// ask learns once what is set up for the terminal, and goes no further when it is for another environment: who asks has spent
+// the code already.
+func (e *enroller) ask(ctx context.Context, c *enroll.Client) error {
+	if e.assignment != nil {
+		return nil
+	}
+	a, err := c.Assignment(ctx)
+	if err != nil {
+		return err
+	}
+	if a.Environment == keyset.Production && e.store.sealer.Name() == InsecureFile {
+		return fmt.Errorf("%w, and the code is spent", ErrInsecure)
+	}
+	if e.o.Environment != 0 && a.Environment != e.o.Environment {
+		return fmt.Errorf("%w: it is for %v, and not for %v", ErrAssignment, a.Environment, e.o.Environment)
+	}
+	e.assignment = a
+	return nil
+}
+
+// fetchKeys gets the key of every slot that is set up for the terminal and not here yet. Then the terminal is made.
 func (e *enroller) fetchKeys(ctx context.Context) error {
 	c, cred, err := e.client()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	a, err := c.Assignment(ctx)
-	if err != nil {
+	if err := e.ask(ctx, c); err != nil {
 		return err
 	}
-	if a.Environment == keyset.Production && e.store.sealer.Name() == InsecureFile {
-		return ErrInsecure
-	}
+	a := e.assignment
 	e.state.slots = slices.DeleteFunc(e.state.slots, func(s Slot) bool { return !assigned(a, s) })
 	k := courier{
 		client: c, member: &e.state.member, tls: cred.Leaf(), assignment: a, now: e.service().Clock(),

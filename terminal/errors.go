@@ -18,6 +18,9 @@ var (
 	ErrAssignment = errors.New("terminal: what is set up for this terminal is not complete")
 	// ErrNotEnrolled says that a terminal which came from a bundle has nobody to ask for certificates or keys.
 	ErrNotEnrolled = errors.New("terminal: it came from a bundle and has no authority to ask")
+	// ErrCertificateRefused says that the host does not let the terminal in with its certificate: trying again is useless.
+	// Its operator knows why; it may be revoked, or over.
+	ErrCertificateRefused = errors.New("terminal: the host refuses the certificate of this terminal")
 	// ErrUnconfirmed says that the host does not take a key that was fetched for it. The terminal works on with the old one.
 	ErrUnconfirmed = errors.New("terminal: the host does not take the new key")
 	// ErrState says that a saved file is damaged, missing or of another device. Nothing has been changed.

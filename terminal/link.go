@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,13 +35,29 @@ const (
 // contentType is that of messages and acknowledgements.
 const contentType = "application/cbor"
 
+// patience is how long a Link goes on, in pauses, although every endpoint refuses the certificate: a host that has just
+// started, or has not heard yet of a new certificate, refuses it at first.
+const patience = 2 * time.Second
+
+// certificateAlerts are those by which a server refuses the certificate of a client (RFC 8446, 6.2).
+var certificateAlerts = []tls.AlertError{
+	42,  // bad_certificate
+	43,  // unsupported_certificate
+	44,  // certificate_revoked
+	45,  // certificate_expired
+	46,  // certificate_unknown
+	48,  // unknown_ca
+	49,  // access_denied
+	116, // certificate_required
+}
+
 // maxHostError bounds what is read of an answer that is no acknowledgement.
 const maxHostError = 4 << 10
 
 // Exchanger delivers a message and brings the answer back. Link is the one over the network.
 type Exchanger interface {
 	// Exchange sends message, again and again, until accept returns nil for an answer, the host refuses for good (a
-	// HostError), or ctx ends. What accept returns errors for is treated as no answer at all.
+	// HostError, or ErrCertificateRefused), or ctx ends. What accept returns errors for is treated as no answer at all.
 	Exchange(ctx context.Context, message []byte, accept func(answer []byte) error) error
 }
 
@@ -220,29 +239,36 @@ func (l *Link) State() LinkState { return l.state }
 
 // Exchange implements Exchanger. Each round tries every endpoint in order; between rounds it pauses for a random time
 // below a limit that doubles (full jitter), or as long as the host asks. A host that answers 4xx, other than 408, 425
-// and 429, refuses for good.
+// and 429, refuses for good. When every endpoint refuses the certificate, and goes on doing so for two seconds, that is for
+// good too: ErrCertificateRefused.
 func (l *Link) Exchange(ctx context.Context, message []byte, accept func([]byte) error) error {
+	var shut time.Duration // how long every endpoint has refused the certificate
 	for round := 0; ; round++ {
 		wait, err := l.round(ctx, message, accept)
 		if err == nil {
 			return nil
 		}
-		if refused, ok := errors.AsType[*HostError](err); ok && refused.final() {
+		if h, ok := errors.AsType[*HostError](err); ok && h.final() {
 			return err
 		}
-		if ctx.Err() != nil {
+		refused := errors.Is(err, ErrCertificateRefused)
+		if ctx.Err() != nil || refused && shut >= patience {
 			return err
 		}
-		if pause := l.backoff(round); pause > wait {
-			wait = pause
-		}
-		if e := l.o.Sleep(ctx, min(wait, l.o.MaxBackoff)); e != nil {
+		pause := min(max(wait, l.backoff(round)), l.o.MaxBackoff)
+		if e := l.o.Sleep(ctx, pause); e != nil {
 			return err
+		}
+		if refused {
+			shut += pause
+		} else {
+			shut = 0
 		}
 	}
 }
 
-// round tries every endpoint once. It returns the longest pause that a host has asked for and the last error.
+// round tries every endpoint once. It returns the longest pause that a host has asked for and the last error, which is
+// ErrCertificateRefused only when every endpoint says so.
 func (l *Link) round(ctx context.Context, message []byte, accept func([]byte) error) (wait time.Duration, err error) {
 	for i, t := range l.targets {
 		after, e := l.post(ctx, t, message, accept)
@@ -254,7 +280,10 @@ func (l *Link) round(ctx context.Context, message []byte, accept func([]byte) er
 			}
 			return 0, nil
 		}
-		err, wait = e, max(wait, after)
+		wait = max(wait, after)
+		if err == nil || !errors.Is(e, ErrCertificateRefused) {
+			err = e
+		}
 		if refused, ok := errors.AsType[*HostError](e); ok && refused.final() {
 			return wait, err
 		}
@@ -277,12 +306,17 @@ func (l *Link) enter(s LinkState) {
 func (l *Link) post(ctx context.Context, t target, message []byte, accept func([]byte) error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.DialTimeout+l.o.ResponseTimeout)
 	defer cancel()
+	connected := false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, bytes.NewReader(message))
 	if err != nil {
 		return 0, fmt.Errorf("terminal: %w", err)
 	}
 	req.Header.Set("Content-Type", contentType)
 	resp, err := t.client.Do(req)
+	if connected && refusesCertificate(err) { // the host itself said so: an alert from before could be anybody's
+		return 0, fmt.Errorf("%w: %w", ErrCertificateRefused, err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("terminal: %w", err)
 	}
@@ -298,6 +332,14 @@ func (l *Link) post(ctx context.Context, t target, message []byte, accept func([
 		return 0, err
 	}
 	return 0, accept(answer)
+}
+
+// refusesCertificate reports whether a call ended with the alert of a server that does not take the certificate of the client.
+func refusesCertificate(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && slices.ContainsFunc(certificateAlerts, func(a tls.AlertError) bool {
+		return op.Err.Error() == a.Error() // crypto/tls does not export the type of an alert that came in
+	})
 }
 
 func readAnswer(r io.Reader) ([]byte, error) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -147,8 +146,7 @@ func rejected(err error) bool {
 	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
 		return r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden
 	}
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" // an alert, as crypto/tls reports it
+	return refusesCertificate(err)
 }
 
 // takeUpRenewal returns the renewal under way, or begins one.

@@ -44,7 +44,7 @@ func (r *SaleResult) Approved() bool { return r.Result == message.Approved && !r
 
 // Sale makes one purchase: it encrypts card and PIN, each under the next key of its slot, MACs the message, and repeats
 // the same bytes until the host answers or ctx ends. The message is saved before it leaves: one with a PIN as a note to
-// reverse it, any other whole.
+// reverse it, any other whole. A host that refuses for good, the certificate of the terminal perhaps, ends the repeating too.
 //
 // A result is one that the host gave under its MAC; Held keeps the message for later, refusals of the key go to
 // Exceptions. When no answer came the error is an *UnansweredError. ErrSale, ErrSlot, ErrQueue and errors of the engine and

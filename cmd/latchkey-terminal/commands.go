@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/pin"
 	"github.com/latchkey-pos/latchkey/terminal"
@@ -26,17 +27,18 @@ func newImport(a *app) *cobra.Command {
 	var bundle, code string
 	cmd := &cobra.Command{
 		Use: "import --bundle FILE --code-file FILE --dir DIR", Short: "Make a terminal of a bundle, once",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return explain(a.importBundle(bundle, code)) },
 	}
-	cmd.Flags().StringVar(&bundle, "bundle", "", "file that latchkey terminal register made (required)")
+	cmd.Flags().StringVar(&bundle, "bundle", "", "file that latchkey bundle register made (required)")
 	cmd.Flags().StringVar(&code, "code-file", "", "file with the code that opens it, readable by you only (required)")
 	return cmd
 }
 
 func (a *app) importBundle(bundle, code string) error {
 	if bundle == "" || code == "" || a.dir == "" {
-		return exit.Errorf(exit.Usage, "import needs --bundle, --code-file and --dir")
+		return exit.With(exit.Usage, errors.New("import needs --bundle, --code-file and --dir"),
+			"as in latchkey-terminal import --bundle t1.bundle --code-file code --dir ./t1")
 	}
 	f, err := os.Open(bundle)
 	if err != nil {
@@ -47,7 +49,7 @@ func (a *app) importBundle(bundle, code string) error {
 	if err != nil {
 		return err
 	}
-	pass, err := seal.ReadPassphrase(code)
+	pass, err := readCode(code)
 	if err != nil {
 		return err
 	}
@@ -69,6 +71,15 @@ func (a *app) importBundle(bundle, code string) error {
 		return err
 	}
 	return a.status()
+}
+
+// readCode reads the code of a bundle. What is in the file, and cannot be a code, is a mistake in the command line.
+func readCode(path string) (secret.Bytes, error) {
+	pass, err := seal.ReadPassphrase(path)
+	if _, ok := errors.AsType[*fs.PathError](err); !ok && !errors.Is(err, seal.ErrExposed) {
+		err = exit.With(exit.Usage, err, "name the file that holds the code of the bundle and nothing else with --code-file")
+	}
+	return pass, err
 }
 
 // testOnlySyncDir is replaced by tests only.
@@ -104,7 +115,7 @@ func isFolder(path string) bool {
 
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "status --dir DIR", Short: "Say who the terminal is and what its keys have left", Args: cobra.NoArgs,
+		Use: "status --dir DIR", Short: "Say who the terminal is and what its keys have left", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return explain(a.status()) },
 	}
 }
@@ -164,7 +175,7 @@ func (a *app) status() error {
 	for _, slot := range s.Waiting {
 		sv := viewOf(slot)
 		v.Waiting = append(v.Waiting, sv)
-		rows = append(rows, row{fmt.Sprintf("slot %d waits", sv.Slot), sv.text() + "; signin or rekey confirms it"})
+		rows = append(rows, row{fmt.Sprintf("slot %d waits", sv.Slot), sv.key() + "; signin or rekey confirms it"})
 	}
 	return a.show(v, rows...)
 }
@@ -181,12 +192,19 @@ func viewOf(r terminal.SlotReport) slotView {
 }
 
 func (v slotView) text() string {
+	if v.Confirmed {
+		return v.key()
+	}
+	return v.key() + ", not confirmed: run signin"
+}
+
+func (v slotView) key() string {
 	return fmt.Sprintf("%s.r%d %s, next %s, %d keys left", v.KeySet, v.Revision, v.Scheme, v.NextKSN, v.Remaining)
 }
 
 func newSignIn(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "signin --dir DIR", Short: "Tell the host that the terminal is there, and confirm its keys", Args: cobra.NoArgs,
+		Use: "signin --dir DIR", Short: "Tell the host that the terminal is there, and confirm its keys", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.signIn(cmd.Context())) },
 	}
 }
@@ -229,7 +247,8 @@ func (a *app) signInQuietly(ctx context.Context) error {
 
 // unreachable is the error of a sign-in that nobody has answered.
 func unreachable(err error) error {
-	if _, refused := errors.AsType[*terminal.HostError](err); refused || errors.Is(err, terminal.ErrAck) {
+	_, refused := errors.AsType[*terminal.HostError](err)
+	if refused || errors.Is(err, terminal.ErrAck) || errors.Is(err, terminal.ErrCertificateRefused) {
 		return err
 	}
 	if _, known := errors.AsType[*exit.Error](err); known {
@@ -247,15 +266,22 @@ type saleFlags struct {
 func newSale(a *app) *cobra.Command {
 	var f saleFlags
 	cmd := &cobra.Command{
-		Use:   "sale --dir DIR --amount 12.34 --currency EUR (--track2-file FILE | --pan-file FILE)",
-		Short: "Make one sale", Args: cobra.NoArgs,
+		Use:   "sale --dir DIR --amount 12.34 [--currency EUR] [--track2-file FILE | --pan-file FILE] [--pin-file FILE | --no-pin]",
+		Short: "Make one sale",
+		Long: `sale makes one sale and shows what the host answers. Without files it asks for the card number and
+the PIN, and shows neither:
+
+  latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR
+
+The files are for scripts, and only you may read them. A sale without an answer is kept: run resend.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.sale(cmd.Context(), f)) },
 	}
 	cmd.Flags().StringVar(&f.amount, "amount", "", "amount in the major unit, as in 12.34 (required)")
 	cmd.Flags().StringVar(&f.currency, "currency", "EUR", "ISO 4217 code, letters or digits")
-	cmd.Flags().StringVar(&f.track, "track2-file", "", "file with track 2; - for standard input")
-	cmd.Flags().StringVar(&f.pan, "pan-file", "", "file with the card number, instead of a track; - for standard input")
-	cmd.Flags().StringVar(&f.pin, "pin-file", "", "file with the PIN; without it the PIN is asked for")
+	cmd.Flags().StringVar(&f.track, "track2-file", "", "file with track 2, as a reader gives it; - for standard input")
+	cmd.Flags().StringVar(&f.pan, "pan-file", "", "file with the card number, as somebody types it; - for standard input; without both it is asked for")
+	cmd.Flags().StringVar(&f.pin, "pin-file", "", "file with the PIN; - for standard input; without it the PIN is asked for")
 	cmd.Flags().BoolVar(&f.noPIN, "no-pin", false, "a sale without a PIN")
 	return cmd
 }
@@ -284,19 +310,16 @@ func (a *app) request(f saleFlags) (r terminal.SaleRequest, err error) {
 	if r.Amount, err = parseAmount(f.amount, f.currency); err != nil {
 		return r, exit.With(exit.Usage, err, "as in --amount 12.34 --currency EUR")
 	}
-	if (f.track == "") == (f.pan == "") {
-		return r, exit.Errorf(exit.Usage, "a sale needs either --track2-file or --pan-file")
-	}
 	if f.pin != "" && f.noPIN || f.pin == "-" && f.track+f.pan == "-" {
-		return r, exit.Errorf(exit.Usage, "--pin-file goes neither with --no-pin nor with a card on the same input")
+		return r, exit.With(exit.Usage, errors.New("--pin-file goes neither with --no-pin nor with a card on the same input"), "leave one of the flags out")
 	}
-	if r.Track, err = a.input().Read(f.track+f.pan, "--track2-file", "card"); err != nil {
+	if r.Track, err = a.card(f); err != nil {
 		return r, err
 	}
 	if f.noPIN {
 		return r, nil
 	}
-	digits, err := a.input().Read(f.pin, "--pin-file", "PIN")
+	digits, err := a.read(f.pin, "--pin-file", "PIN")
 	if err != nil {
 		return r, err
 	}
@@ -305,6 +328,52 @@ func (a *app) request(f saleFlags) (r terminal.SaleRequest, err error) {
 		return r, exit.With(exit.Usage, err, "a PIN has 4 to 12 digits")
 	}
 	return r, nil
+}
+
+// card reads what a reader has read of a card, or the number that somebody types. Of the two only the number is held to its
+// check digit: what a reader gives has checks of its own, and tracks of test cards break this one.
+func (a *app) card(f saleFlags) (secret.Bytes, error) {
+	switch {
+	case f.track != "" && f.pan != "":
+		return secret.Bytes{}, exit.With(exit.Usage, errors.New("a sale needs either --track2-file or --pan-file"), "leave one of the flags out")
+	case f.track != "":
+		return a.read(f.track, "--track2-file", "card")
+	case f.pan == "" && !a.input().Person():
+		return secret.Bytes{}, exit.With(exit.Usage, errors.New("the card is missing, and there is no terminal to ask on"),
+			"give its number with --pan-file FILE, or what was read of it with --track2-file FILE; - for standard input")
+	}
+	number, err := a.read(f.pan, "--pan-file", "card number")
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	if !plausible(number.Expose()) {
+		number.Wipe()
+		return secret.Bytes{}, exit.With(exit.Usage, fmt.Errorf("that is no card number: it has %d to %d digits, the last of which checks the others", minCard, maxCard),
+			"give the digits as they stand on the card, without spaces; a track goes with --track2-file")
+	}
+	return number, nil
+}
+
+// The digits of a card number in payments. ISO/IEC 7812-1 has shorter ones, which no payment scheme gives out.
+const (
+	minCard = 12
+	maxCard = 19
+)
+
+// plausible reports whether a number has the length and the check digit of a card's (ISO/IEC 7812-1, annex B).
+func plausible(number []byte) bool {
+	sum := 0
+	for i, c := range number {
+		d := int(c) - '0'
+		if d < 0 || d > 9 {
+			return false
+		}
+		if (len(number)-i)%2 == 0 { // every second one, counted from the check digit
+			d = d*2%10 + d/5
+		}
+		sum += d
+	}
+	return len(number) >= minCard && len(number) <= maxCard && sum%10 == 0
 }
 
 // report shows a result; anything but an approval ends with exit code 4.
@@ -323,15 +392,29 @@ func (a *app) report(r *terminal.SaleResult) error {
 	}
 	err := a.show(view, row{name, view.Result}, row{"sequence", view.Sequence}, row{"KSN", view.KSN},
 		row{"digest", view.Digest}, row{"host time", view.HostTime.Format(time.RFC3339)})
-	if err == nil && r.Result != message.Approved {
-		return exit.Errorf(exit.Refused, "the host answers %v", r.Result)
+	if err != nil || r.Result == message.Approved {
+		return err
 	}
-	return err
+	hint := ""
+	if r.Result == message.Held {
+		hint = "kept: run latchkey-terminal resend after it was unblocked; a sale with a PIN is then taken back"
+	}
+	return exit.With(exit.Refused, fmt.Errorf("the host answers %v", r.Result), hint)
 }
 
 func newResend(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "resend --dir DIR", Short: "Settle the sales that nobody has answered, oldest first", Args: cobra.NoArgs,
+		Use:   "resend --dir DIR",
+		Short: "Settle the sales that nobody has answered, oldest first",
+		Long: `resend settles each sale that has no answer, so that nobody knows whether the host has it, and each
+that was answered HELD, because the terminal was blocked.
+
+  latchkey-terminal resend --dir ./t1
+
+A sale without a PIN is sent again as it was, and approved or declined then. A sale with a PIN is
+never sent twice, and its PIN is not kept: it is taken back with a reversal, and the customer pays
+again. What the host answers HELD stays for the next time; status says how many there are.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.resend(cmd.Context())) },
 	}
 }

@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"crypto/elliptic"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,14 +19,21 @@ import (
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 // enrolFlags say where a terminal enrols, and as whom.
 type enrolFlags struct {
-	url, trustURL, tenant, terminal, ticket, curve string
-	agreementKey, attestation                      string
-	noSignIn                                       bool
+	url, trustURL, tenant, terminal, ticket, curve, environment string
+	agreementKey, attestation                                   string
+	noSignIn                                                    bool
 }
+
+// The forms of the two addresses.
+const (
+	urlForm   = "--url https://HOST:PORT, as in https://ra.example:8445"
+	trustForm = "--trust-url http://HOST:PORT, as in http://ra.example:8447"
+)
 
 // curves are those that an agreement key may be on.
 var curves = map[string]elliptic.Curve{
@@ -33,10 +45,10 @@ func newEnrol(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enrol --dir DIR --url URL --trust-url URL --tenant TENANT --terminal ID [--ticket-file FILE]",
 		Short: "Make a terminal over the network, with the ticket of its operator",
-		Long: `enrol makes a terminal of an empty folder and the ticket that latchkey terminal register gave out:
+		Long: `enrol makes a terminal of an empty folder and the ticket that latchkey terminal code gave out:
 
   latchkey-terminal enrol --dir ./t1 --tenant ACME --terminal T-0001 \
-    --url https://ra.example:8443 --trust-url http://ra.example:8080
+    --url https://ra.example:8445 --trust-url http://ra.example:8447
 
 1. It fetches the trust list from --trust-url. Nothing protects that connection: the pin, which
    is the second half of the ticket, tells the genuine list from any other.
@@ -53,8 +65,12 @@ Key sets with delivery attested, which those of production are, give keys only t
 that the maker of the device has certified. Give that key and the maker's certificates from the
 beginning: a one-time code is good for one agreement key.
 
-  latchkey-terminal enrol ... --agreement-key-file key.pem --attestation-file chain.pem`,
-		Args: cobra.NoArgs,
+  latchkey-terminal enrol ... --agreement-key-file key.pem --attestation-file chain.pem
+
+This program keeps keys for tests only, and refuses --environment production before it sends
+anything. Nobody can tell from a ticket what it is for: the authority says so when the code is
+spent. A ticket of production is lost here; use it on a device with a sealer of its own.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.enrol(cmd.Context(), f)) },
 	}
 	cmd.Flags().StringVar(&f.url, "url", "", "registration authority, https://HOST:PORT (required)")
@@ -63,6 +79,7 @@ beginning: a one-time code is good for one agreement key.
 	cmd.Flags().StringVar(&f.terminal, "terminal", "", "name of the terminal (required)")
 	cmd.Flags().StringVar(&f.ticket, "ticket-file", "", "file with the ticket; - for standard input; without it the ticket is asked for")
 	cmd.Flags().StringVar(&f.curve, "curve", "", "of the agreement key: P-256, or P-384 for AES-192 and P-521 for AES-256")
+	cmd.Flags().StringVar(&f.environment, "environment", keyset.Test.String(), "what the terminal is for, test or production; an authority of the other is refused")
 	cmd.Flags().StringVar(&f.agreementKey, "agreement-key-file", "", "agreement key that the maker has certified: PEM, PKCS #8, readable by you only")
 	cmd.Flags().StringVar(&f.attestation, "attestation-file", "", "the maker's certificates of that key: PEM, its own first, without the root")
 	cmd.Flags().BoolVar(&f.noSignIn, "no-sign-in", false, "leave the sign-in for later")
@@ -78,6 +95,14 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 		return err
 	}
 	defer o.Agreement.Wipe()
+	if o.Environment == keyset.Production { // which Enroll refuses too, with a folder left behind
+		return terminal.ErrInsecure
+	}
+	step := ""
+	o.Progress = func(name string) {
+		step = name
+		fmt.Fprintln(a.stderr, "enrol: "+name)
+	}
 	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
 		return err
 	}
@@ -98,7 +123,7 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 		err = terminal.Enroll(ctx, medium, sealer, o)
 	}
 	if err != nil {
-		return err
+		return addressed(step, err)
 	}
 	if !f.noSignIn {
 		fmt.Fprintln(a.stderr, "enrol: sign-in")
@@ -112,13 +137,14 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 
 func (a *app) enrolOptions(f enrolFlags) (terminal.EnrolOptions, error) {
 	if a.dir == "" || f.url == "" || f.trustURL == "" || f.tenant == "" || f.terminal == "" {
-		return terminal.EnrolOptions{}, exit.Errorf(exit.Usage, "enrol needs --dir, --url, --trust-url, --tenant and --terminal")
+		return terminal.EnrolOptions{}, exit.With(exit.Usage, errors.New("enrol needs --dir, --url, --trust-url, --tenant and --terminal"),
+			"the operator tells them; see: latchkey-terminal enrol --help")
 	}
 	if err := checkURL(f.url, "https"); err != nil {
-		return terminal.EnrolOptions{}, exit.With(exit.Usage, fmt.Errorf("--url: %w", err), "as in --url https://ra.example:8443")
+		return terminal.EnrolOptions{}, exit.With(exit.Usage, fmt.Errorf("--url: %w", err), "give "+urlForm)
 	}
 	if err := checkURL(f.trustURL, "http"); err != nil {
-		return terminal.EnrolOptions{}, exit.With(exit.Usage, fmt.Errorf("--trust-url: %w", err), "as in --trust-url http://ra.example:8080")
+		return terminal.EnrolOptions{}, exit.With(exit.Usage, fmt.Errorf("--trust-url: %w", err), "give "+trustForm)
 	}
 	tenant, err := keyset.ParseTenant(f.tenant)
 	if err != nil {
@@ -130,26 +156,59 @@ func (a *app) enrolOptions(f enrolFlags) (terminal.EnrolOptions, error) {
 	}
 	curve, ok := curves[f.curve]
 	if !ok {
-		return terminal.EnrolOptions{}, exit.Errorf(exit.Usage, "curve %q is none of P-256, P-384 and P-521", f.curve)
+		return terminal.EnrolOptions{}, exit.With(exit.Usage, fmt.Errorf("curve %q is none of P-256, P-384 and P-521", f.curve), "as in --curve P-256")
+	}
+	environment, err := keyset.ParseEnvironment(f.environment)
+	if err != nil {
+		return terminal.EnrolOptions{}, exit.With(exit.Usage, err, "as in --environment test")
 	}
 	return terminal.EnrolOptions{
-		URL: f.url, TrustURL: f.trustURL, Tenant: tenant, Terminal: id, Curve: curve, Timeout: a.wait,
-		Progress: func(step string) { fmt.Fprintln(a.stderr, "enrol: "+step) },
+		URL: f.url, TrustURL: f.trustURL, Tenant: tenant, Terminal: id, Environment: environment, Curve: curve, Timeout: a.wait,
 	}, nil
 }
 
-// checkURL wants a scheme and a host.
+// checkURL wants a scheme and a host, with a port or not, and nothing else.
 func checkURL(text, scheme string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != scheme || u.Hostname() == "" {
 		return fmt.Errorf("it does not begin with %s:// and a host", scheme)
 	}
+	if u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return fmt.Errorf("there is more in it than %s://HOST:PORT", scheme)
+	}
 	return nil
+}
+
+// addressed tells which flag to look at when an error of an enrolment step may come from a wrong address.
+func addressed(step string, err error) error {
+	asksForList := step == "trust list"
+	if r, ok := errors.AsType[*enroll.Refusal](err); ok && asksForList && r.Status < http.StatusInternalServerError && r.RetryAfter == 0 {
+		return exit.With(exit.Refused, err, "no trust list is published there: check "+trustForm)
+	}
+	u, ok := errors.AsType[*url.Error](err)
+	if !ok || errors.Is(err, tlsconf.ErrRefused) {
+		return err
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return err
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	switch alert := ok && op.Op == "remote error"; {
+	case strings.HasPrefix(u.URL, "http:"):
+		return exit.With(exit.Unreachable, err, "check the network and "+trustForm)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return exit.With(exit.Unreachable, err, "what listens there speaks no TLS: check "+urlForm)
+	case alert && asksForList: // which takes no certificate
+		return exit.With(exit.Refused, err, "that listener is not the one for terminals: check "+urlForm)
+	case alert:
+		return err
+	}
+	return exit.With(exit.Unreachable, err, "check the network and "+urlForm)
 }
 
 // ticket reads the ticket, which the enrolment wipes.
 func (a *app) ticket(path string) (enroll.Ticket, error) {
-	typed, err := a.input().Read(path, "--ticket-file", "ticket")
+	typed, err := a.read(path, "--ticket-file", "ticket")
 	if err != nil {
 		return enroll.Ticket{}, err
 	}
@@ -169,7 +228,7 @@ old one stays in use until the authority has let the terminal in with the new on
 
 With --if-due nothing is done before the window that the authority has set; run that daily, at a
 random minute. After an error run it again: it goes on where it was.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.renew(cmd.Context(), due)) },
 	}
 	cmd.Flags().BoolVar(&due, "if-due", false, "only when the renewal window has begun")
@@ -201,8 +260,9 @@ then, and when it refuses, the old one works on. Sales without an answer are kep
 
   latchkey-terminal rekey --dir ./t1
 
-After an error run it again. status shows keys that wait.`,
-		Args: cobra.NoArgs,
+When none is ordered it says so, and ends well. After an error run it again. status shows keys that
+wait.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.rekey(cmd.Context())) },
 	}
 }
@@ -210,12 +270,21 @@ After an error run it again. status shows keys that wait.`,
 func (a *app) rekey(ctx context.Context) error {
 	err := a.with(ctx, func(ctx context.Context, t *terminal.Terminal) error {
 		fmt.Fprintln(a.stderr, "rekey: keys, and a sign-in with them")
-		return t.Rekey(ctx)
+		before := t.Status().Slots
+		err := t.Rekey(ctx)
+		if err == nil && slices.EqualFunc(before, t.Status().Slots, sameKey) {
+			fmt.Fprintln(a.stderr, "rekey: nothing ordered")
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	return a.status()
+}
+
+func sameKey(x, y terminal.SlotReport) bool {
+	return x.Number == y.Number && x.Slot.KeyID == y.Slot.KeyID
 }
 
 // with opens the terminal for f and closes it.

@@ -1,19 +1,27 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/big"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,11 +30,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 func TestMain(m *testing.M) {
@@ -46,9 +59,11 @@ func TestScripts(t *testing.T) {
 	files := map[string]string{
 		"t1.bundle": string(sealed), "code": code + "\n", "wrong": "another twelve bytes\n",
 		"card": ";4761739001010119=29122010123456789?\n", "pan": "4111111111111111\n", "pin": "1234\n", "short": "12\n",
+		"blank": "\n", "mistyped": "4111111111111112\n", "tooshort": "42000000000\n", "spaced": "4111 1111 1111 1111\n",
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:  "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Setup: func(env *testscript.Env) error {
 			for name, content := range files {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(content), 0o600); err != nil {
@@ -61,14 +76,17 @@ func TestScripts(t *testing.T) {
 }
 
 // TestEnrolScripts runs the commands that need a registration authority, each script against one of its own. $URL and
-// $TRUST_URL are where that listens, and the file ticket opens it. The command "order" has the operator order a new key for
-// the data slot, "busy" and "ready" end and begin its readiness, "unheard" and "heard" that of the acquirer to hear of keys.
+// $TRUST_URL are where that listens, $ACQUIRER is where the acquirer does, and the file ticket opens the authority. The command
+// "order" has the operator order a new key for the data slot, "busy" and "ready" end and begin the authority's readiness,
+// "unheard" and "heard" that of the acquirer to hear of keys; "block" and "unblock" have the host hold what comes, "shut" and
+// "open" have the acquirer refuse the certificate, "inactive" and "active" have it refuse messages. "production" makes the
+// authority one of production, and "unsuited" takes the PIN slot away.
 func TestEnrolScripts(t *testing.T) {
 	t.Parallel()
 	type site struct {
-		lab  *terminaltest.Lab
-		ra   *terminaltest.RA
-		busy atomic.Bool
+		lab                                                *terminaltest.Lab
+		ra                                                 *terminaltest.RA
+		busy, held, shut, inactive, production, withoutPIN atomic.Bool
 	}
 	command := func(f func(*site)) func(*testscript.TestScript, bool, []string) {
 		return func(ts *testscript.TestScript, _ bool, _ []string) { f(ts.Value("site").(*site)) }
@@ -78,8 +96,35 @@ func TestEnrolScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			lab := terminaltest.NewLab(t, dukpt.AES)
 			ra := terminaltest.NewRA(t, lab)
-			ra.Endpoints(terminaltest.NewAcquirer(t, lab).URL)
+			acquirer := terminaltest.NewAcquirer(t, lab)
+			ra.Endpoints(acquirer.URL)
 			s := &site{lab: lab, ra: ra}
+			acquirer.Admit = func() error {
+				if s.shut.Load() {
+					return errors.New("revoked")
+				}
+				return nil
+			}
+			acquirer.Refuse = func() *terminal.HostError {
+				if s.inactive.Load() {
+					return &terminal.HostError{Status: 403, Code: "TerminalNotActive", Message: "the terminal is not active yet"}
+				}
+				return nil
+			}
+			lab.Host.Decide = func(p *message.Payload) message.Result {
+				if s.held.Load() {
+					return message.Held
+				}
+				return message.Approved
+			}
+			ra.Assign = func(a *remote.Assignment) {
+				if s.production.Load() {
+					a.Environment = keyset.Production
+				}
+				if s.withoutPIN.Load() {
+					a.Slots = a.Slots[:1]
+				}
+			}
 			ra.Refuse = func(string) *enroll.Refusal {
 				if !s.busy.Load() {
 					return nil
@@ -89,12 +134,15 @@ func TestEnrolScripts(t *testing.T) {
 			env.Values["site"] = s
 			env.Setenv("URL", ra.URL)
 			env.Setenv("TRUST_URL", ra.TrustURL)
+			env.Setenv("ACQUIRER", acquirer.URL)
+			env.Setenv("NO_TLS_URL", "https"+strings.TrimPrefix(ra.TrustURL, "http"))
+			env.Setenv("TLS_TRUST_URL", "http"+strings.TrimPrefix(ra.URL, "https"))
 			ticket := ra.Ticket(t)
 			defer ticket.Wipe()
 			typed := string(ticket.Code.Expose()) + "-" + ticket.Pin.String() + "\n"
 			for name, content := range map[string]string{
 				"ticket": typed, "wrong": "1" + typed[1:], "stranger": typed[:27] + strings.Repeat("0", 26) + "\n",
-				"card": ";4761739001010119=29122010123456789?\n",
+				"card": ";4761739001010119=29122010123456789?\n", "pin": "1234\n", "blank": "\n",
 			} {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(content), 0o600); err != nil {
 					return err
@@ -103,11 +151,20 @@ func TestEnrolScripts(t *testing.T) {
 			return makeDevice(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"order":   command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
-			"busy":    command(func(s *site) { s.busy.Store(true) }),
-			"ready":   command(func(s *site) { s.busy.Store(false) }),
-			"unheard": command(func(s *site) { s.lab.Host.Deaf(true) }),
-			"heard":   command(func(s *site) { s.lab.Host.Deaf(false) }),
+			"exits":      exits,
+			"order":      command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
+			"busy":       command(func(s *site) { s.busy.Store(true) }),
+			"ready":      command(func(s *site) { s.busy.Store(false) }),
+			"unheard":    command(func(s *site) { s.lab.Host.Deaf(true) }),
+			"heard":      command(func(s *site) { s.lab.Host.Deaf(false) }),
+			"block":      command(func(s *site) { s.held.Store(true) }),
+			"unblock":    command(func(s *site) { s.held.Store(false) }),
+			"shut":       command(func(s *site) { s.shut.Store(true) }),
+			"open":       command(func(s *site) { s.shut.Store(false) }),
+			"inactive":   command(func(s *site) { s.inactive.Store(true) }),
+			"active":     command(func(s *site) { s.inactive.Store(false) }),
+			"production": command(func(s *site) { s.production.Store(true) }),
+			"unsuited":   command(func(s *site) { s.withoutPIN.Store(true) }),
 			"attested": func(ts *testscript.TestScript, neg bool, _ []string) {
 				if ts.Value("site").(*site).ra.Attested() == neg {
 					ts.Fatalf("the last request was attested: %t", !neg)
@@ -115,6 +172,26 @@ func TestEnrolScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// exits runs a program and demands its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGUMENT…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err = ts.Exec(args[1], args[2:]...); err != nil {
+		ended, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = ended.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
 }
 
 // makeDevice writes what the maker of a device gives: an agreement key with its certificates, and another key.
@@ -167,6 +244,54 @@ func writePEM(path, kind string, blocks ...[]byte) error {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})...)
 	}
 	return os.WriteFile(path, text, 0o600)
+}
+
+// TestAddressed: who is not the registration authority that is meant says so in different ways.
+func TestAddressed(t *testing.T) {
+	t.Parallel()
+	alert := &net.OpError{Op: "remote error", Err: tls.AlertError(116)}
+	at := func(address string, err error) error { return &url.Error{Op: "Get", URL: address, Err: err} }
+	const ra, list = "https://ra.example:8446/trust-list", "http://ra.example:8447/trust-list"
+	for _, c := range []struct {
+		name, step string
+		err        error
+		code       exit.Code
+		hint       string // is part of it
+	}{
+		{"a listener that wants a certificate", "trust list", at(ra, alert), exit.Refused, "not the one for terminals: check --url"},
+		{"the right one, which refuses the certificate", "initial keys", at(ra, alert), exit.Refused, "refuses this terminal's certificate"},
+		{"the right one, which has revoked it", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(42)}), exit.Refused, "latchkey terminal show"},
+		{"an alert of another kind", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(80)}), exit.Unreachable, "check the network"},
+		{"no TLS", "trust list", at(ra, http.ErrSchemeMismatch), exit.Unreachable, "no TLS: check --url"},
+		{"nobody", "initial keys", at(ra, context.DeadlineExceeded), exit.Unreachable, "network and --url"},
+		{"nobody who publishes", "trust list", at(list, context.DeadlineExceeded), exit.Unreachable, "network and --trust-url"},
+		{"who publishes something else", "trust list", &enroll.Refusal{Status: 404, Code: "NotFound", Hint: "x"}, exit.Refused, "--trust-url http://HOST:PORT"},
+		{"who publishes nothing now", "trust list", &enroll.Refusal{Status: 503, Code: "TrustListUnavailable", Hint: "later"}, exit.Unreachable, "later"},
+		{"an authority that refuses", "initial keys", &enroll.Refusal{Status: 404, Code: "NotFound", Hint: "x"}, exit.Refused, "x"},
+		{"another service", "trust list", at(ra, fmt.Errorf("%w: role", tlsconf.ErrRefused)), exit.Verification, "check --url"},
+		{"a server of strangers", "trust list", at(ra, &tls.CertificateVerificationError{Err: errors.New("unknown")}), exit.Verification, "trust list is published"},
+	} {
+		err := explain(addressed(c.step, c.err))
+		e, ok := errors.AsType[*exit.Error](err)
+		if !ok || e.Code != c.code || !strings.Contains(e.Hint, c.hint) {
+			t.Errorf("%s: %v, code %d, %q, want code %d and a hint about %q", c.name, err, exit.CodeOf(err), e.Hint, c.code, c.hint)
+		}
+	}
+}
+
+func TestPlausible(t *testing.T) {
+	t.Parallel()
+	for number, want := range map[string]bool{
+		"4111111111111111": true, "4761739001010119": true, "5555555555554444": true, "378282246310005": true, "6759649826438453": true,
+		"676770000008": false, "501800000009": true, "6304000000000000000": true,
+		"4111111111111112": false, "4111111111111121": false, "1411111111111111": false,
+		"": false, "0": false, "00000000000": false, "000000000000": true, "0000000000000000000": true, "00000000000000000000": false,
+		"411111111111111a": false, "4111111111111111\n": false, " 4111111111111111": false, "4111-1111-1111-1111": false, ";4111111111111111=": false,
+	} {
+		if got := plausible([]byte(number)); got != want {
+			t.Errorf("plausible(%q) = %v, want %v", number, got, want)
+		}
+	}
 }
 
 func TestParseAmount(t *testing.T) {

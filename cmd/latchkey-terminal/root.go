@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/prompt"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
@@ -44,20 +46,22 @@ func newRoot(a *app) *cobra.Command {
 		Long: `latchkey-terminal is a payment terminal in a folder: keys, certificate, unsettled sales.
 
   latchkey-terminal enrol --dir ./t1 --tenant ACME --terminal T-0001 \
-    --url https://ra.example:8443 --trust-url http://ra.example:8080
-  latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR --track2-file card
+    --url https://ra.example:8445 --trust-url http://ra.example:8447
+  latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR
   latchkey-terminal status --dir ./t1
   latchkey-terminal renew --dir ./t1 --if-due
 
 Where no registration authority is, import makes the terminal of a bundle and signin follows.
-Card, PIN, ticket and code come from files, standard input or a prompt, never from flags. The
-folder is guarded by the insecure-file sealer: test keys only.
+Card, PIN, ticket and code come from files that only you may read, from standard input, or are
+asked for and not shown; never from flags. The folder is guarded by the insecure-file sealer:
+test keys only.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a rule,
 5 unreachable, 6 verification failed.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
+		Version:       exit.Version(),
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.format != "table" && a.format != "json" {
 				return exit.Errorf(exit.Usage, "output format %q is neither table nor json", a.format)
@@ -66,7 +70,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_ = cmd.Usage() // the usage text is help, not the answer
-			return exit.Errorf(exit.Usage, "a command is missing")
+			return exit.With(exit.Usage, errors.New("a command is missing"), "see: "+cmd.CommandPath()+" --help")
 		},
 	}
 	root.PersistentFlags().StringVarP(&a.format, "output", "o", "table", "output format: table or json")
@@ -77,6 +81,29 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 	})
 	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a))
 	return root
+}
+
+// noArgs refuses arguments, and commands that do not exist.
+func noArgs(cmd *cobra.Command, args []string) error {
+	return exit.With(exit.Usage, cobra.NoArgs(cmd, args), "see: "+cmd.CommandPath()+" --help")
+}
+
+// read returns what is called what, from where its flag says; without a path it is asked for. On a terminal that is what -
+// means too, because a line that is typed there would be shown. A file that others may read is refused.
+func (a *app) read(path, flag, what string) (secret.Bytes, error) {
+	switch {
+	case path == "-" && a.input().Person():
+		path = ""
+	case path != "-":
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+			return secret.Bytes{}, fmt.Errorf("%s: %w: %s has mode %04o, want 0600", what, seal.ErrExposed, path, info.Mode().Perm())
+		}
+	}
+	b, err := a.input().Read(path, flag, what)
+	if e, ok := errors.AsType[*exit.Error](err); ok && e.Hint == "" {
+		err = exit.With(e.Code, err, "give it with "+flag+" FILE, or without that flag when it is asked for")
+	}
+	return b, err
 }
 
 // medium returns the folder that --dir names.
@@ -135,10 +162,14 @@ func explain(err error) error {
 	if errors.Is(err, terminal.ErrUnconfirmed) {
 		return exit.With(exit.Refused, err, "the old key works on; run latchkey-terminal rekey again later")
 	}
-	if h, ok := errors.AsType[*terminal.HostError](err); ok && h.Status < 500 {
-		return exit.With(exit.Refused, err, "ask the host's operator about "+h.Code)
+	_, unanswered := errors.AsType[*terminal.UnansweredError](err)
+	if errors.Is(err, terminal.ErrCertificateRefused) {
+		return exit.With(exit.Refused, err, "the acquirer refuses this terminal's certificate: ask the operator (latchkey terminal show)"+kept(unanswered))
 	}
-	if _, ok := errors.AsType[*terminal.UnansweredError](err); ok && !errors.Is(err, terminal.ErrBehind) {
+	if h, ok := errors.AsType[*terminal.HostError](err); ok && h.Status < 500 {
+		return exit.With(exit.Refused, err, hostHint(h.Code)+kept(unanswered))
+	}
+	if unanswered && !errors.Is(err, terminal.ErrBehind) {
 		return exit.With(exit.Unreachable, err, "the sale is kept: settle it with latchkey-terminal resend")
 	}
 	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
@@ -152,26 +183,27 @@ func explain(err error) error {
 		{terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal enrol or import"},
 		{terminal.ErrExists, exit.Refused, "take another folder; a used one cannot be started again"},
 		{terminal.ErrLocked, exit.Refused, "end the other process first"},
-		{terminal.ErrInsecure, exit.Refused, "production keys need a sealer with hardware behind it"},
+		{terminal.ErrInsecure, exit.Refused, "production keys need a device with a sealer of its own; this program is for tests"},
 		{terminal.ErrState, exit.Verification, "the terminal needs new keys: have it registered again, in a new folder"},
 		{terminal.ErrBundle, exit.Verification, "ask for the bundle again"},
 		{seal.ErrPassphrase, exit.Verification, "check the code, and that the bundle arrived whole"},
-		{seal.ErrFormat, exit.Verification, "name a file that latchkey terminal register made"},
+		{seal.ErrFormat, exit.Verification, "name a file that latchkey bundle register made"},
 		{seal.ErrExposed, exit.Refused, "chmod 600 the file"},
 		{fs.ErrNotExist, exit.NotFound, "check the file name"},
 		{terminal.ErrSale, exit.Usage, "give a card with --track2-file or --pan-file"},
+		{terminal.ErrSlot, exit.Refused, "make the sale with --no-pin, or ask the operator for a slot that takes PINs (latchkey terminal show)"},
 		{terminal.ErrQueue, exit.Refused, "settle it with latchkey-terminal resend; when it does not answer, try signin"},
 		{terminal.ErrBehind, exit.Refused, "run latchkey-terminal resend again"},
 		{terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"},
 		{terminal.ErrJumpBudget, exit.Refused, "ask for a new key"},
 		{terminal.ErrTicket, exit.Usage, "give the ticket with --ticket-file"},
 		{enroll.ErrTicket, exit.Usage, "type the ticket as it stands on the slip of paper"},
-		{trustlist.ErrTrust, exit.Verification, "check the second half of the ticket, and --trust-url; if both are right, somebody is in between"},
+		{trustlist.ErrTrust, exit.Verification, "check the second half of the ticket, --tenant and --trust-url; if they are right, somebody is in between"},
 		{remote.ErrDelivery, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
 		{enroll.ErrAnswer, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
 		{terminal.ErrAssignment, exit.Refused, "ask the operator to look at the terminal, then run it again"},
 		{terminal.ErrNotEnrolled, exit.Refused, "have the terminal registered again and enrol it, in a new folder"},
-		{tlsconf.ErrRefused, exit.Verification, "check --url: who answers there is no registration authority of the tenant"},
+		{tlsconf.ErrRefused, exit.Verification, "who answers there is no registration authority of the tenant: check " + urlForm},
 		{context.DeadlineExceeded, exit.Unreachable, "check the network and the address, then run it again"},
 	} {
 		if errors.Is(err, known.is) {
@@ -181,8 +213,8 @@ func explain(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return exit.With(exit.Verification, err, "check --url, the clock, and with the operator which trust list is published")
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert, as crypto/tls reports it
-		return exit.With(exit.Refused, err, "ask the operator whether the terminal is blocked; if its certificate is over, have it registered again")
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") { // an alert
+		return exit.With(exit.Refused, err, "the registration authority refuses this terminal's certificate: ask the operator (latchkey terminal show)")
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return exit.With(exit.Unreachable, err, "check the network and the address, then run it again")
@@ -190,9 +222,31 @@ func explain(err error) error {
 	return err
 }
 
-// refusal says what the registration authority says.
+// hostHint is the next step after a refusal of the host.
+func hostHint(code string) string {
+	switch code {
+	case "TerminalNotActive", "SlotNotActive":
+		return "run latchkey-terminal signin"
+	case "":
+		return "ask the host's operator"
+	}
+	return "ask the host's operator about " + code
+}
+
+// kept is what is to be said further when a sale has no answer.
+func kept(unanswered bool) string {
+	if unanswered {
+		return "; the sale is kept for latchkey-terminal resend"
+	}
+	return ""
+}
+
+// refusal says what the registration authority says. One that cannot do its work now is as good as none.
 func refusal(r *enroll.Refusal, err error) error {
-	hint := r.Hint
+	code, hint := exit.Refused, r.Hint
+	if r.Status >= http.StatusInternalServerError {
+		code = exit.Unreachable
+	}
 	switch {
 	case r.RetryAfter > 0:
 		hint = fmt.Sprintf("run it again in %v", r.RetryAfter)
@@ -201,7 +255,7 @@ func refusal(r *enroll.Refusal, err error) error {
 	case hint == "":
 		hint = "ask the operator of the registration authority"
 	}
-	return exit.With(exit.Refused, err, hint)
+	return exit.With(code, err, hint)
 }
 
 // row is one line of a two-column answer.

@@ -45,6 +45,35 @@ func (in Input) Read(path, flag, what string) (secret.Bytes, error) {
 	return keep(b, what)
 }
 
+// ReadNew is Read for a secret that is chosen now: a person types it twice.
+func (in Input) ReadNew(path, flag, what string) (secret.Bytes, error) {
+	first, err := in.Read(path, flag, what)
+	if err != nil || path != "" {
+		return first, err
+	}
+	second, err := in.ask(flag, what+", again")
+	defer second.Wipe()
+	if err == nil && !first.Equal(second) {
+		err = exit.With(exit.Usage, fmt.Errorf("%s: the second is not the same as the first", what), "run the command again")
+	}
+	if err != nil {
+		first.Wipe()
+		return secret.Bytes{}, err
+	}
+	return first, nil
+}
+
+// Person reports whether there is somebody to ask: standard input is a terminal.
+func (in Input) Person() bool {
+	_, ok := in.keyboard()
+	return ok
+}
+
+func (in Input) keyboard() (*os.File, bool) {
+	f, ok := in.Stdin.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}
+
 func (in Input) line(what string) (secret.Bytes, error) {
 	r := bufio.NewReaderSize(io.LimitReader(in.Stdin, maxSecret+1), 4096)
 	b, err := r.ReadBytes('\n')
@@ -56,8 +85,8 @@ func (in Input) line(what string) (secret.Bytes, error) {
 }
 
 func (in Input) ask(flag, what string) (secret.Bytes, error) {
-	f, ok := in.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := in.keyboard()
+	if !ok {
 		return secret.Bytes{}, exit.With(exit.Usage, fmt.Errorf("%s is missing, and there is no terminal to ask on", what),
 			"give it with "+flag+" FILE, or "+flag+" - for standard input")
 	}

@@ -111,3 +111,27 @@ func TestReadFails(t *testing.T) {
 		}
 	}
 }
+
+// TestReadNew reads what nobody types once. That a person types it twice is tested where one does: in the scripts of
+// cmd/latchkey, on a pseudo-terminal.
+func TestReadNew(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := prompt.Input{Stdin: strings.NewReader("secret\nanother\n"), Stderr: io.Discard}
+	for _, from := range []string{path, "-"} {
+		got, err := in.ReadNew(from, "--pin-file", "the PIN")
+		if err != nil || string(got.Expose()) != "secret" {
+			t.Errorf("%s: got %q, %v", from, got.Expose(), err)
+		}
+	}
+	if in.Person() {
+		t.Error("a reader is a person")
+	}
+	got, err := in.ReadNew("", "--pin-file", "the PIN")
+	if exit.CodeOf(err) != exit.Usage || got.Len() != 0 {
+		t.Errorf("nobody to ask: got %d bytes and %v", got.Len(), err)
+	}
+}

@@ -15,24 +15,36 @@ const (
 	MaxPassphrase = 4096
 )
 
-// ErrExposed is wrapped when a passphrase file can be read by others than its owner.
-var ErrExposed = errors.New("seal: passphrase file is open to group or others")
+var (
+	// ErrPassphraseFile is wrapped by every error about a passphrase file: missing, open to others, too short.
+	ErrPassphraseFile = errors.New("seal: passphrase file")
+	// ErrExposed is wrapped when a passphrase file can be read by others than its owner.
+	ErrExposed = errors.New("open to group or others")
+)
 
 // ReadPassphrase reads a passphrase from a file and cuts one line feed at its end; every other byte counts. The file
 // must be a regular one, readable by its owner only (mode 0600 or 0400, else ErrExposed), and hold at least
-// MinPassphrase bytes. The caller wipes the result.
+// MinPassphrase bytes. The caller wipes the result. Errors wrap ErrPassphraseFile.
 func ReadPassphrase(path string) (secret.Bytes, error) {
+	p, err := readPassphrase(path)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("%w: %w", ErrPassphraseFile, err)
+	}
+	return p, nil
+}
+
+func readPassphrase(path string) (secret.Bytes, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("seal: passphrase file: %w", err)
+		return secret.Bytes{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("seal: passphrase file: %w", err)
+		return secret.Bytes{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return secret.Bytes{}, fmt.Errorf("seal: passphrase file %s is not a regular file", path)
+		return secret.Bytes{}, fmt.Errorf("%s is not a regular file", path)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return secret.Bytes{}, fmt.Errorf("%w: %s has mode %04o, want 0600", ErrExposed, path, mode)
@@ -41,14 +53,14 @@ func ReadPassphrase(path string) (secret.Bytes, error) {
 	defer buf.Wipe()
 	n, err := io.ReadFull(f, buf.Expose())
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return secret.Bytes{}, fmt.Errorf("seal: passphrase file: %w", err)
+		return secret.Bytes{}, err
 	}
 	b := buf.Expose()[:n]
 	if n > 0 && b[n-1] == '\n' {
 		b = b[:n-1]
 	}
 	if len(b) < MinPassphrase || len(b) > MaxPassphrase {
-		return secret.Bytes{}, fmt.Errorf("seal: passphrase in %s has a length outside %d to %d bytes", path, MinPassphrase, MaxPassphrase)
+		return secret.Bytes{}, fmt.Errorf("%s holds a passphrase of a length outside %d to %d bytes", path, MinPassphrase, MaxPassphrase)
 	}
 	return secret.From(b), nil
 }

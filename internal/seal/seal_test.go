@@ -271,17 +271,20 @@ func TestReadPassphrase(t *testing.T) {
 			if tc.mode&0o077 != 0 && !errors.Is(err, ErrExposed) {
 				t.Errorf("got %v, want ErrExposed", err)
 			}
+			if tc.fails && !errors.Is(err, ErrPassphraseFile) {
+				t.Errorf("got %v, want ErrPassphraseFile", err)
+			}
 		})
 	}
 }
 
 func TestReadPassphraseOfNoFile(t *testing.T) {
 	t.Parallel()
-	if _, err := ReadPassphrase(t.TempDir()); err == nil {
-		t.Error("read a folder")
+	if _, err := ReadPassphrase(t.TempDir()); !errors.Is(err, ErrPassphraseFile) {
+		t.Errorf("a folder: got %v, want ErrPassphraseFile", err)
 	}
-	if _, err := ReadPassphrase(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want os.ErrNotExist", err)
+	if _, err := ReadPassphrase(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) || !errors.Is(err, ErrPassphraseFile) {
+		t.Errorf("got %v, want os.ErrNotExist and ErrPassphraseFile", err)
 	}
 }
 
