@@ -167,5 +167,8 @@ type KeyIDState struct {
 	Released  []Range // of the fences, released by two persons; not written yet
 	Spent     []Range // used and closed for good; not written yet
 	Conflicts uint64  // other contents that were refused
-	Evidence  uint64  // of these, how many were authenticated like the one first claimed: a clone or a roll-back
+	// Evidence is how many messages were refused for a content that was authenticated like the one first claimed: a clone or a
+	// roll-back. It counts a message once, however often it comes.
+	Evidence uint64
+	Reported uint64 // of the evidence, how much the registration authority knows of
 }

@@ -20,6 +20,9 @@ type Registry interface {
 	Confirm(ctx context.Context, c Confirmation) error
 	// Used notes the use of a key after the claims on it are durable. It does not wait, and what is noted may come again.
 	Used(u Use)
+	// Suspected says that a refusal is evidence of a clone or a roll-back, after that is durable. It does not wait. What the
+	// registry does not know of yet stands in the store, and after a crash nothing else says so: see Store.EachUnreported.
+	Suspected(counter CounterKey)
 }
 
 // Confirmation says which keys a sign-in has proved.
@@ -111,5 +114,17 @@ func (t *transaction) used(set *ClaimSet) {
 			}
 		}
 		t.registry.Used(u)
+	}
+}
+
+// suspected raises the alarm about the counter that a refusal is evidence against; the zero value is none.
+func (t *transaction) suspected(ctx context.Context, counter CounterKey) {
+	if counter == (CounterKey{}) {
+		return
+	}
+	t.log.LogAttrs(ctx, slog.LevelWarn, "evidence of a clone or a roll-back",
+		slog.String("terminal", string(t.terminal.ID)), slog.String("key-id", counter.KeyID.String()))
+	if t.registry != nil {
+		t.registry.Suspected(counter)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,6 +28,7 @@ type office struct {
 	first     func()
 	confirmed []decrypt.Confirmation
 	uses      []decrypt.Use
+	suspects  []decrypt.CounterKey
 }
 
 func (o *office) Current() error {
@@ -65,6 +67,12 @@ func (o *office) Used(u decrypt.Use) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.uses = append(o.uses, u)
+}
+
+func (o *office) Suspected(counter decrypt.CounterKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.suspects = append(o.suspects, counter)
 }
 
 // registered is a laboratory whose service has a registry.
@@ -493,6 +501,60 @@ func TestEveryUseIsNoted(t *testing.T) {
 	l.books.changeSet("CARDS", func(s *keyset.KeySet) { s.MAC.Evidence = 17 }) // its MACs are too short to be evidence
 	l.accept(l.signIn(9))
 	noted(use(cards, dataSlot, 0))
+}
+
+// TestEvidenceIsToldOf wants the alarm for second contents under MACs that are evidence, and for nothing else.
+func TestEvidenceIsToldOf(t *testing.T) {
+	t.Parallel()
+	l, o := registered(t, dukpt.TDES)
+	counter := func(id keyset.ID) decrypt.CounterKey {
+		set := l.books.sets[id]
+		return decrypt.CounterKey{BaseKey: set.BaseKeyFingerprint, KeyID: set.FirstID}
+	}
+	told := func(what string, want ...decrypt.CounterKey) {
+		t.Helper()
+		if !slices.Equal(o.suspects, want) {
+			t.Errorf("%s: told of %v, want %v", what, o.suspects, want)
+		}
+		o.suspects = nil
+	}
+	sale := l.sign(l.sale(1, 100), 1)
+	l.accept(sale)
+	l.accept(sale)
+	spoiled := slices.Clone(sale)
+	spoiled[len(spoiled)-1] ^= 1
+	l.refuses(spoiled, decrypt.CodeMACInvalid)
+	told("the same, and a MAC that does not verify")
+
+	other := l.sign(l.sale(1, 200), 1)
+	l.refuses(other, decrypt.CodeKSNReplayed)
+	told("another amount", counter("CARDS"))
+	l.refuses(other, decrypt.CodeKSNReplayed)
+	l.refuses(l.resend(other, 3), decrypt.CodeKSNReplayed)
+	told("the same once more")
+	taken := l.sale(2, 300)
+	taken.Fields[1] = l.sale(1, 100).Fields[1]
+	l.refuses(l.sign(taken, 2), decrypt.CodeKSNReplayed)
+	told("a PIN block of another sale", counter("PINS"))
+	if n := strings.Count(l.log.String(), "evidence of a clone"); n != 2 {
+		t.Errorf("%d lines in the log, want 2", n)
+	}
+
+	if res := l.accept(l.signIn(1)); res.Decided != message.RolledBack {
+		t.Errorf("a sign-in on a used counter: %v", res.Decided)
+	}
+	if !strings.Contains(l.log.String(), "a terminal was rolled back") {
+		t.Error("the log does not say that a terminal was rolled back")
+	}
+	told("a sign-in on a used counter")
+	for n := range byte(decrypt.MaxSignIns) {
+		l.accept(l.sign(&message.Payload{Type: message.SignIn, BootCounter: 2, Nonce: bytes.Repeat([]byte{n + 2}, message.NonceSize)}, 1))
+	}
+	told("one sign-in too many", counter("CARDS"))
+
+	l.books.changeSet("CARDS", func(s *keyset.KeySet) { s.MAC.Evidence = 17 }) // its MACs are too short to be evidence
+	l.refuses(l.sign(l.sale(1, 400), 1), decrypt.CodeKSNReplayed)
+	told("a short MAC")
 }
 
 // turncoat has a terminal active until it has been looked at once.

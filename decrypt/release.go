@@ -58,6 +58,7 @@ func (t *transaction) commit(ctx context.Context, set ClaimSet) (_ ClaimOutcome,
 	outcome, err := t.store.Claim(ctx, set)
 	if r, ok := refused(err); ok && !r.Unavailable() {
 		t.audited = true
+		t.suspected(ctx, outcome.Evidence)
 		return ClaimOutcome{}, r, nil
 	}
 	if err != nil {

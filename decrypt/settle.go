@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/message"
 )
 
 // Ledger reads what a store holds. No method changes anything, and what they return is not changed.
@@ -15,6 +16,8 @@ type Ledger interface {
 	Row(RowKey) ([]Entry, error)
 	// Drained returns how many messages were let through under a drain grant.
 	Drained(grant string) (uint32, error)
+	// Accused reports whether a message was evidence before.
+	Accused(message.Digest) (bool, error)
 }
 
 // Settlement is what the claims of one message change, to be stored as one.
@@ -23,6 +26,7 @@ type Settlement struct {
 	Refusal *Refusal     // why everything is refused; nil when everything is accepted
 	States  map[CounterKey]KeyIDState
 	Rows    map[RowKey][]Entry // none when refused
+	Accused message.Digest     // of the message that is evidence against Outcome.Evidence; zero when none is
 	Drained map[string]uint32  // by drain grant, how many messages were let through under it, this one included
 	Remark  string             // Reason of the audit record of what is accepted: the grant that it was counted under, or empty
 }
@@ -41,14 +45,14 @@ func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
 	}
 	s := Settlement{States: make(map[CounterKey]KeyIDState), Rows: make(map[RowKey][]Entry)}
 	s.Outcome.Verdict = Fresh
-	for _, c := range set.Claims {
-		refusal, err := s.claim(c, set.Time, l)
+	for i := range set.Claims {
+		refusal, err := s.claim(set, i, l)
 		if err != nil || refusal != nil {
-			return Settlement{Refusal: refusal, States: s.States}, err
+			return s.conflictOnly(refusal), err
 		}
 	}
 	if refusal, err := s.mixed(set, l); err != nil || refusal != nil {
-		return Settlement{Refusal: refusal, States: s.States}, err
+		return s.conflictOnly(refusal), err
 	}
 	if refusal, err := s.drain(set, l); err != nil || refusal != nil {
 		return Settlement{Refusal: refusal}, err
@@ -57,6 +61,31 @@ func Settle(set *ClaimSet, l Ledger) (Settlement, error) {
 		return s, nil
 	}
 	return s, s.close(set, l)
+}
+
+// conflictOnly is what a settlement comes to with a refusal.
+func (s *Settlement) conflictOnly(r *Refusal) Settlement {
+	return Settlement{Refusal: r, States: s.States, Accused: s.Accused, Outcome: ClaimOutcome{Evidence: s.Outcome.Evidence}}
+}
+
+// conflict drops what has been settled and leaves a conflict about the counter of one claim. A message is evidence once: a
+// terminal that was rolled back sends the same again until somebody empties its queue.
+func (s *Settlement) conflict(set *ClaimSet, i int, before, after KeyIDState, l Ledger) error {
+	key, by := set.Claims[i].Row().Counter(), set.carrier(i)
+	if after.Evidence > before.Evidence {
+		known, err := l.Accused(by)
+		if err != nil {
+			return err
+		}
+		if known {
+			after.Evidence = before.Evidence
+		} else {
+			s.Outcome.Evidence, s.Accused = key, by
+		}
+	}
+	clear(s.States)
+	s.States[key] = after
+	return nil
 }
 
 // drain counts a fresh message under a drain grant, if it needs one. What was counted before comes again as it likes.
@@ -86,16 +115,18 @@ func (s *Settlement) mixed(set *ClaimSet, l Ledger) (*Refusal, error) {
 		return nil, nil
 	}
 	c := set.Claims[i]
-	state, err := l.State(c.Row().Counter())
+	before, err := l.State(c.Row().Counter())
 	if err != nil {
 		return nil, err
 	}
-	state.Conflicts++
+	after := before
+	after.Conflicts++
 	if c.Authenticated {
-		state.Evidence++
+		after.Evidence++
 	}
-	clear(s.States)
-	s.States[c.Row().Counter()] = state
+	if err := s.conflict(set, i, before, after, l); err != nil {
+		return nil, err
+	}
 	return &Refusal{CodeKSNReplayed, fmt.Sprintf("KSN %v, purpose %v is %v where the message is %v",
 		c.KSN, c.Purpose, s.Outcome.Claims[i].Verdict, s.Outcome.Claims[0].Verdict)}, nil
 }
@@ -108,8 +139,17 @@ func (set *ClaimSet) own() int {
 	return len(set.Claims)
 }
 
+// carrier is the message that a claim is of: in a resend the one inside, but for the MAC outside.
+func (set *ClaimSet) carrier(i int) message.Digest {
+	if i < set.own() {
+		return set.Original
+	}
+	return set.Digest
+}
+
 // claim adds one claim. After a refusal, s holds nothing but a conflict.
-func (s *Settlement) claim(c Claim, at time.Time, l Ledger) (*Refusal, error) {
+func (s *Settlement) claim(set *ClaimSet, i int, l Ledger) (*Refusal, error) {
+	c := set.Claims[i]
 	key := c.Row()
 	before, err := l.State(key.Counter())
 	if err != nil {
@@ -123,13 +163,15 @@ func (s *Settlement) claim(c Claim, at time.Time, l Ledger) (*Refusal, error) {
 	if r.Verdict == Refused {
 		clear(s.States)
 		if r.Code == CodeKSNReplayed {
-			s.States[key.Counter()] = r.State
+			if err := s.conflict(set, i, before, r.State, l); err != nil {
+				return nil, err
+			}
 		}
 		return &Refusal{r.Code, fmt.Sprintf("KSN %v, purpose %v, ordinal %d, floor %d", c.KSN, c.Purpose, c.KSN.Ordinal(), before.Floor)}, nil
 	}
 	e := &r.Row[r.Entry]
 	if r.Verdict == Fresh {
-		e.FirstSeen = at.UTC().Truncate(time.Millisecond)
+		e.FirstSeen = set.Time.UTC().Truncate(time.Millisecond)
 		e.Collided, err = s.collides(c, row, l)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package decrypt
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -38,6 +39,9 @@ func (t *transaction) signIn(ctx context.Context) (*TransactionResult, error) {
 		if c.Collision {
 			result = message.RolledBack
 		}
+	}
+	if result == message.RolledBack { // no evidence: it may be an old image of the only terminal, and it has asked where to go on
+		t.log.LogAttrs(ctx, slog.LevelWarn, "a terminal was rolled back", slog.String("terminal", string(t.terminal.ID)))
 	}
 	res, err := t.decide(ctx, result, Code(result.String()))
 	if err != nil {

@@ -28,7 +28,8 @@ type Store interface {
 	// Claim judges every claim of one message against the state before the message, and stores all of them or none. When
 	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed. So it does when some
 	// claims of a message that is no sign-in are fresh and others are not, not counting the MAC outside of a resend. A fresh
-	// message that has drain grants is counted under one of them, together with its claims, or is CodeDrainGrantSpent.
+	// message that has drain grants is counted under one of them, together with its claims, or is CodeDrainGrantSpent. With a
+	// refusal the outcome has Evidence and nothing else.
 	Claim(ctx context.Context, set ClaimSet) (ClaimOutcome, error)
 	// RecordAnswer stores the first answer to a message. The same answer again, by Result and Body, is returned with Again
 	// set and the ack that was recorded for that digest; another one is CodeAnswerConflict. A digest that was never claimed
@@ -43,6 +44,11 @@ type Store interface {
 	Counters(ctx context.Context, base keys.Fingerprint, id dukpt.KeyID) (KeyIDState, error)
 	// EachCounter calls f for every counter that something is known about, in any order. An error of f ends it and is returned.
 	EachCounter(ctx context.Context, f func(CounterKey, KeyIDState) error) error
+	// EachUnreported calls f for every counter with more evidence than was reported, as EachCounter does. It is asked often.
+	EachUnreported(ctx context.Context, f func(CounterKey, KeyIDState) error) error
+	// EvidenceReported notes that the registration authority knows of so much of the evidence about a counter. What is
+	// noted never goes down and never beyond the evidence that there is.
+	EvidenceReported(ctx context.Context, key CounterKey, evidence uint64) error
 	// Audit appends a record. Its Sequence is set by the store.
 	Audit(ctx context.Context, r audit.Record) error
 	// Check reports whether the store can write: it does, and what it writes is no claim.
@@ -87,13 +93,15 @@ type Closes struct {
 // row is the row of the message MAC.
 func (c *Closes) row() RowKey { return RowKey{c.BaseKey, c.MACKSN, PurposeMAC} }
 
-// ClaimOutcome says that everything claimed may be released.
+// ClaimOutcome says that everything claimed may be released, or, with a refusal, what that is evidence of.
 type ClaimOutcome struct {
 	// Verdict is Resend when any claim is one, else Fresh. In a resend of a message that had arrived the claims of the inner
 	// message are Resend and that of the outer MAC is Fresh.
 	Verdict Verdict
 	Claims  []ClaimResult // in the order of ClaimSet.Claims
 	Answer  *Answer       // what was answered to Original before; nil when nothing was. Ack as in LookupAnswer
+	// Evidence is the counter whose KeyIDState.Evidence has grown with the refusal; the zero value of any other outcome.
+	Evidence CounterKey
 }
 
 // ClaimResult is what became of one claim.

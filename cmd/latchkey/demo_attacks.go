@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/api"
@@ -15,6 +16,7 @@ import (
 	"github.com/latchkey-pos/latchkey/pin"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/rogue"
+	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 )
 
 // attackReplay sends a recorded message again: it gets the answer that it got, and books nothing.
@@ -58,8 +60,11 @@ func (s *story) booked(tx *api.TransactionResponse) (n int) {
 	return n
 }
 
-// attackSameKSN has firmware under an attacker's control use keys a second time, with MACs that verify.
+// attackSameKSN has firmware under an attacker's control use keys a second time, with MACs that verify. Each time the terminal
+// is quarantined, and the operator releases it.
 func (s *story) attackSameKSN(ctx context.Context) error {
+	s.out.line("two contents of one KSN under MACs that verify: its keys are in two places, or it was rolled back. The message is")
+	s.out.line("refused, and the decryption service tells the registry, which quarantines the terminal until an operator releases it")
 	for _, t := range s.tills {
 		sale := t.sales[0]
 		m, err := message.Parse(sale.sent)
@@ -83,6 +88,12 @@ func (s *story) attackSameKSN(ctx context.Context) error {
 			if err := s.refused(ctx, t, raw, decrypt.CodeKSNReplayed); err != nil {
 				return err
 			}
+			if err := s.quarantined(ctx, t); err != nil {
+				return err
+			}
+			if err := s.released(ctx, t); err != nil {
+				return err
+			}
 		}
 		c, err := s.client.Counters(ctx, string(t.name))
 		if err != nil {
@@ -93,6 +104,49 @@ func (s *story) attackSameKSN(ctx context.Context) error {
 		}
 		s.out.line("   conflicts counted for key id %s: %d", c.Slots[0].KeyID, c.Slots[0].Conflicts)
 	}
+	return nil
+}
+
+// quarantined waits until the registry has a terminal quarantined by what the decryption service told it, and until the
+// decryption service has heard of that.
+func (s *story) quarantined(ctx context.Context, t *till) error {
+	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	begin := time.Now()
+	for {
+		row, err := s.admin.Terminal(ctx, string(t.name))
+		if err != nil {
+			return err
+		}
+		took := time.Since(begin)
+		if row.Status == keyset.StatusQuarantined.String() && row.Reason == string(decrypt.CodeKSNReplayed) {
+			here, err := s.becomes(ctx, begin, t.name, keyset.StatusQuarantined)
+			if err != nil {
+				return err
+			}
+			s.out.held("%s is %s: at the registry after %d ms (%s), at the decryption service after %d ms", t.name, row.Status,
+				took.Milliseconds(), row.Reason, here.Milliseconds())
+			return nil
+		}
+		if took > cutWithin {
+			return fmt.Errorf("after %v the registry still has %s as %s, want it quarantined", took, t.name, row.Status)
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// released has the operator release a terminal after looking at it.
+func (s *story) released(ctx context.Context, t *till) error {
+	if _, err := s.operate(ctx, admin.Operation{Action: "unblock", Terminal: string(t.name), Reason: "the attack was ours"}); err != nil {
+		return err
+	}
+	took, err := s.becomes(ctx, time.Now(), t.name, keyset.StatusActive)
+	if err != nil {
+		return err
+	}
+	s.out.line("the operator releases it; it is active at the decryption service after %d ms", took.Milliseconds())
 	return nil
 }
 

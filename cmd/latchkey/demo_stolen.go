@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
@@ -35,6 +36,15 @@ func (s *story) operate(ctx context.Context, op admin.Operation) (*admin.Termina
 		return nil, fmt.Errorf("%s %s waits for approval in a test deployment", op.Action, op.Terminal)
 	}
 	return out.Terminal, nil
+}
+
+// heldTerminals blocks T-AES, and has T-TDES quarantined: both stay connected and their sales are held, until an operator says
+// otherwise.
+func (s *story) heldTerminals(ctx context.Context) error {
+	if err := s.blockedTerminal(ctx); err != nil {
+		return err
+	}
+	return s.quarantinedTerminal(ctx)
 }
 
 // blockedTerminal blocks T-AES: it stays connected and its sale is held; unblocked, the same message goes through.
@@ -60,24 +70,63 @@ func (s *story) blockedTerminal(ctx context.Context) error {
 	return s.redeliver(ctx, t, waiting, sent)
 }
 
-// settled waits until the decryption service has a terminal in a status: it asks there, not at the registry.
+// quarantinedTerminal has the twin of T-TDES speak once more: the honest terminal is held as if it were blocked. Nobody can
+// tell from outside which of the two is the terminal.
+func (s *story) quarantinedTerminal(ctx context.Context) error {
+	t := s.tills[0]
+	m, err := message.Parse(t.sales[1].sent)
+	if err != nil {
+		return err
+	}
+	raw, err := t.otherCard(m)
+	if err != nil {
+		return err
+	}
+	s.out.line("%s: its twin uses keys a second time; nobody can tell which of the two is the terminal", t.name)
+	if err := s.refused(ctx, t, raw, decrypt.CodeKSNReplayed); err != nil {
+		return err
+	}
+	if err := s.quarantined(ctx, t); err != nil {
+		return err
+	}
+	waiting, err := s.heldSale(ctx, t, decrypt.CodeTerminalQuarantined)
+	if err != nil {
+		return err
+	}
+	sent := t.line.sent
+	if err := s.released(ctx, t); err != nil {
+		return err
+	}
+	return s.redeliver(ctx, t, waiting, sent)
+}
+
+// settled waits until the decryption service has a terminal in a status, and says so.
 func (s *story) settled(ctx context.Context, name keyset.TerminalID, status keyset.Status) error {
-	begin := time.Now()
+	took, err := s.becomes(ctx, time.Now(), name, status)
+	if err != nil {
+		return err
+	}
+	s.out.line("%s is %s at the decryption service after %d ms", name, status, took.Milliseconds())
+	return nil
+}
+
+// becomes waits until the decryption service has a terminal in a status, and returns how long that took since begin. It asks
+// there, not at the registry.
+func (s *story) becomes(ctx context.Context, begin time.Time, name keyset.TerminalID, status keyset.Status) (time.Duration, error) {
 	for {
 		c, err := s.client.Counters(ctx, string(name))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		took := time.Since(begin)
 		if c.Status == status.String() {
-			s.out.line("%s is %s at the decryption service after %d ms", name, status, took.Milliseconds())
-			return nil
+			return took, nil
 		}
 		if took > cutWithin {
-			return fmt.Errorf("after %v the decryption service still has %s as %s, want %s", took, name, c.Status, status)
+			return 0, fmt.Errorf("after %v the decryption service still has %s as %s, want %s", took, name, c.Status, status)
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }

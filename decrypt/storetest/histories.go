@@ -51,7 +51,7 @@ type history struct {
 var ordinals = []uint32{1, 2, 3, windowW, windowW + 1, windowW + 2, windowJ, windowJ + 1, 2 * windowJ, 2*windowJ + 1}
 
 func (h *history) step(rt *rapid.T) {
-	switch kind := rapid.SampledFrom([]string{"claim", "claim", "claim", "again", "resend", "reverse", "answer", "answer", "reopen"}).Draw(rt, "kind"); kind {
+	switch kind := rapid.SampledFrom([]string{"claim", "claim", "claim", "again", "resend", "reverse", "answer", "answer", "report", "reopen"}).Draw(rt, "kind"); kind {
 	case "claim":
 		h.claim(rt, h.draw(rt))
 	case "again":
@@ -71,6 +71,8 @@ func (h *history) step(rt *rapid.T) {
 		h.claim(rt, named(reversal(h.name(rt), n, of)))
 	case "answer":
 		h.answer(rt)
+	case "report":
+		h.report(rt)
 	case "reopen":
 		if err := h.store.Close(); err != nil {
 			rt.Fatalf("close: %v", err)
@@ -137,6 +139,17 @@ func (h *history) claim(rt *rapid.T, set decrypt.ClaimSet) {
 		rt.Fatalf("claim %s (-model +store):\n%s", set.Audit.Object, d)
 	}
 	h.sets = append(h.sets, set)
+}
+
+// report has some evidence known.
+func (h *history) report(rt *rapid.T) {
+	key := decrypt.CounterKey{BaseKey: base, KeyID: rapid.SampledFrom([]dukpt.KeyID{pinID, dataID, otherID}).Draw(rt, "id")}
+	evidence := rapid.Uint64Range(0, 3).Draw(rt, "evidence")
+	for _, s := range []decrypt.Store{h.model, h.store} {
+		if err := s.EvidenceReported(h.t.Context(), key, evidence); err != nil {
+			rt.Fatalf("evidence reported: %v", err)
+		}
+	}
 }
 
 func (h *history) answer(rt *rapid.T) {

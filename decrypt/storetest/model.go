@@ -24,6 +24,7 @@ type Contents struct {
 	Answers  map[message.Digest]decrypt.Answer // the decision by Original, without Digest and Ack
 	Acks     map[message.Digest]Ack            // by Digest
 	Drained  map[string]uint32                 // by drain grant, how many messages were let through
+	Accused  map[message.Digest]bool           // messages that are evidence
 	Leaves   []audit.Record
 }
 
@@ -38,14 +39,15 @@ func newContents() Contents {
 	return Contents{
 		States: make(map[decrypt.CounterKey]decrypt.KeyIDState), Rows: make(map[decrypt.RowKey][]decrypt.Entry),
 		Requests: make(map[message.Digest]decrypt.Request), Answers: make(map[message.Digest]decrypt.Answer),
-		Acks: make(map[message.Digest]Ack), Drained: make(map[string]uint32),
+		Acks: make(map[message.Digest]Ack), Drained: make(map[string]uint32), Accused: make(map[message.Digest]bool),
 	}
 }
 
 func (held Contents) clone() Contents {
 	out := Contents{
 		States: maps.Clone(held.States), Rows: make(map[decrypt.RowKey][]decrypt.Entry), Requests: maps.Clone(held.Requests),
-		Answers: maps.Clone(held.Answers), Acks: maps.Clone(held.Acks), Drained: maps.Clone(held.Drained), Leaves: slices.Clone(held.Leaves),
+		Answers: maps.Clone(held.Answers), Acks: maps.Clone(held.Acks), Drained: maps.Clone(held.Drained), Accused: maps.Clone(held.Accused),
+		Leaves: slices.Clone(held.Leaves),
 	}
 	for k, row := range held.Rows {
 		out.Rows[k] = slices.Clone(row)
@@ -102,7 +104,7 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 		return decrypt.ClaimOutcome{}, err
 	}
 	defer m.mu.Unlock()
-	next := m.contents.clone()
+	before, next := maps.Clone(m.contents.States), m.contents.clone()
 	if twice(set) {
 		return decrypt.ClaimOutcome{}, m.refuse(set.Audit, &decrypt.Refusal{Code: decrypt.CodeMessageMalformed})
 	}
@@ -115,7 +117,7 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 		remark, refusal = next.drain(set.Grants)
 	}
 	if refusal != nil {
-		return decrypt.ClaimOutcome{}, m.refuse(set.Audit, refusal)
+		return decrypt.ClaimOutcome{Evidence: m.grown(before)}, m.refuse(set.Audit, refusal)
 	}
 	if set.Closes != nil {
 		next.reverse(reversed(set), set)
@@ -139,12 +141,12 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 // judge claims into next, each claim against the counters of before. A refused claim leaves its conflict in m.
 func (m *Model) judge(next *Contents, set decrypt.ClaimSet) (decrypt.ClaimOutcome, *decrypt.Refusal) {
 	out := decrypt.ClaimOutcome{Verdict: decrypt.Fresh}
-	for _, c := range set.Claims {
+	for i, c := range set.Claims {
 		before := m.contents.States[c.Row().Counter()]
 		r := decrypt.Judge(before, next.Rows[c.Row()], c)
 		if r.Verdict == decrypt.Refused {
 			if r.Code == decrypt.CodeKSNReplayed {
-				m.contents.States[c.Row().Counter()] = r.State
+				m.conflict(set, i, r.State.Evidence > before.Evidence)
 			}
 			return out, &decrypt.Refusal{Code: r.Code}
 		}
@@ -177,15 +179,35 @@ func (m *Model) partly(set decrypt.ClaimSet, out decrypt.ClaimOutcome) *decrypt.
 		if outside || out.Claims[i].Verdict == out.Claims[0].Verdict {
 			continue
 		}
-		s := m.contents.States[c.Row().Counter()]
-		s.Conflicts++
-		if c.Authenticated {
-			s.Evidence++
-		}
-		m.contents.States[c.Row().Counter()] = s
+		m.conflict(set, i, c.Authenticated)
 		return &decrypt.Refusal{Code: decrypt.CodeKSNReplayed}
 	}
 	return nil
+}
+
+// conflict counts one about a claim. A message is evidence once; what is outside of a resend stands for the resend.
+func (m *Model) conflict(set decrypt.ClaimSet, i int, evident bool) {
+	key, by := set.Claims[i].Row().Counter(), set.Original
+	if i == len(set.Claims)-1 {
+		by = set.Digest
+	}
+	s := m.contents.States[key]
+	s.Conflicts++
+	if evident && !m.contents.Accused[by] {
+		s.Evidence++
+		m.contents.Accused[by] = true
+	}
+	m.contents.States[key] = s
+}
+
+// grown is the counter that there is more evidence about than before.
+func (m *Model) grown(before map[decrypt.CounterKey]decrypt.KeyIDState) (key decrypt.CounterKey) {
+	for k, s := range m.contents.States {
+		if s.Evidence > before[k].Evidence {
+			key = k
+		}
+	}
+	return key
 }
 
 // drain counts a message under the first grant with room.
@@ -350,6 +372,29 @@ func (m *Model) EachCounter(ctx context.Context, f func(decrypt.CounterKey, decr
 		if err := f(key, state); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// EachUnreported implements decrypt.Store.
+func (m *Model) EachUnreported(ctx context.Context, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
+	return m.EachCounter(ctx, func(key decrypt.CounterKey, state decrypt.KeyIDState) error {
+		if state.Evidence <= state.Reported {
+			return nil
+		}
+		return f(key, state)
+	})
+}
+
+// EvidenceReported implements decrypt.Store.
+func (m *Model) EvidenceReported(ctx context.Context, key decrypt.CounterKey, evidence uint64) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if s, ok := m.contents.States[key]; ok {
+		s.Reported = max(s.Reported, min(evidence, s.Evidence))
+		m.contents.States[key] = s
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func Run(t *testing.T, h Harness) {
 		"AnswersRace": testAnswersRace, "Reversal": testReversal, "SignIn": testSignIn, "Resend": testResend,
 		"AuditLog": testAuditLog, "Cancelled": testCancelled, "Closed": testClosed, "Malformed": testMalformed,
 		"Commits": testCommits, "Mixed": testMixed, "Horizon": testHorizon, "TriesCap": testTriesCap, "Histories": testHistories,
-		"Drains": testDrains, "DrainsRace": testDrainsRace, "EachCounter": testEachCounter,
+		"Drains": testDrains, "DrainsRace": testDrainsRace, "EachCounter": testEachCounter, "Evidence": testEvidence,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,6 +70,7 @@ func unchanged(t testing.TB, before, after Contents) {
 	t.Helper()
 	before, after = before.clone(), after.clone()
 	before.Leaves, after.Leaves = nil, nil
+	before.Accused, after.Accused = nil, nil
 	for _, c := range []Contents{before, after} {
 		for k, s := range c.States {
 			s.Conflicts, s.Evidence = 0, 0

@@ -19,7 +19,8 @@ func TestDemo(t *testing.T) {
 		t.Errorf("demo took %s, want less than a minute", took)
 	}
 	for _, want := range []string{"software", "host-memory", "411111******1111", "KsnReplayed", "MacInvalid", "PinBlockInvalid", "PurposeNotPermitted", "HELD", "RESEND",
-		"CodeSpent", "the one-time code was not sent", "refused, nothing stored", "the open connection to the acquirer", "TerminalRevoked", "draining"} {
+		"CodeSpent", "the one-time code was not sent", "refused, nothing stored", "the open connection to the acquirer", "TerminalRevoked", "draining",
+		"T-AES is quarantined: at the registry after", "code TerminalQuarantined"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("demo never says %q\n%s", want, out)
 		}

@@ -1,7 +1,6 @@
 package decrypt
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -98,6 +97,11 @@ func (c *Config) fillRegistry(file []byte) error {
 		}
 		return nil
 	}
+	c.completeRegistry()
+	return nil
+}
+
+func (c *Config) completeRegistry() {
 	for _, m := range []struct {
 		member   *string
 		fallback string
@@ -111,12 +115,20 @@ func (c *Config) fillRegistry(file []byte) error {
 	if c.Registry.StaleAfter == 0 {
 		c.Registry.StaleAfter = daemon.Duration(5 * time.Minute)
 	}
-	return nil
+}
+
+// Follow has the service follow a registration authority at these addresses, whatever the file says of addresses.
+func (c *Config) Follow(urls []string) {
+	if c.Registry == nil {
+		c.Registry = new(RegistryConfig)
+	}
+	c.Registry.URLs = urls
+	c.completeRegistry()
 }
 
 // Check reports the first member that cannot be right, by its name in the file. It touches no file.
 func (c Config) Check() error {
-	return cmp.Or(
+	return daemon.First(
 		daemon.CheckDeployment(c.Tenant, c.Environment),
 		daemon.CheckInstance(c.Instance),
 		daemon.CheckAddresses(daemon.Member{Name: "listen", Value: c.Listen}, daemon.Member{Name: "admin", Value: c.Admin}),
@@ -149,7 +161,7 @@ func (c Config) checkRegistry() error {
 			return fmt.Errorf("registry: %s: it is named twice", name)
 		}
 	}
-	err := cmp.Or(
+	err := daemon.First(
 		daemon.CheckPaths(
 			daemon.Member{Name: "certificate", Value: r.Certificate}, daemon.Member{Name: "key", Value: r.Key}, daemon.Member{Name: "cache", Value: r.Cache},
 		),

@@ -89,3 +89,27 @@ func FuzzParseConfig(f *testing.F) {
 		return len(c.Callers) > 0 && c.Tenant != "" && c.PassphraseFile != ""
 	})
 }
+
+// TestFollow follows other addresses than those of the file, and also where the file names none.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]RegistryConfig{
+		"": {
+			URLs: []string{"https://a:1", "https://b:2"}, Certificate: "services/decrypt/cert.pem", Key: "services/decrypt/key.sealed",
+			StaleAfter: daemon.Duration(5 * time.Minute), Cache: "registry.cache",
+		},
+		"registry: {urls: ['https://ra:8445'], certificate: c, key: k, stale-after: 10s, cache: f}": {
+			URLs: []string{"https://a:1", "https://b:2"}, Certificate: "c", Key: "k", StaleAfter: daemon.Duration(10 * time.Second), Cache: "f",
+		},
+	} {
+		c := must[Config](t)(ParseConfig([]byte(goodConfig + text)))
+		c.Follow([]string{"https://a:1", "https://b:2"})
+		if err := c.Check(); err != nil || !reflect.DeepEqual(*c.Registry, want) {
+			t.Errorf("%s: %v, %+v, want %+v", text, err, c.Registry, want)
+		}
+		c.Follow([]string{"a:1"})
+		if err := c.Check(); err == nil {
+			t.Errorf("%s: an address without https is followed", text)
+		}
+	}
+}

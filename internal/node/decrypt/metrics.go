@@ -1,6 +1,7 @@
 package decrypt
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -18,6 +19,7 @@ type metrics struct {
 	transactions *prometheus.CounterVec
 	answers      *prometheus.CounterVec
 	conflicts    prometheus.Counter
+	evidence     prometheus.Counter
 	keySets      *prometheus.GaugeVec
 	observations *prometheus.CounterVec
 }
@@ -39,15 +41,18 @@ func newMetrics() (*metrics, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_ksn_conflicts_total", Help: "Messages refused because their KSN had been used with another content.",
 		}),
+		evidence: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "latchkey_clone_evidence_total", Help: "Messages refused as evidence of a clone or a roll-back: a second content of one KSN, under MACs that verify.",
+		}),
 		keySets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "latchkey_key_set_info", Help: "1 for each key set: its state, and where its keys and PINs are exposed.",
 		}, []string{"key_set", "state", "key_mode", "pin_exposure", "environment"}),
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_registry_reports_total", Help: "Reports of used keys to the registration authority: ok or failed.",
+			Name: "latchkey_registry_reports_total", Help: "Reports of used keys and evidence to the registration authority: ok or failed.",
 		}, []string{"result"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.transactions, m.answers, m.conflicts, m.keySets, m.observations,
+		m.transactions, m.answers, m.conflicts, m.evidence, m.keySets, m.observations,
 	} {
 		if err := m.Registry.Register(c); err != nil {
 			return nil, err
@@ -106,6 +111,21 @@ func (m *metrics) refusal(code decrypt.Code) {
 	if code == decrypt.CodeKSNReplayed {
 		m.conflicts.Inc()
 	}
+}
+
+// watched counts the evidence among what a store refuses.
+type watched struct {
+	decrypt.Store
+	evidence prometheus.Counter
+}
+
+// Claim implements decrypt.Store.
+func (w watched) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
+	out, err := w.Store.Claim(ctx, set)
+	if out.Evidence != (decrypt.CounterKey{}) {
+		w.evidence.Inc()
+	}
+	return out, err
 }
 
 // describe says anew what key sets there are, with the labels of their base keys.

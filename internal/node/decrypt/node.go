@@ -172,11 +172,11 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in
 // its place would answer every replay.
 func (n *node) openStore(secret.Bytes) error {
-	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
 	}
-	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{Create: first, Batch: n.metrics.Batch})
+	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
@@ -206,7 +206,7 @@ func (n *node) openService(secret.Bytes) error {
 		return err
 	}
 	config := decrypt.Config{
-		Engine: n.ring.Engine(), Store: n.db, Catalog: documents, Secrets: n.ring,
+		Engine: n.ring.Engine(), Store: watched{n.db, n.metrics.evidence}, Catalog: documents, Secrets: n.ring,
 		Clock: time.Now, Instance: c.Instance, Logger: n.log,
 	}
 	checks := []serve.Check{
@@ -217,7 +217,9 @@ func (n *node) openService(secret.Bytes) error {
 	if n.authority != nil {
 		config.Catalog, config.Registry = catalog{documents, n.authority.follower}, n.authority
 		checks = append(checks, serve.Check{Name: "registry", Run: n.authority.follower.Check})
-		n.reporter = &reporter{registry: n.authority, catalog: config.Catalog, store: n.db, log: n.log, metrics: n.metrics}
+		n.reporter = &reporter{
+			registry: n.authority, catalog: config.Catalog, store: n.db, log: n.log, metrics: n.metrics, orphans: make(map[decrypt.CounterKey]bool),
+		}
 	}
 	n.readiness = serve.NewReadiness(checks...)
 	n.service, err = decrypt.New(config)

@@ -77,7 +77,7 @@ func TestASaleOverTheWire(t *testing.T) {
 	_, metrics := r.admin("/metrics")
 	for _, want := range []string{
 		`latchkey_transactions_total{result="FRESH"} 1`, `latchkey_transactions_total{result="RESEND"} 2`,
-		`latchkey_transactions_total{result="KsnReplayed"} 1`, "latchkey_ksn_conflicts_total 1",
+		`latchkey_transactions_total{result="KsnReplayed"} 1`, "latchkey_ksn_conflicts_total 1", "latchkey_clone_evidence_total 1",
 		`latchkey_answers_total{recorded="FIRST"} 1`, `latchkey_commit_batch_size_bucket{le="1"}`, `latchkey_http_requests_total{route="POST /transactions",status="200"} 3`,
 	} {
 		if !strings.Contains(metrics, want) {

@@ -28,6 +28,7 @@ type registry struct {
 	follower *feed.Follower
 	client   feed.Client
 	marks    *marks
+	alarm    chan struct{} // one waits in it when the store has evidence that the authority does not know of
 }
 
 var _ decrypt.Registry = (*registry)(nil)
@@ -56,7 +57,7 @@ func newRegistry(c Config, r RegistryConfig, own *tlsconf.Credential, trust tlsc
 	if err != nil {
 		return nil, err
 	}
-	return &registry{follower: follower, client: feed.Client{URLs: r.URLs, HTTP: client}, marks: newMarks()}, nil
+	return &registry{follower: follower, client: feed.Client{URLs: r.URLs, HTTP: client}, marks: newMarks(), alarm: make(chan struct{}, 1)}, nil
 }
 
 // close ends the connections to the authority.
@@ -88,6 +89,14 @@ func (r *registry) Confirm(ctx context.Context, c decrypt.Confirmation) error {
 // Used implements decrypt.Registry.
 func (r *registry) Used(u decrypt.Use) {
 	r.marks.add(markKey{u.Terminal, u.Key.KeySet, u.Key.KeyID}, u.Ordinal, u.Time)
+}
+
+// Suspected implements decrypt.Registry: the reporter looks into the store.
+func (r *registry) Suspected(decrypt.CounterKey) {
+	select {
+	case r.alarm <- struct{}{}:
+	default: // one is waiting already
+	}
 }
 
 // catalog has its key sets from documents and its terminals from the feed. That each key of a record is of its key set is

@@ -49,6 +49,7 @@ type office struct {
 	seen     map[string]int
 	high     map[string]uint32
 	confirms int
+	accused  []feed.Quarantine
 }
 
 // openOffice lets a registration authority listen.
@@ -206,6 +207,7 @@ func (o *office) serveObservations(w http.ResponseWriter, r *http.Request) {
 		o.high[fmt.Sprint(h.Terminal, " ", h.KeySet)] = h.Ordinal
 	}
 	o.confirm(told.Confirmed)
+	o.quarantine(told.Quarantined)
 	a := feed.ObservationsAnswer{Epoch: o.epoch, Sequence: uint64(len(o.log))}
 	if o.deaf {
 		a.Sequence += 1000
@@ -238,6 +240,16 @@ func (o *office) confirm(confirmed []feed.Confirmation) {
 			}
 		}
 	})
+}
+
+// quarantine holds what there is evidence against, as a registration authority does.
+func (o *office) quarantine(accused []feed.Quarantine) {
+	for _, q := range accused {
+		o.accused = append(o.accused, q)
+		if s := o.known[q.Terminal].Status; s == keyset.StatusPending || s == keyset.StatusActive || s == keyset.StatusBlocked {
+			o.put(q.Terminal, func(t *keyset.Terminal) { t.Status = keyset.StatusQuarantined })
+		}
+	}
 }
 
 // following is a configuration that follows an authority.

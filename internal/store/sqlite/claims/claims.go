@@ -40,7 +40,7 @@ func (t tx) claim(set *decrypt.ClaimSet) (decrypt.ClaimOutcome, error) {
 		return decrypt.ClaimOutcome{}, err
 	}
 	if s.Refusal != nil {
-		return decrypt.ClaimOutcome{}, s.Refusal
+		return s.Outcome, s.Refusal
 	}
 	if err := t.writeRequest(set); err != nil {
 		return decrypt.ClaimOutcome{}, err
@@ -67,6 +67,11 @@ func (t tx) write(s *decrypt.Settlement) error {
 	}
 	for key, state := range s.States {
 		if err := t.writeState(key, state); err != nil {
+			return err
+		}
+	}
+	if !s.Accused.IsZero() {
+		if err := t.writeAccused(s.Accused, s.Outcome.Evidence); err != nil {
 			return err
 		}
 	}
@@ -115,14 +120,35 @@ func (l *ledger) Drained(grant string) (uint32, error) {
 	return used, err
 }
 
+func (l *ledger) Accused(digest message.Digest) (bool, error) {
+	var v int
+	found, err := l.tx.One(`SELECT v FROM accused WHERE digest = ?`, []any{digest[:]}, &v)
+	l.err = errors.Join(l.err, err)
+	return found, err
+}
+
+func (t tx) writeAccused(digest message.Digest, against decrypt.CounterKey) error {
+	return t.Exec(`INSERT INTO accused (digest, v, base_key, key_id) VALUES (?, ?, ?, ?)`,
+		digest[:], version, fingerprint(against.BaseKey), against.KeyID.Append(nil))
+}
+
 func (t tx) writeDrained(grant string, used uint32) error {
 	return t.Exec(`INSERT INTO drains (grant_id, v, used) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET used = excluded.used`,
 		grant, version, used)
 }
 
-// eachCounter reads every state.
-func (t tx) eachCounter(f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
-	return t.Each(`SELECT base_key, key_id, `+stateColumns+` FROM counters`, nil, func(scan func(...any) error) error {
+// unreported is the condition of the index of the same name.
+const unreported = `evidence > reported`
+
+// evidenceReported leaves the rest of a state to writeState, which leaves this to it.
+func (t tx) evidenceReported(key decrypt.CounterKey, evidence uint64) error {
+	return t.Exec(`UPDATE counters SET reported = max(reported, min(?, evidence)) WHERE base_key = ? AND key_id = ?`,
+		evidence, fingerprint(key.BaseKey), key.KeyID.Append(nil))
+}
+
+// eachCounter reads every state for which a condition holds.
+func (t tx) eachCounter(where string, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
+	return t.Each(`SELECT base_key, key_id, `+stateColumns+` FROM counters WHERE `+where, nil, func(scan func(...any) error) error {
 		var base, id []byte
 		s, err := scanState(func(dest ...any) error { return scan(append([]any{&base, &id}, dest...)...) })
 		if err != nil {
@@ -146,7 +172,7 @@ func counterKey(base, id []byte) (key decrypt.CounterKey, err error) {
 	return key, nil
 }
 
-const stateColumns = `high, seen, floor, fences, released, spent, conflicts, evidence`
+const stateColumns = `high, seen, floor, fences, released, spent, conflicts, evidence, reported`
 
 func lookupState(q tx, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error) {
 	var s decrypt.KeyIDState
@@ -164,7 +190,7 @@ func lookupState(q tx, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error)
 func scanState(scan func(...any) error) (decrypt.KeyIDState, error) {
 	var s decrypt.KeyIDState
 	var fences, released, spent []byte
-	err := scan(&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence)
+	err := scan(&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence, &s.Reported)
 	if err != nil {
 		return decrypt.KeyIDState{}, err
 	}

@@ -18,6 +18,7 @@ var migrations embed.FS
 // Options says how to open a store.
 type Options struct {
 	Create bool            // make a new database when there is none; false: sqlite.ErrMissing
+	Kept   []byte          // a checkpoint of its audit log: a database that does not contain it is sqlite.ErrBehind; nil: none
 	Batch  func(calls int) // called after each commit with the calls that shared it, by one goroutine; nil: not called
 }
 
@@ -28,7 +29,7 @@ var _ decrypt.Store = (*Store)(nil)
 
 // Open opens the database at path and keeps every other process out of it. It fails as sqlite.Open does.
 func Open(path string, o Options) (*Store, error) {
-	db, err := sqlite.Open(path, sqlite.Options{Kind: sqlite.Claims, Migrations: migrations, Create: o.Create, Batch: o.Batch})
+	db, err := sqlite.Open(path, sqlite.Options{Kind: sqlite.Claims, Migrations: migrations, Create: o.Create, Kept: o.Kept, Batch: o.Batch})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func decide[T any](ctx context.Context, s *Store, f func(tx) (T, error)) (T, err
 	case err != nil:
 		return none, fault(err)
 	case refused != nil:
-		return none, refused
+		return out, refused
 	default:
 		return out, nil
 	}
@@ -99,7 +100,17 @@ func (s *Store) Counters(ctx context.Context, base keys.Fingerprint, id dukpt.Ke
 
 // EachCounter implements decrypt.Store. It holds one state of the database while it runs.
 func (s *Store) EachCounter(ctx context.Context, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
-	return s.view(ctx, func(t tx) error { return t.eachCounter(f) })
+	return s.view(ctx, func(t tx) error { return t.eachCounter("true", f) })
+}
+
+// EachUnreported implements decrypt.Store. There is an index of these counters.
+func (s *Store) EachUnreported(ctx context.Context, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
+	return s.view(ctx, func(t tx) error { return t.eachCounter(unreported, f) })
+}
+
+// EvidenceReported implements decrypt.Store.
+func (s *Store) EvidenceReported(ctx context.Context, key decrypt.CounterKey, evidence uint64) error {
+	return fault(s.db.Update(ctx, func(t *sqlite.Tx) error { return tx{t}.evidenceReported(key, evidence) }))
 }
 
 func (s *Store) view(ctx context.Context, f func(tx) error) error {

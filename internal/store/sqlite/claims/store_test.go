@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -52,7 +53,7 @@ func dump(t testing.TB, s *Store) storetest.Contents {
 	c := storetest.Contents{
 		States: make(map[decrypt.CounterKey]decrypt.KeyIDState), Rows: make(map[decrypt.RowKey][]decrypt.Entry),
 		Requests: make(map[message.Digest]decrypt.Request), Answers: make(map[message.Digest]decrypt.Answer),
-		Acks: make(map[message.Digest]storetest.Ack), Drained: make(map[string]uint32),
+		Acks: make(map[message.Digest]storetest.Ack), Drained: make(map[string]uint32), Accused: make(map[message.Digest]bool),
 	}
 	if err := s.view(t.Context(), func(q tx) error {
 		return errors.Join(dumpCounters(t, q, &c), dumpMessages(q, &c), dumpDrains(q, &c))
@@ -117,6 +118,10 @@ func dumpMessages(q tx, c *storetest.Contents) error {
 			c.Requests[d], _, err = lookupRequest(q, d)
 			return err
 		}),
+		each(`SELECT digest FROM accused`, func(d message.Digest) error {
+			c.Accused[d] = true
+			return nil
+		}),
 		each(`SELECT original FROM answers`, func(d message.Digest) (err error) {
 			c.Answers[d], _, err = lookupDecision(q, d)
 			return err
@@ -159,13 +164,28 @@ func TestSchemaHolds(t *testing.T) {
 		`UPDATE claims SET content = x'00'`, `UPDATE claims SET purpose = 8`, `UPDATE claims SET counter = 0`,
 		`UPDATE claims SET authenticated = 2`, `UPDATE claims SET tries = -1`, `UPDATE claims SET v = 2`,
 		`UPDATE claims SET first_seen = 'yesterday'`, `DELETE FROM counters`, `UPDATE counters SET high = seen + 1`,
-		`UPDATE counters SET status = 1`, `UPDATE counters SET evidence = 1`,
+		`UPDATE counters SET status = 1`, `UPDATE counters SET evidence = 1`, `UPDATE counters SET reported = 1`,
 		`INSERT INTO drains (grant_id, v, used) VALUES ('G', 1, 0)`, `INSERT INTO drains (grant_id, v, used) VALUES ('', 1, 1)`,
 		`INSERT INTO acks (digest, v, original, ack, at) VALUES (zeroblob(32), 1, zeroblob(32), x'00', 0)`,
 	} {
 		if err := db.db.Update(t.Context(), func(tx *sqlite.Tx) error { return tx.Exec(bad) }); !errors.Is(err, sqlite.ErrUnavailable) {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+// TestUnreportedHasAnIndex holds what is asked every other second to an index of few rows.
+func TestUnreportedHasAnIndex(t *testing.T) {
+	t.Parallel()
+	db, _ := openNew(t)
+	var plan string
+	err := db.view(t.Context(), func(q tx) error {
+		var id, parent, unused int
+		_, err := q.One(`EXPLAIN QUERY PLAN SELECT `+stateColumns+` FROM counters WHERE `+unreported, nil, &id, &parent, &unused, &plan)
+		return err
+	})
+	if err != nil || !strings.Contains(plan, "INDEX unreported") {
+		t.Errorf("plan %q %v", plan, err)
 	}
 }
 
