@@ -1,8 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,37 +18,57 @@ import (
 func newApprove(c *console) *cobra.Command {
 	r := &registry{folder: folder{c: c}}
 	var list bool
+	var file string
 	cmd := &cobra.Command{
 		Use:   "approve ID | --list",
 		Short: "Approve what another operator has asked for",
 		Long: `Approve carries out an operation that waits for a second person. In production registrations, unblocking, rekeying,
-draining and retiring need one; in a test deployment people approve their own, and the audit log says so. Cutting a
-terminal off never waits.`,
+draining, retiring and codes for terminals that have enrolled before need one; in a test deployment people approve
+their own, and the audit log says so. Cutting a terminal off never waits.`,
 		Example: `  latchkey approve --list
   latchkey approve 5T9K2M7QXW3B8HNDRYVC4F6GJZ --as OPERATOR-2`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cobra.ArbitraryArgs, // counted together with --list
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if list == (len(args) == 1) {
-				return exit.Errorf(exit.Usage, "name one operation, or ask for the list with --list")
+			if list && len(args) > 0 || !list && len(args) != 1 {
+				return exit.With(exit.Usage, errors.New("name one operation, or ask for the list"), "see what waits: latchkey approve --list")
+			}
+			if err := vacantFile(file); err != nil {
+				return err
 			}
 			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
 				if list {
 					return listApprovals(ctx, c, client)
 				}
-				out, err := client.Approve(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if out.Ticket != "" {
-					return showTicket(c, out, "")
-				}
-				return showOutcome(c, out)
+				return approveOne(ctx, c, client, args[0], file)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list what waits")
+	cmd.Flags().StringVar(&file, "ticket-file", "", "of a code: write the ticket to a new file of mode 0600 instead of standard output")
 	r.flags(cmd)
 	return cmd
+}
+
+// approveOne says what is approved, and what became of it.
+func approveOne(ctx context.Context, c *console, client *admin.Client, id, file string) error {
+	all, err := client.Approvals(ctx)
+	if err != nil {
+		return err
+	}
+	var op admin.Operation
+	if i := slices.IndexFunc(all, func(a admin.Approval) bool { return a.ID == id }); i >= 0 {
+		op = all[i].Operation
+		c.note("%s asks for: %s %s %s", all[i].By, op.Action, op.Terminal, describeOperation(op))
+	}
+	out, err := client.Approve(ctx, id)
+	if err != nil {
+		return err
+	}
+	if out.Ticket == "" {
+		return showOutcome(c, out)
+	}
+	life := time.Duration(op.Lifetime) * time.Second
+	return showTicket(c, out, cmp.Or(life, defaultLife), file)
 }
 
 func listApprovals(ctx context.Context, c *console, client *admin.Client) error {
@@ -55,22 +80,34 @@ func listApprovals(ctx context.Context, c *console, client *admin.Client) error 
 	for _, a := range all {
 		rows = append(rows, []string{a.ID, a.Operation.Action, a.Operation.Terminal, describeOperation(a.Operation), a.By, moment(a.Expires)})
 	}
-	return c.list(all, []string{"ID", "OPERATION", "TERMINAL", "DETAIL", "ASKED BY", "UNTIL"}, rows)
+	return c.list(members{all}, []string{"ID", "OPERATION", "TERMINAL", "DETAIL", "ASKED BY", "UNTIL"}, rows)
 }
 
 // describeOperation says what a second person must know before approving.
 func describeOperation(op admin.Operation) string {
 	switch op.Action {
 	case "register":
-		text := ""
-		for _, s := range op.Slots {
-			text += fmt.Sprintf("%d=%s ", s.Slot, s.KeySet)
-		}
-		return fmt.Sprintf("%s-> %v", text, op.Endpoints)
+		return fmt.Sprintf("%s -> %v", slotText(op.Slots), op.Endpoints)
+	case "code":
+		return fmt.Sprintf("good for %v; who enrols with it takes the place of the terminal", time.Duration(op.Lifetime)*time.Second)
 	case "drain":
 		return fmt.Sprintf("slot %d %s ordinals %d to %d, %d messages, until %s", op.Slot, op.KeyID, op.First, op.Last, op.Count, moment(op.Until))
 	case "rekey":
-		return fmt.Sprintf("slot %d (0: all)", op.Slot)
+		switch {
+		case len(op.Slots) > 0:
+			return strings.TrimSpace(slotText(op.Slots) + " " + op.Reason)
+		case op.Slot > 0:
+			return strings.TrimSpace(fmt.Sprintf("slot %d %s", op.Slot, op.Reason))
+		}
+		return strings.TrimSpace("every slot " + op.Reason)
 	}
 	return op.Reason
+}
+
+func slotText(slots []admin.SlotAssignment) string {
+	var parts []string
+	for _, s := range slots {
+		parts = append(parts, fmt.Sprintf("%d=%s", s.Slot, s.KeySet))
+	}
+	return strings.Join(parts, " ")
 }

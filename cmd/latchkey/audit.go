@@ -23,6 +23,7 @@ type verified struct {
 	Checkpoints int    `json:"checkpoints"`
 	Signed      uint64 `json:"signedLeaves"`
 	Key         string `json:"key"`
+	Verdict     string `json:"verdict"`
 }
 
 func newAuditVerify(c *console) *cobra.Command {
@@ -56,11 +57,11 @@ log that was cut short together with its own checkpoints is otherwise consistent
 				c.note("the newest %d records are not under a checkpoint yet", r.Leaves-r.Signed)
 			}
 			return c.show(r, field{"records", r.Leaves}, field{"root", r.Root}, field{"checkpoints", r.Checkpoints},
-				field{"records under a checkpoint", r.Signed}, field{"key", r.Key}, field{"verdict", "as written"})
+				field{"records under a checkpoint", r.Signed}, field{"key", r.Key}, field{"verdict", r.Verdict})
 		},
 	}
 	cmd.Flags().StringVar(&database, "database", "decryptd.db", "file of claims and audit log")
-	cmd.Flags().StringVar(&keyFile, "key-file", "audit/checkpoint.pub", "public key of the checkpoints")
+	cmd.Flags().StringVar(&keyFile, "key-file", "audit/checkpoint.pub", "public key of the checkpoints of this service")
 	cmd.Flags().StringArrayVar(&kept, "checkpoint", nil, "a checkpoint that was kept elsewhere; may be given again")
 	return cmd
 }
@@ -68,10 +69,10 @@ log that was cut short together with its own checkpoints is otherwise consistent
 func readVerifier(path string) (*audit.Verifier, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, exit.With(exit.NotFound, err, "name the public key that latchkey init wrote to audit/checkpoint.pub with --key-file")
+		return nil, exit.With(exit.NotFound, err, "name the public key of the service with --key-file: audit/checkpoint.pub, audit/provisiond.pub or audit/keyd.pub")
 	}
 	v, err := audit.NewVerifier(string(text))
-	return v, exit.With(exit.Usage, err, "the file is the audit/checkpoint.pub of the deployment")
+	return v, exit.With(exit.Usage, err, "the file is audit/checkpoint.pub, audit/provisiond.pub or audit/keyd.pub of the deployment")
 }
 
 func readNotes(paths []string) ([][]byte, error) {
@@ -102,12 +103,12 @@ func verifyLog(ctx context.Context, database string, v *audit.Verifier, kept [][
 		err = cerr
 	}
 	if audit.Broken(err) {
-		return verified{}, exit.With(exit.Verification, err, "the log is not as it was written: keep the file and find out who had access to it")
+		return verified{}, exit.With(exit.Verification, err, "is --key-file that of this service? If so, the log is not as it was written: keep the file and find out who had access to it")
 	}
 	if err != nil {
 		return verified{}, err
 	}
 	return verified{
-		Leaves: r.Size, Root: fmt.Sprint(r.Root), Checkpoints: r.Checkpoints, Signed: r.Signed, Key: v.Name(),
+		Leaves: r.Size, Root: fmt.Sprint(r.Root), Checkpoints: r.Checkpoints, Signed: r.Signed, Key: v.Name(), Verdict: "as written",
 	}, nil
 }

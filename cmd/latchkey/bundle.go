@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -67,9 +68,12 @@ Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
 			r := deploy.Registration{}
 			var err error
 			if r.ID, err = keyset.ParseTerminal(id); err != nil {
-				return exit.With(exit.Usage, err, "a terminal has 1 to 32 of A-Z, 0-9 and -")
+				return exit.With(exit.Usage, err, terminalName)
 			}
 			if r.Slots, err = parseSlots(slots); err != nil {
+				return err
+			}
+			if err := checkEndpoints(endpoints); err != nil {
 				return err
 			}
 			for _, e := range endpoints {
@@ -117,26 +121,30 @@ Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
 	return cmd
 }
 
-// bundleRefused also knows that a key set may not be for bundles.
+// bundleRefused also knows that a key set may not be for bundles, and that a terminal is registered once.
 func bundleRefused(err error, hint string) error {
+	if errors.Is(err, fs.ErrExist) {
+		return exit.With(exit.Refused, err, "the name of a terminal is used once: choose another; see: latchkey bundle list")
+	}
 	if errors.Is(err, deploy.ErrDelivery) {
 		return exit.With(exit.Refused, err, "keys of this set are delivered over the network: latchkey terminal register")
 	}
 	return refusedBy(err, hint)
 }
 
+// parseSlots reads what goes into which slot, ascending.
 func parseSlots(slots []string) ([]deploy.SlotRequest, error) {
 	var out []deploy.SlotRequest
 	for _, s := range slots {
 		number, set, _ := strings.Cut(s, "=")
 		n, err := strconv.ParseUint(number, 10, 8)
 		id, idErr := keyset.ParseID(set)
-		if err != nil || n == 0 || idErr != nil {
+		if err != nil || n < 1 || n > keyset.MaxSlots || idErr != nil {
 			return nil, exit.With(exit.Usage, fmt.Errorf("slot %q is not NUMBER=KEYSET", s), "as in: --slot 1=DATA-1")
 		}
 		out = append(out, deploy.SlotRequest{Slot: uint8(n), KeySet: id})
 	}
-	return out, nil
+	return ascending(out, func(s deploy.SlotRequest) uint8 { return s.Slot })
 }
 
 func newBundleList(c *console, f *folder) *cobra.Command {

@@ -25,21 +25,21 @@ func newCertList(c *console, r *registry) *cobra.Command {
 		Short: "List the certificates that were issued, the latest first",
 		Args:  arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if terminal != "" {
+				if err := checkTerminal(terminal); err != nil {
+					return err
+				}
+			}
 			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
-				all, err := client.Certificates(ctx)
+				all, err := client.CertificatesOf(ctx, terminal)
 				if err != nil {
 					return err
 				}
-				list := []admin.Certificate{}
 				var rows [][]string
 				for _, cert := range all {
-					if terminal != "" && cert.Terminal != terminal {
-						continue
-					}
-					list = append(list, cert)
 					rows = append(rows, []string{cert.Serial, cert.Terminal, cert.Role, moment(cert.Issued), moment(cert.NotAfter), cert.State})
 				}
-				return c.list(list, []string{"SERIAL", "TERMINAL", "ROLE", "ISSUED", "UNTIL", "STATE"}, rows)
+				return c.list(members{all}, []string{"SERIAL", "TERMINAL", "ROLE", "ISSUED", "UNTIL", "STATE"}, rows)
 			})
 		},
 	}

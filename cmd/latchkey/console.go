@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"regexp"
 	"text/tabwriter"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/prompt"
+	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
@@ -16,11 +20,47 @@ import (
 type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	server         string // where the registration authority is, if the environment says it
 	format         string // "table" or "json"
 }
 
+func (c *console) input() prompt.Input { return prompt.Input{Stdin: c.stdin, Stderr: c.stderr} }
+
 func (c *console) secret(path, flag, what string) (secret.Bytes, error) {
-	return prompt.Input{Stdin: c.stdin, Stderr: c.stderr}.Read(path, flag, what)
+	return c.input().Read(path, flag, what)
+}
+
+// passphrase reads one from a file that its owner alone can read, from standard input, or asks for it.
+func (c *console) passphrase(path, flag, what string) (secret.Bytes, error) {
+	if path == "" || path == "-" {
+		return c.secret(path, flag, what)
+	}
+	return passphraseIn(path)
+}
+
+// newPassphrase is passphrase for one that is chosen now: who types it types it twice, and it is held to its length.
+func (c *console) newPassphrase(path, flag, what string) (secret.Bytes, error) {
+	if path != "" && path != "-" {
+		return passphraseIn(path)
+	}
+	p, err := c.input().ReadNew(path, flag, what)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	if n := p.Len(); n < seal.MinPassphrase || n > seal.MaxPassphrase {
+		p.Wipe()
+		return secret.Bytes{}, exit.With(exit.Usage, fmt.Errorf("%s has %d bytes", what, n),
+			fmt.Sprintf("choose one of %d bytes or more", seal.MinPassphrase))
+	}
+	return p, nil
+}
+
+func passphraseIn(path string) (secret.Bytes, error) {
+	p, err := seal.ReadPassphrase(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, exit.With(exit.NotFound, err, "write the passphrase to it: one line, mode 0600")
+	}
+	return p, exit.With(exit.Usage, err, "the passphrase stands in a file of mode 0600: one line of 12 bytes or more")
 }
 
 // note tells a person something that is not data.
@@ -76,9 +116,31 @@ func (c *console) json(value any) error {
 	return err
 }
 
+// members is a value of the registration authority's interface, whose members are spelled as those of all else that this
+// program writes: with a small letter in front.
+type members struct{ value any }
+
+// memberName finds the name of a member in JSON that has no white space: nothing else stands before a colon.
+var memberName = regexp.MustCompile(`"[A-Z][A-Za-z0-9]*":`)
+
+// MarshalJSON writes the value.
+func (m members) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(m.value); err != nil {
+		return nil, err
+	}
+	return memberName.ReplaceAllFunc(b.Bytes(), func(name []byte) []byte {
+		name = bytes.Clone(name)
+		name[1] += 'a' - 'A'
+		return name
+	}), nil
+}
+
 func checkFormat(format string) error {
 	if format != "table" && format != "json" {
-		return exit.Errorf(exit.Usage, "output format %q is neither table nor json", format)
+		return exit.With(exit.Usage, fmt.Errorf("output format %q is neither table nor json", format), "as in: -o json")
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ their initial keys, and sell with PIN over mutual TLS.
 
 In between it attacks: a spent code with another key, a trust list of a stranger, an initial key changed
 on its way, a captured message again, the same key serial number with another amount, a changed byte, a
-PIN block made for another card, a PIN block sent as data. At the end a terminal is stolen: its open
+PIN block made for another card, a PIN block sent as data. A second content of a serial number has the
+terminal quarantined, until the operator releases it. At the end a terminal is stolen: its open
 connection is closed, and nobody lets it in again; the times are printed.
 
 Everything that is printed comes from the answers of the components. The exit code is 0 only if every
@@ -45,7 +46,7 @@ step ended as it should; otherwise the message names the step, and the code is 6
 		},
 	}
 	cmd.Flags().StringVar(&o.dir, "dir", "", "folder to work in, new or empty, that stays; default: a temporary one that is removed")
-	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until interrupted, and print commands to talk to it")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until interrupted, and print commands to talk to it, also for a further terminal")
 	return cmd
 }
 
@@ -98,7 +99,7 @@ func vacantFolder(dir string) error {
 		return err
 	}
 	if len(entries) > 0 {
-		return exit.With(exit.Refused, fmt.Errorf("%s is not empty", dir), "the demonstration works in a new or empty folder")
+		return exit.With(exit.Refused, fmt.Errorf("%s is not empty", dir), "the demonstration works in a new or empty folder: name one with --dir")
 	}
 	return nil
 }
@@ -180,7 +181,7 @@ func (s *story) steps() []step {
 		{"attack: a PIN block made for another card", s.attackOtherPAN},
 		{"attack: a PIN block sent as card data", s.attackPINAsData},
 		{"a blocked key set", s.blockedKeySet},
-		{"a blocked terminal", s.blockedTerminal},
+		{"a blocked terminal, and a quarantined one", s.heldTerminals},
 		{"T-AES gets a new certificate and new keys", s.renewAndRekey},
 		{"T-TDES is stolen", s.stolenTerminal},
 		{"the audit logs", s.auditLog},

@@ -347,7 +347,7 @@ func (s *story) attackDelivery(ctx context.Context) error {
 	if err := b.enrol(ctx, s.site, s.publicationURL, false); err != nil {
 		return fmt.Errorf("unaltered: %w", err)
 	}
-	s.out.held("%s: the unaltered delivery is taken, under new key ids", b.name)
+	s.out.held("%s: the unaltered delivery is taken, under new key ids; it does not sign in here, and stays pending", b.name)
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -113,32 +111,4 @@ func (s summary) rows() [][]string {
 		{"a sale", fmt.Sprintf("%.1f ms (median)", s.SaleMedian)},
 		{"all of it", fmt.Sprintf("%.1f s", s.Total)},
 	}
-}
-
-// keep closes the terminals, whose folders others may then use, and waits.
-func (s *story) keep(ctx context.Context) error {
-	for _, t := range s.tills {
-		if err := t.terminal.Close(); err != nil {
-			return err
-		}
-	}
-	s.out.step(len(s.steps())+1, "everything keeps running until you press Ctrl-C; in another window:")
-	if self, err := os.Executable(); err == nil {
-		s.out.line("export PATH=%s:$PATH", filepath.Dir(self))
-	}
-	pass := "--passphrase-file " + s.passphrase
-	for _, t := range s.tills {
-		s.out.line("latchkey-terminal sale --dir %s --amount 12.34 --pan-file <(echo 4111111111111111)", t.folder)
-		s.out.line("latchkey-terminal status --dir %s", t.folder)
-	}
-	registry := fmt.Sprintf("--server %s --dir %s %s", s.servicesURL, s.dir, pass)
-	s.out.line("latchkey terminal list %s", registry)
-	s.out.line("latchkey terminal show T-AES %s", registry)
-	s.out.line("latchkey cert list %s", registry)
-	s.out.line("latchkey keyset state TDES-DATA blocked --dir %s %s", s.dir, pass)
-	s.out.line("latchkey audit verify --database %s --key-file %s --checkpoint %s", s.database,
-		filepath.Join(s.dir, "audit", "checkpoint.pub"), filepath.Join(s.root, checkpointFile))
-	s.out.line("curl -s http://%s/metrics | grep latchkey_", s.service.Admin)
-	<-ctx.Done()
-	return nil
 }

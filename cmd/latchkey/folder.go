@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
 // folder is where a deployment is, and how to open it.
@@ -19,6 +22,7 @@ type folder struct {
 	dir            string
 	passphraseFile string
 	signers        []string
+	signerFiles    []string // with their passphrases, in the order of signers
 }
 
 // flags adds the flags that every command on a deployment has.
@@ -28,23 +32,21 @@ func (f *folder) flags(cmd *cobra.Command) {
 	p.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the passphrase (mode 0600); - for standard input; default: ask")
 }
 
-// signs adds the flag of the commands that sign a document.
+// signs adds the flags of the commands that sign a document.
 func (f *folder) signs(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.signers, "as", []string{deploy.FirstOperator},
 		"who signs; production needs two people, separated by a comma")
+	cmd.Flags().StringArrayVar(&f.signerFiles, "as-passphrase-file", nil,
+		"file with the passphrase of who signs (mode 0600), given again for the next of --as; empty for that of the deployment")
 }
 
 func (f *folder) passphrase() (secret.Bytes, error) {
-	if f.passphraseFile != "" && f.passphraseFile != "-" {
-		p, err := seal.ReadPassphrase(f.passphraseFile)
-		return p, exit.With(exit.Usage, err, "the passphrase stands in a file of mode 0600, with 12 bytes or more")
-	}
-	return f.c.secret(f.passphraseFile, "--passphrase-file", "passphrase of the deployment")
+	return f.c.passphrase(f.passphraseFile, "--passphrase-file", "passphrase of the deployment")
 }
 
-// open opens the deployment. The caller closes it.
-func (f *folder) open() (*deploy.Deployment, error) {
-	p, err := f.passphrase()
+// open opens the deployment under a passphrase. The caller closes it.
+func (f *folder) open(passphrase func() (secret.Bytes, error)) (*deploy.Deployment, error) {
+	p, err := passphrase()
 	if err != nil {
 		return nil, err
 	}
@@ -58,12 +60,17 @@ func (f *folder) open() (*deploy.Deployment, error) {
 
 // with opens the deployment for one piece of work.
 func (f *folder) with(work func(*deploy.Deployment) error) error {
-	d, err := f.open()
+	return f.under(f.passphrase, work)
+}
+
+func (f *folder) under(passphrase func() (secret.Bytes, error), work func(*deploy.Deployment) error) error {
+	d, err := f.open(passphrase)
 	if err != nil {
 		return err
 	}
 	err = work(d)
-	if errors.Is(err, seal.ErrPassphrase) { // keys are opened when they are needed
+	_, coded := errors.AsType[*exit.Error](err)
+	if !coded && errors.Is(err, seal.ErrPassphrase) { // keys are opened when they are needed
 		err = exit.With(exit.Verification, err, "the passphrase is not the one the deployment was made with")
 	}
 	if cerr := d.Close(); err == nil {
@@ -87,24 +94,71 @@ func (f *folder) sign(d *deploy.Deployment, kind string, payload []byte) ([]byte
 	return doc, err
 }
 
+// people opens the keys of everybody named with --as.
 func (f *folder) people(d *deploy.Deployment) ([]*deploy.Person, error) {
-	if len(f.signers) == 0 {
-		return nil, exit.Errorf(exit.Usage, "nobody signs: name people with --as")
+	if len(f.signers) == 0 || len(f.signerFiles) > len(f.signers) {
+		return nil, exit.With(exit.Usage, fmt.Errorf("%d people sign, %d files have their passphrases", len(f.signers), len(f.signerFiles)),
+			"name people with --as, and for each at most one --as-passphrase-file")
 	}
 	var people []*deploy.Person
-	for _, name := range f.signers {
-		p, err := d.Operator(name)
+	for i, name := range f.signers {
+		if slices.Contains(f.signers[:i], name) {
+			return nil, exit.With(exit.Usage, fmt.Errorf("%s is named twice", name), "name different people with --as")
+		}
+		var file string
+		if i < len(f.signerFiles) {
+			file = f.signerFiles[i]
+		}
+		p, err := f.signer(d, name, file)
 		if err != nil {
-			return nil, exit.With(exit.NotFound, err, "the people of a deployment are the folders below operators/")
+			return nil, err
 		}
 		people = append(people, p)
 	}
 	return people, nil
 }
 
+// signer opens the key of one of the people: under the passphrase in a file, or else under that of the deployment; if it is
+// another, somebody may type it.
+func (f *folder) signer(d *deploy.Deployment, name, file string) (*deploy.Person, error) {
+	if file == "" {
+		p, err := d.Operator(name)
+		if !errors.Is(err, seal.ErrPassphrase) || !f.c.input().Person() {
+			return p, notPerson(name, err)
+		}
+	}
+	pass, err := f.c.passphrase(file, "--as-passphrase-file", "passphrase of "+name)
+	if err != nil {
+		return nil, err
+	}
+	defer pass.Wipe()
+	p, err := d.OpenPerson(name, pass)
+	return p, notPerson(name, err)
+}
+
+// notPerson gives the errors of opening somebody's key their exit codes.
+func notPerson(name string, err error) error {
+	switch {
+	case errors.Is(err, identity.ErrIdentity):
+		return exit.With(exit.Usage, err, personName)
+	case errors.Is(err, seal.ErrPassphrase):
+		return exit.With(exit.Verification, err,
+			"the passphrase is not the one of "+name+"'s key: one that is not that of the deployment is given with --as-passphrase-file")
+	case errors.Is(err, fs.ErrNotExist):
+		return exit.With(exit.NotFound, err, "the people of a deployment are the folders below operators/: latchkey operator add "+name)
+	}
+	return err
+}
+
+// personName says what a person may be called.
+const personName = "a name has 1 to 32 of A-Z, 0-9 and -"
+
 // refusedBy gives errors about rules the exit code of a refusal.
 func refusedBy(err error, hint string) error {
-	for _, rule := range []error{keyset.ErrKeySet, keyset.ErrTerminal, keyset.ErrApprovals} {
+	if errors.Is(err, keyset.ErrApprovals) {
+		return exit.With(exit.Refused, err, "two people sign in production: --as OPERATOR-1,OPERATOR-2; latchkey operator add makes the second")
+	}
+	for _, rule := range []error{keyset.ErrKeySet, keyset.ErrTerminal} {
 		if errors.Is(err, rule) {
 			return exit.With(exit.Refused, err, hint)
 		}

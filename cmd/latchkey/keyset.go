@@ -18,7 +18,7 @@ import (
 func newKeySet(c *console) *cobra.Command {
 	f := &folder{c: c}
 	cmd := noun("keyset", "Key sets: what a family of terminal keys may be used for",
-		newKeySetCreate(c, f), newKeySetList(c, f), newKeySetState(c, f))
+		newKeySetCreate(c, f), newKeySetList(c, f), newKeySetState(c, f), newKeySetPINKeys(c, f))
 	f.flags(cmd)
 	return cmd
 }
@@ -86,18 +86,27 @@ func newKeySetCreate(c *console, f *folder) *cobra.Command {
 the usual kinds (` + kindNames() + `), is signed by the people named with --as, and takes effect
 when the decryption service next looks, within a second.
 
-What a key set is for never changes; only its state does (keyset state).`,
+What a key set is for never changes; its state does (keyset state), and where its PINs may go (keyset pin-keys).`,
 		Example: `  latchkey keyset create --id PIN-1 --kind aes-pin --base-key alias/bdk-1 \
     --first 1234567800000001 --last 12345678000FFFFF --pin-key alias/zone-1`,
 		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
+			s, err := r.build()
+			if err != nil {
+				return err
+			}
 			return f.with(func(d *deploy.Deployment) error {
-				s, err := r.build(d)
-				if err != nil {
+				if err := newSet(d, r.id); err != nil {
+					return err
+				}
+				if err := r.bind(d, s); err != nil {
 					return err
 				}
 				if err := f.saveSet(d, s); err != nil {
 					return err
+				}
+				if s.Has(keyset.UsagePIN) && len(s.OutgoingPINKeys) == 0 {
+					c.note("warning: --pin-key is missing: PINs of this set cannot be translated until a new revision names a zone key: latchkey keyset pin-keys %s", s.ID)
 				}
 				return showSet(c, s)
 			})
@@ -121,38 +130,65 @@ What a key set is for never changes; only its state does (keyset state).`,
 	return cmd
 }
 
-func (r setRequest) build(d *deploy.Deployment) (*keyset.KeySet, error) {
+// newSet refuses the id of a set that exists.
+func newSet(d *deploy.Deployment, id string) error {
+	_, err := findSet(d, id)
+	if exit.CodeOf(err) == exit.NotFound {
+		return nil
+	}
+	if err == nil {
+		err = exit.With(exit.Refused, fmt.Errorf("%s exists", id), "choose another id, or keyset state")
+	}
+	return err
+}
+
+// build makes of the request what can be made without the deployment.
+func (r setRequest) build() (*keyset.KeySet, error) {
 	start, ok := kinds[r.kind]
 	if !ok {
-		return nil, exit.Errorf(exit.Usage, "kind %q is none of %s", r.kind, kindNames())
+		return nil, exit.With(exit.Usage, fmt.Errorf("kind %q is not known", r.kind), "the kinds are "+kindNames())
 	}
 	s := start()
 	var err error
 	if s.ID, err = keyset.ParseID(r.id); err != nil {
-		return nil, exit.With(exit.Usage, err, "")
+		return nil, exit.With(exit.Usage, err, "a key set has a name of 1 to 32 of A-Z, 0-9 and -")
 	}
 	if s.BaseKey, err = keyset.ParseKeyRef(r.baseKey); err != nil {
-		return nil, exit.With(exit.Usage, err, "")
+		return nil, exit.With(exit.Usage, err, "name the base key as latchkey key list does: alias/…")
 	}
 	if s.FirstID, err = dukpt.ParseKeyID(r.first); err != nil {
-		return nil, exit.With(exit.Usage, err, "")
+		return nil, exit.With(exit.Usage, fmt.Errorf("--first: %w", err), keyIDForm)
 	}
 	if s.LastID, err = dukpt.ParseKeyID(r.last); err != nil {
-		return nil, exit.With(exit.Usage, err, "")
+		return nil, exit.With(exit.Usage, fmt.Errorf("--last: %w", err), keyIDForm)
 	}
 	if r.profile != "" {
 		if s.Profile, err = keyset.ParseProfile(r.profile); err != nil {
-			return nil, exit.With(exit.Usage, err, "")
+			return nil, exit.With(exit.Usage, err, "leave --profile out unless the readers of a maker need it")
 		}
 	}
-	for _, name := range r.pinKeys {
+	if r.delivery != "" {
+		if err := s.Delivery.UnmarshalText([]byte(r.delivery)); err != nil {
+			return nil, exit.With(exit.Usage, err, "the deliveries are attested, code and none")
+		}
+	}
+	s.OutgoingPINKeys, err = parsePINKeys(r.pinKeys)
+	return s, err
+}
+
+const keyIDForm = "a key id has 20 hexadecimal digits with counter 0 for TDES, and 16 for AES"
+
+// parsePINKeys reads names of zone keys.
+func parsePINKeys(names []string) ([]keyset.KeyRef, error) {
+	var out []keyset.KeyRef
+	for _, name := range names {
 		ref, err := keyset.ParseKeyRef(name)
 		if err != nil {
-			return nil, exit.With(exit.Usage, err, "")
+			return nil, exit.With(exit.Usage, err, "name zone keys as latchkey key list does: alias/…")
 		}
-		s.OutgoingPINKeys = append(s.OutgoingPINKeys, ref)
+		out = append(out, ref)
 	}
-	return s, r.bind(d, s)
+	return out, nil
 }
 
 // bind takes from the deployment what the set must agree with.
@@ -162,20 +198,16 @@ func (r setRequest) bind(d *deploy.Deployment, s *keyset.KeySet) error {
 		return err
 	}
 	s.Tenant, s.Environment = d.Config().Tenant, d.Config().Environment
-	if s.Environment == keyset.Production {
+	if s.Environment == keyset.Production && r.delivery == "" {
 		s.Delivery = keyset.Attested
-	}
-	if r.delivery != "" {
-		if err := s.Delivery.UnmarshalText([]byte(r.delivery)); err != nil {
-			return exit.With(exit.Usage, err, "the deliveries are attested, code and none")
-		}
 	}
 	for _, info := range ring.List() {
 		if info.Ref != s.BaseKey {
 			continue
 		}
 		if info.Attributes.Usage != keys.UsageBDK {
-			return exit.Errorf(exit.Refused, "%s is no base derivation key: its usage is %s", r.baseKey, info.Attributes.Usage)
+			return exit.With(exit.Refused, fmt.Errorf("%s is no base derivation key: its usage is %s", r.baseKey, info.Attributes.Usage),
+				"make one with: latchkey key generate --usage B0")
 		}
 		s.Algorithm, s.BaseKeyFingerprint = info.Attributes.Algorithm, info.Fingerprint
 		return nil
@@ -239,13 +271,48 @@ is released, sign-in and what was answered before still work. A retired set neve
 				}
 				next := s.NextRevision()
 				next.State = state
-				if err := keyset.CheckSuccessor(s, next); err != nil {
-					return refusedBy(err, "")
-				}
-				if err := f.saveSet(d, next); err != nil {
+				return f.revise(d, s, next)
+			})
+		},
+	}
+	f.signs(cmd)
+	return cmd
+}
+
+// revise signs the next revision of a set and shows it.
+func (f *folder) revise(d *deploy.Deployment, s, next *keyset.KeySet) error {
+	if err := keyset.CheckSuccessor(s, next); err != nil {
+		return refusedBy(err, "a retired set never comes back: make another one")
+	}
+	if err := f.saveSet(d, next); err != nil {
+		return err
+	}
+	return showSet(f.c, next)
+}
+
+func newKeySetPINKeys(c *console, f *folder) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pin-keys ID KEY…",
+		Short: "Say which zone keys the PINs of a key set may be translated to",
+		Long: `Pin-keys signs a new revision of a key set that names these zone keys and no others. The decryption service takes it
+within a second; its callers must be allowed the key too (callers in decryptd.yaml).`,
+		Example: "  latchkey keyset pin-keys PIN-1 alias/zone-1 alias/zone-2",
+		Args: func(cmd *cobra.Command, args []string) error {
+			return exit.With(exit.Usage, cobra.MinimumNArgs(2)(cmd, args), "usage: "+cmd.UseLine())
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			refs, err := parsePINKeys(args[1:])
+			if err != nil {
+				return err
+			}
+			return f.with(func(d *deploy.Deployment) error {
+				s, err := findSet(d, args[0])
+				if err != nil {
 					return err
 				}
-				return showSet(c, next)
+				next := s.NextRevision()
+				next.OutgoingPINKeys = refs
+				return f.revise(d, s, next)
 			})
 		},
 	}

@@ -22,7 +22,7 @@ func main() {
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	root := newRoot(&console{stdin: stdin, stdout: stdout, stderr: stderr})
+	root := newRoot(&console{stdin: stdin, stdout: stdout, stderr: stderr, server: os.Getenv("LATCHKEY_SERVER")})
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -21,10 +22,12 @@ Start with:
   latchkey dukpt explain KSN    what a key serial number says
 
 Secrets come from files, standard input or a prompt, never from flags. Data goes to standard
-output, messages to standard error; -o json is stable and meant for programs.
+output, messages to standard error; -o json is stable and meant for programs. The variable
+LATCHKEY_SERVER says where the registration authority is, for commands with --server.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreachable,
 6 verification failed.`,
+		Version:       exit.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,14 +42,15 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 				return exit.With(exit.Usage, fmt.Errorf("there is no command %q", args[0]), "see: latchkey --help")
 			}
 			_ = cmd.Usage() // the usage text is help, not the answer
-			return exit.Errorf(exit.Usage, "a command is missing")
+			return exit.With(exit.Usage, errors.New("a command is missing"), "see: latchkey --help")
 		},
 	}
 	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table or json")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newDemo(c), newInit(c), newKey(c), newKeySet(c), newTerminal(c), newCert(c), newApprove(c), newOperator(c), newBundle(c), newDUKPT(c), newAudit(c))
+	root.AddCommand(newDemo(c), newInit(c), newKey(c), newKeySet(c), newAttested(c), newTrust(c),
+		newTerminal(c), newCert(c), newApprove(c), newOperator(c), newBundle(c), newDUKPT(c), newAudit(c))
 	return root
 }
 
@@ -57,10 +61,11 @@ func noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
 		Short: short,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_ = cmd.Usage() // the usage text is help, not the answer
+			err := fmt.Errorf("%s needs a verb", use)
 			if len(args) > 0 {
-				return exit.Errorf(exit.Usage, "%s has no verb %q", use, args[0])
+				err = fmt.Errorf("%s has no verb %q", use, args[0])
 			}
-			return exit.Errorf(exit.Usage, "%s needs a verb", use)
+			return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 		},
 	}
 	cmd.AddCommand(verbs...)

@@ -31,14 +31,17 @@ func TestMain(m *testing.M) {
 // TestScripts runs the program as a user does. Each script finds, for every published swipe of
 // testdata/devices/devices.json, the base key in a file ID.bdk and KSN, data and clear text in the variables ID_ksn,
 // ID_data and ID_clear (with _ for -), and passphrases in the
-// files pass, wrong and short.
+// files pass, wrong, short and second.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	swipes := readSwipes(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "tamper": tamper, "authority": authority, "approval": approval},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "tamper": tamper, "authority": authority, "approval": approval, "device": device,
+			"published": published, "furtherroot": furtherRoot,
+		},
 		Setup: func(env *testscript.Env) error {
 			for _, s := range swipes {
 				name := strings.ReplaceAll(s.ID, "-", "_")
@@ -54,11 +57,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// writePasses writes the right passphrase, another one, and one that is too short.
+// writePasses writes the right passphrase, another one, one that is too short, and one that a second person has.
 func writePasses(dir string) error {
 	var errs []error
 	for name, text := range map[string]string{
 		"pass": "correct horse battery staple", "wrong": "another passphrase of some length", "short": "too short",
+		"second": "second person, second passphrase",
 	} {
 		errs = append(errs, os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600))
 	}
@@ -196,7 +200,10 @@ var flagName = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`)
 // TestNoFlagTakesASecret walks every command: a flag whose name sounds like a secret takes the path of a file.
 func TestNoFlagTakesASecret(t *testing.T) {
 	t.Parallel()
-	public := map[string]bool{"pin-key": true} // the name of a zone key
+	public := map[string]bool{
+		"pin-key":        true, // the name of a zone key
+		"own-passphrase": true, // takes nothing: it has one asked for
+	}
 	flags := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/seal"
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 )
 
@@ -60,6 +61,9 @@ The name of a terminal is used once, ever. In production a second person approve
 			for _, s := range parsed {
 				op.Slots = append(op.Slots, admin.SlotAssignment{Slot: s.Slot, KeySet: string(s.KeySet)})
 			}
+			if err := checkEndpoints(op.Endpoints); err != nil {
+				return err
+			}
 			return r.operate(cmd.Context(), c, op)
 		},
 	}
@@ -75,8 +79,39 @@ The name of a terminal is used once, ever. In production a second person approve
 	return cmd
 }
 
+// checkEndpoints holds the addresses of the acquirer to what terminals are told.
+func checkEndpoints(endpoints []string) error {
+	at := time.Unix(1, 0) // an assignment has times
+	trial := remote.Assignment{
+		Tenant: "X", Terminal: "X", Environment: keyset.Test, Endpoints: endpoints, RenewAfter: at, RenewBefore: at,
+	}
+	_, err := trial.Marshal()
+	return exit.With(exit.Usage, err, "as in: --endpoint https://acquirer.example:8444")
+}
+
+// checkTerminal refuses what is not the name of a terminal, before anybody is asked.
+func checkTerminal(id string) error {
+	_, err := keyset.ParseTerminal(id)
+	return exit.With(exit.Usage, err, terminalName)
+}
+
+const (
+	terminalName = "a terminal has 1 to 32 of A-Z, 0-9 and -"
+	maxReason    = 200 // characters
+)
+
+func checkReason(reason string) error {
+	if len(reason) > maxReason || strings.ContainsFunc(reason, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return exit.With(exit.Usage, fmt.Errorf("--reason has %d bytes", len(reason)), "want at most 200 printable characters of ASCII")
+	}
+	return nil
+}
+
 // operate asks for an operation and shows what became of it.
 func (r *registry) operate(ctx context.Context, c *console, op admin.Operation) error {
+	if err := errors.Join(checkTerminal(op.Terminal), checkReason(op.Reason)); err != nil {
+		return err
+	}
 	return r.ask(ctx, func(ctx context.Context, client *admin.Client) error {
 		out, err := client.Do(ctx, op)
 		if err != nil {
@@ -90,11 +125,11 @@ func (r *registry) operate(ctx context.Context, c *console, op admin.Operation) 
 func showOutcome(c *console, out *admin.Outcome) error {
 	if out.Approval != nil {
 		c.note("next: another operator runs: latchkey approve %s", out.Approval.ID)
-		return c.show(out, field{"waits for approval", out.Approval.ID}, field{"operation", out.Approval.Operation.Action},
+		return c.show(members{out}, field{"waits for approval", out.Approval.ID}, field{"operation", out.Approval.Operation.Action},
 			field{"terminal", out.Approval.Operation.Terminal}, field{"until", moment(out.Approval.Expires)})
 	}
 	if out.Terminal == nil {
-		return c.show(out, field{"done", ""})
+		return c.show(members{out}, field{"done", ""})
 	}
 	return showTerminal(c, out.Terminal)
 }
@@ -119,14 +154,23 @@ func showTerminal(c *console, t *admin.Terminal) error {
 		}
 		fields = append(fields, field{fmt.Sprintf("slot %d", s.Slot), text})
 		for _, k := range s.Keys {
-			fields = append(fields, field{"", fmt.Sprintf("%s %s, delivered %s", k.KeyID, k.State, moment(k.Delivered))})
+			fields = append(fields, field{"", fmt.Sprintf("%s %s, delivered %s%s", k.KeyID, k.State, moment(k.Delivered), outOfUse(t))})
 		}
 	}
 	for _, g := range t.Grants {
 		fields = append(fields, field{"drain", fmt.Sprintf("slot %d %s ordinals %d to %d, %d messages, until %s", g.Slot, g.KeyID, g.First, g.Last, g.Count, moment(g.Until))})
 	}
 	fields = append(fields, field{"endpoints", strings.Join(t.Endpoints, ", ")})
-	return c.show(t, fields...)
+	return c.show(members{t}, fields...)
+}
+
+// outOfUse is what stands behind the keys of a terminal that is out: nothing is accepted under them, whatever their state.
+func outOfUse(t *admin.Terminal) string {
+	switch t.Status {
+	case "revoked", "compromised", "retired":
+		return " (terminal is " + t.Status + ")"
+	}
+	return ""
 }
 
 func orNone(s string) string {
@@ -158,7 +202,7 @@ func newTerminalList(c *console, r *registry) *cobra.Command {
 					}
 					rows = append(rows, []string{t.Terminal, t.Status, orNone(t.Serial), strings.Join(slots, ", ")})
 				}
-				return c.list(all, []string{"ID", "STATUS", "CERTIFICATE", "SLOTS"}, rows)
+				return c.list(members{all}, []string{"ID", "STATUS", "CERTIFICATE", "SLOTS"}, rows)
 			})
 		},
 	}
@@ -184,6 +228,9 @@ func newTerminalShow(c *console, r *registry) *cobra.Command {
 		Short: "Show one terminal: status, certificates, slots and keys",
 		Args:  arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkTerminal(args[0]); err != nil {
+				return err
+			}
 			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
 				t, err := client.Terminal(ctx, args[0])
 				if err != nil {
@@ -193,59 +240,6 @@ func newTerminalShow(c *console, r *registry) *cobra.Command {
 			})
 		},
 	}
-}
-
-func newTerminalCode(c *console, r *registry) *cobra.Command {
-	op := admin.Operation{Action: "code"}
-	var life time.Duration
-	var file string
-	cmd := &cobra.Command{
-		Use:   "code ID",
-		Short: "Make a one-time code for a terminal: the slip of paper",
-		Long: `Code makes a one-time code that lets one terminal enrol with one key. What is printed is the ticket: the code, and
-behind the last hyphen the pin of the trust list, by which the terminal knows whom it talks to. It is shown this
-once; only a keyed hash of it is stored. A new code voids the one before, and five wrong tries void it too.
-
-Type or scan the ticket at the terminal; latchkey-terminal enrol asks for it. Letters may be typed in lower case,
-hyphens and spaces are ignored.`,
-		Example: `  latchkey terminal code T-0001
-  latchkey terminal code T-0001 --short --life 1h --ticket-file T-0001.ticket`,
-		Args: arguments("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			op.Terminal = args[0]
-			if life < 0 || life%time.Second != 0 {
-				return exit.Errorf(exit.Usage, "--life %v: want whole seconds", life)
-			}
-			op.Lifetime = int64(life / time.Second)
-			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
-				out, err := client.Do(ctx, op)
-				if err != nil {
-					return err
-				}
-				return showTicket(c, out, file)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&op.Short, "short", false, "12 characters and a check character instead of 26, for keypads")
-	cmd.Flags().DurationVar(&life, "life", 0, "how long it is good for, up to 24h; default 15m")
-	cmd.Flags().StringVar(&file, "ticket-file", "", "write the ticket to a file of mode 0600 instead of standard output")
-	return cmd
-}
-
-// showTicket hands the ticket out, on standard output or into a file.
-func showTicket(c *console, out *admin.Outcome, file string) error {
-	if out.Approval != nil || file == "" {
-		if out.Approval != nil {
-			return showOutcome(c, out)
-		}
-		return c.show(out, field{"ticket", out.Ticket})
-	}
-	text := []byte(out.Ticket + "\n")
-	defer secret.Wipe(text)
-	if err := seal.WriteFile(file, text, 0o600); err != nil {
-		return err
-	}
-	return c.show(map[string]string{"TicketFile": file}, field{"ticket", "in " + file})
 }
 
 // simpleOperation is a verb that needs a name and a reason.
@@ -262,56 +256,5 @@ func simpleOperation(c *console, r *registry, verb, short, long, action string) 
 		},
 	}
 	cmd.Flags().StringVar(&op.Reason, "reason", "", "why, for the audit log")
-	return cmd
-}
-
-func newTerminalRekey(c *console, r *registry) *cobra.Command {
-	op := admin.Operation{Action: "rekey"}
-	cmd := &cobra.Command{
-		Use:   "rekey ID",
-		Short: "Have a terminal fetch a new initial key",
-		Long: `Rekey has the terminal fetch a new initial key for one slot or all of them when it next asks (latchkey-terminal rekey).
-The old key works until the new one has proved itself by a sign-in; then it drains: what was made under it is still
-accepted for some days. In production a second person approves it.`,
-		Args: arguments("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			op.Terminal = args[0]
-			return r.operate(cmd.Context(), c, op)
-		},
-	}
-	cmd.Flags().Uint8Var(&op.Slot, "slot", 0, "the slot; default: every slot")
-	cmd.Flags().StringVar(&op.Reason, "reason", "", "why, for the audit log")
-	return cmd
-}
-
-func newTerminalDrain(c *console, r *registry) *cobra.Command {
-	op := admin.Operation{Action: "drain"}
-	var life time.Duration
-	cmd := &cobra.Command{
-		Use:   "drain ID",
-		Short: "Let a part of what a blocked terminal has queued through",
-		Long: `Drain grants that messages of a blocked or quarantined terminal are answered: those MACed under the key of a slot with
-counters from one ordinal to another, a number of them at most, until a time. All else stays HELD. In production a
-second person approves it.`,
-		Example: `  latchkey terminal drain T-0001 --slot 1 --key-id 1234567800000001 --first 120 --last 150 --count 20 --life 2h`,
-		Args:    arguments("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			op.Terminal, op.Until = args[0], time.Now().Add(life).Unix()
-			return r.operate(cmd.Context(), c, op)
-		},
-	}
-	fl := cmd.Flags()
-	fl.Uint8Var(&op.Slot, "slot", 0, "slot of the key that MACs the messages")
-	fl.StringVar(&op.KeyID, "key-id", "", "that key")
-	fl.Uint32Var(&op.First, "first", 0, "first ordinal; latchkey dukpt explain tells that of a KSN")
-	fl.Uint32Var(&op.Last, "last", 0, "last ordinal")
-	fl.Uint32Var(&op.Count, "count", 0, "messages at most")
-	fl.DurationVar(&life, "life", time.Hour, "how long the grant is good for")
-	fl.StringVar(&op.Reason, "reason", "", "why, for the audit log")
-	for _, required := range []string{"slot", "key-id", "first", "last", "count"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
@@ -37,4 +38,12 @@ func ExampleReport() {
 	// Output:
 	// latchkey: no folder at ./pos
 	//   next: make one with: latchkey init ./pos
+}
+
+// TestVersion wants a version whatever was recorded, on one line.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	if v := exit.Version(); v == "" || strings.ContainsAny(v, " \n") {
+		t.Errorf("version %q", v)
+	}
 }

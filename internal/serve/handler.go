@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -144,7 +145,8 @@ func (n *notes) finish(ctx context.Context, log *slog.Logger, observe Observer, 
 		observe(n.pattern, status, took)
 	}
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError {
+	gone := errors.Is(ctx.Err(), context.Canceled) // the peer has hung up: nobody was failed
+	if status >= http.StatusInternalServerError && !gone {
 		level = slog.LevelError
 	}
 	attrs := append([]slog.Attr{

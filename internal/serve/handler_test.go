@@ -2,6 +2,7 @@ package serve_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -166,6 +167,24 @@ func TestNotesReachTheLogLine(t *testing.T) {
 	}
 	if len(families) != 2 || strings.Contains(families[0].String()+families[1].String(), "4111") {
 		t.Errorf("metrics %v", families)
+	}
+}
+
+// TestAPeerThatIsGone is no failure of the service; a handler that fails one who still listens is.
+func TestAPeerThatIsGone(t *testing.T) {
+	t.Parallel()
+	for level, gone := range map[string]bool{"INFO": true, "ERROR": false} {
+		var log bytes.Buffer
+		h := serve.Wrap(serve.Handler(func(http.ResponseWriter, *http.Request) error { return errors.New("interrupted") }), slog.New(slog.NewJSONHandler(&log, nil)), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		if gone {
+			cancel()
+		}
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+		cancel()
+		if !strings.Contains(log.String(), `"level":"`+level+`","msg":"request"`) {
+			t.Errorf("gone %t: %s", gone, &log)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,7 +64,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer host.Ledger.Close()
 	gate, changed := tlsconf.OpenGate(), make(chan struct{}, 1)
-	if len(o.feed) > 0 {
+	if len(o.feed) == 0 {
+		log.Warn("no registry feed is followed: terminals that were revoked or stolen are let in; name the registration authority with -feed")
+	} else {
 		follower, err := o.follower(credential, trust, changed, log)
 		if err != nil {
 			return err
@@ -80,6 +83,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	l, err := net.Listen("tcp", o.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return exit.With(exit.Failure, err, "another program has it: end that, or take another address with -listen")
+	}
 	if err != nil {
 		return err
 	}
@@ -111,10 +117,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return options{}, exit.With(exit.Usage, err, "see: acquirer -help")
 	}
 	if f.NArg() > 0 || o.passphrase == "" {
-		return options{}, exit.Errorf(exit.Usage, "acquirer takes flags only, and needs -passphrase-file")
+		return options{}, exit.With(exit.Usage, errors.New("acquirer takes flags only, and needs -passphrase-file"), "see: acquirer -help")
 	}
 	if o.feedCache != "" && len(o.feed) == 0 {
-		return options{}, exit.Errorf(exit.Usage, "-feed-cache keeps what -feed says, which is missing")
+		return options{}, exit.With(exit.Usage, errors.New("-feed-cache keeps what -feed says, which is missing"), "see: acquirer -help")
 	}
 	return o, nil
 }
@@ -123,20 +129,35 @@ func parse(args []string, stderr io.Writer) (options, error) {
 func (o options) identity() (*tlsconf.Credential, tlsconf.Trust, error) {
 	pass, err := seal.ReadPassphrase(o.passphrase)
 	if err != nil {
-		return nil, tlsconf.Trust{}, err
+		return nil, tlsconf.Trust{}, coded(err)
 	}
 	defer pass.Wipe()
 	folder := filepath.Join(o.dir, "services", deploy.ServiceAcquirer)
 	cert, err := deploy.Credential(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.sealed"), pass)
 	if err != nil {
-		return nil, tlsconf.Trust{}, err
+		return nil, tlsconf.Trust{}, coded(err)
 	}
 	credential, err := tlsconf.NewCredential(cert)
 	if err != nil {
 		return nil, tlsconf.Trust{}, err
 	}
 	trust, err := deploy.LoadTrust(o.dir)
-	return credential, trust, err
+	return credential, trust, coded(err)
+}
+
+// coded gives the errors of reading the deployment their exit codes.
+func coded(err error) error {
+	switch {
+	case errors.Is(err, seal.ErrPassphraseFile) && errors.Is(err, fs.ErrNotExist):
+		return exit.With(exit.NotFound, err, "write the passphrase to it: one line, mode 0600")
+	case errors.Is(err, seal.ErrPassphraseFile):
+		return exit.With(exit.Usage, err, "the passphrase stands in a file of mode 0600: one line of 12 bytes or more")
+	case errors.Is(err, seal.ErrPassphrase):
+		return exit.With(exit.Verification, err, "is -passphrase-file that of this deployment, and the sealed file unchanged?")
+	case errors.Is(err, fs.ErrNotExist):
+		return exit.With(exit.NotFound, err, "name the folder that latchkey init made with -dir")
+	}
+	return err
 }
 
 // host puts the host together: whom it calls, where it books.
@@ -165,7 +186,7 @@ func (o options) follower(
 	if err != nil {
 		return nil, err
 	}
-	return feed.New(feed.Options{
+	f, err := feed.New(feed.Options{
 		URLs: o.feed, Client: &http.Client{Transport: &http.Transport{TLSClientConfig: call}}, Services: trust.Services,
 		Tenant: keyset.TenantID(credential.Identity().Tenant), Cache: o.feedCache, Logger: log,
 		Changed: func() {
@@ -175,4 +196,5 @@ func (o options) follower(
 			}
 		},
 	})
+	return f, exit.With(exit.Usage, err, "as in: -feed https://localhost:8446")
 }

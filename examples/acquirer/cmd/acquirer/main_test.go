@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,8 +63,9 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		r, w := io.Pipe()
 		done := make(chan error, 1)
+		var log bytes.Buffer
 		go func() {
-			err := run(ctx, slices.Concat(args, more), w, io.Discard)
+			err := run(ctx, slices.Concat(args, more), w, &log)
 			_ = w.Close()
 			done <- err
 		}()
@@ -74,8 +77,38 @@ func TestRun(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+		if warns := strings.Contains(log.String(), "terminals that were revoked or stolen are let in"); warns != (more == nil) {
+			t.Errorf("%s: the log is %s", name, &log)
+		}
 	}
-	if err := run(t.Context(), slices.Concat(args, []string{"-feed", "http://127.0.0.1:1"}), io.Discard, io.Discard); err == nil {
-		t.Error("a feed over plain HTTP is followed")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // nothing was accepted
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, tc := range map[string]struct {
+		more []string
+		code exit.Code
+		hint string
+	}{
+		"a feed over plain HTTP": {[]string{"-feed", "http://127.0.0.1:1"}, exit.Usage, "-feed https://"},
+		"another passphrase":     {[]string{"-passphrase-file", write("other", "another passphrase altogether")}, exit.Verification, "-passphrase-file"},
+		"a short passphrase":     {[]string{"-passphrase-file", write("short", "short")}, exit.Usage, "12 bytes or more"},
+		"no passphrase file":     {[]string{"-passphrase-file", filepath.Join(dir, "none")}, exit.NotFound, "write the passphrase to it: one line, mode 0600"},
+		"no deployment":          {[]string{"-dir", dir}, exit.NotFound, "-dir"},
+		"a port in use":          {[]string{"-listen", l.Addr().String()}, exit.Failure, "another program has it"},
+	} {
+		err := run(t.Context(), slices.Concat(args, tc.more), io.Discard, io.Discard)
+		e, ok := errors.AsType[*exit.Error](err)
+		if !ok || e.Code != tc.code || !strings.Contains(e.Hint, tc.hint) {
+			t.Errorf("%s: %v, want exit code %d with a next line about %q", name, err, tc.code, tc.hint)
+		}
 	}
 }
