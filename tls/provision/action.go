@@ -3,7 +3,9 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
@@ -22,10 +24,11 @@ var errDry = errors.New("provision: nothing was to be changed")
 // execution is one operation under way.
 type execution struct {
 	op       Operation
-	actor    Actor        // who carries it out
-	approval *Approval    // nil when it needs none
-	filed    bool         // the approval has waited in the store
-	code     secret.Bytes // of ActionCode
+	slots    []SlotAssignment // of ActionRekey: those that get a key
+	actor    Actor            // who carries it out
+	approval *Approval        // nil when it needs none
+	filed    bool             // the approval has waited in the store
+	code     secret.Bytes     // of ActionCode
 	pin      string
 }
 
@@ -42,6 +45,7 @@ func (e *Engine) Do(ctx context.Context, actor Actor, op Operation) (*Outcome, e
 	if err := op.check(); err != nil {
 		return nil, e.refused(ctx, record, refuse(CodeOperationMalformed, "%v", err))
 	}
+	record.Object = op.target(op.Slots)
 	outcome, err := e.do(ctx, actor, op)
 	if err != nil {
 		return nil, e.refused(ctx, record, err)
@@ -60,6 +64,25 @@ func (o *Operation) action() string {
 func (o *Operation) object() string {
 	if _, err := keyset.ParseTerminal(string(o.Terminal)); err != nil {
 		return ""
+	}
+	return string(o.Terminal)
+}
+
+// target says for the audit log what an operation that is in order is about: the terminal, and the slots that get another
+// key or the messages that are let through.
+func (o *Operation) target(slots []SlotAssignment) string {
+	switch o.Action {
+	case ActionRekey:
+		text := string(o.Terminal) + " slots"
+		for _, s := range slots {
+			text += fmt.Sprintf(" %d=%s", s.Slot, s.KeySet)
+		}
+		if len(slots) == 0 && o.Slot != 0 {
+			text += fmt.Sprintf(" %d", o.Slot)
+		}
+		return strings.TrimSuffix(text, " slots")
+	case ActionDrain:
+		return fmt.Sprintf("%s/%d/%v ordinals %d to %d, %d messages, until %s", o.Terminal, o.Slot, o.KeyID, o.First, o.Last, o.Count, stamp(o.Until))
 	}
 	return string(o.Terminal)
 }
@@ -156,16 +179,23 @@ func (e *Engine) carryOut(ctx context.Context, p *execution) (*Outcome, error) {
 
 // record is the audit record of an operation that was carried out.
 func (p *execution) record() audit.Record {
-	r := p.actor.record(p.op.action(), string(p.op.Terminal))
+	r := p.actor.record(p.op.action(), p.op.target(p.slots))
 	r.Result, r.Reason = resultDone, p.op.Reason
-	if p.approval != nil {
-		r.Approvals = p.approval.names()
-		if p.approval.SelfApproved {
-			r.Reason = "self-approved"
-		}
+	if p.approval == nil {
+		return r
+	}
+	r.Approvals = p.approval.names()
+	switch {
+	case p.approval.SelfApproved && r.Reason == "":
+		r.Reason = selfApproved
+	case p.approval.SelfApproved:
+		r.Reason = selfApproved + ": " + r.Reason
 	}
 	return r
 }
+
+// selfApproved begins the reason in the audit log of what nobody else has approved.
+const selfApproved = "self-approved"
 
 // perform changes what an operation changes.
 func (t *transaction) perform(p *execution) (*Terminal, error) {
@@ -190,7 +220,7 @@ func (t *transaction) perform(p *execution) (*Terminal, error) {
 	case ActionRetire:
 		err = t.cutOff(row, p.op, keyset.StatusRetired, reasonCessation)
 	case ActionRekey:
-		err = t.rekey(row, p.op)
+		err = t.rekey(row, p)
 	case ActionDrain:
 		err = t.grant(row, p.op)
 	default:
@@ -269,7 +299,7 @@ func (t *transaction) assign(row *Terminal, slots []SlotAssignment) error {
 
 // handOut stores a new code for a terminal; the one before is void.
 func (t *transaction) handOut(row *Terminal, p *execution) error {
-	if !slices.Contains(renewable, row.Status) {
+	if !row.connects() {
 		return refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
 	}
 	if row.Serial != "" && p.approval == nil {
@@ -326,13 +356,14 @@ func final(row *Terminal) error {
 
 func stamp(at time.Time) string { return at.Format(time.RFC3339) }
 
-// cutOff takes everything from a terminal: its connections, its certificates and its code.
+// cutOff takes everything from a terminal: its connections, its certificates and its code. What was cut off before can
+// turn out to be worse. The revocation list then keeps the reason of the time: nobody may use those certificates anyway.
 func (t *transaction) cutOff(row *Terminal, op Operation, status keyset.Status, reason int) error {
 	if row.Status == status {
 		return refuse(CodeStatusUnchanged, "terminal %s is %v since %s", row.ID, row.Status, stamp(row.StatusSince))
 	}
-	if !row.connects() && (row.Status != keyset.StatusRetired || status == keyset.StatusRetired) {
-		return final(row) // only a retired terminal can still turn out to be worse
+	if severity(status) < severity(row.Status) {
+		return final(row)
 	}
 	t.setStatus(row, status, op.Reason)
 	row.DrainGrants = nil
@@ -347,10 +378,10 @@ func (t *transaction) cutOff(row *Terminal, op Operation, status keyset.Status, 
 	return t.PutOneTimeCode(code)
 }
 
-// rekey has the terminal fetch new keys. In a slot where so many keys wait that no other may follow, all but the newest
-// are retired.
-func (t *transaction) rekey(row *Terminal, op Operation) error {
-	if !slices.Contains(renewable, row.Status) {
+// rekey has the terminal fetch new keys. Those that wait go on waiting: the terminal may have them.
+func (t *transaction) rekey(row *Terminal, p *execution) error {
+	op := p.op
+	if !row.connects() {
 		return refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
 	}
 	slots := op.Slots
@@ -364,39 +395,8 @@ func (t *transaction) rekey(row *Terminal, op Operation) error {
 	if len(slots) == 0 {
 		return refuse(CodeSlotUnknown, "slot %d", op.Slot)
 	}
-	if err := t.assign(row, slots); err != nil {
-		return err
-	}
-	for _, s := range slots {
-		if err := t.clear(row, row.slot(s.Slot)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// clear retires the pending keys of a slot but for the newest, when there are as many as there may be.
-func (t *transaction) clear(row *Terminal, slot *Slot) error {
-	if slot.pending() < maxPending {
-		return nil
-	}
-	var newest *Key
-	for i := range slot.Keys {
-		if k := &slot.Keys[i]; k.State == keyset.SlotPending && (newest == nil || newest.before(k)) {
-			newest = k
-		}
-	}
-	for i := range slot.Keys {
-		k := &slot.Keys[i]
-		if k.State != keyset.SlotPending || k == newest {
-			continue
-		}
-		k.State = keyset.SlotRetired
-		if err := t.settle(row.ID, slot.Number, k, keyset.SlotRetired); err != nil {
-			return err
-		}
-	}
-	return nil
+	p.slots = slots
+	return t.assign(row, slots)
 }
 
 // grant lets a part of what a held terminal has queued through.

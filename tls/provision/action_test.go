@@ -46,9 +46,9 @@ func TestStatusRules(t *testing.T) {
 		pending:     {"block": to(blocked), "unblock": same, "compromised": to(compromised), "revoke": to(revoked), "retire": to(retired), "code": to(pending), "rekey": to(pending)},
 		active:      {"block": to(blocked), "unblock": same, "compromised": to(compromised), "revoke": to(revoked), "retire": to(retired), "code": to(active), "rekey": to(active)},
 		blocked:     {"block": same, "unblock": to(active), "compromised": to(compromised), "revoke": to(revoked), "retire": to(retired), "code": to(blocked), "rekey": to(blocked)},
-		quarantined: {"block": no, "unblock": to(active), "compromised": to(compromised), "revoke": to(revoked), "retire": to(retired), "code": no, "rekey": no},
+		quarantined: {"block": no, "unblock": to(active), "compromised": to(compromised), "revoke": to(revoked), "retire": to(retired), "code": to(quarantined), "rekey": to(quarantined)},
 		compromised: {"block": no, "unblock": no, "compromised": same, "revoke": no, "retire": no, "code": no, "rekey": no},
-		revoked:     {"block": no, "unblock": no, "compromised": no, "revoke": same, "retire": no, "code": no, "rekey": no},
+		revoked:     {"block": no, "unblock": no, "compromised": to(compromised), "revoke": same, "retire": no, "code": no, "rekey": no},
 		retired:     {"block": no, "unblock": no, "compromised": to(compromised), "revoke": to(revoked), "retire": same, "code": no, "rekey": no},
 	}
 	l := newLaboratory(t, keyset.Test)
@@ -193,7 +193,7 @@ func TestRegisterRefusals(t *testing.T) {
 	}
 	l.trustError = errors.New("no such file: /srv/trust")
 	l.try("a code without a trust list", anna, op(provision.ActionCode, "T-1"), provision.CodeTrustListUnavailable)
-	if all := must[[]*provision.Terminal](t)(l.engine.Terminals(t.Context())); len(all) != 1 {
+	if all, _, err := l.engine.Terminals(t.Context(), "", 10); err != nil || len(all) != 1 {
 		t.Errorf("%d terminals, want 1", len(all))
 	}
 }
@@ -222,6 +222,68 @@ func TestWhoOperates(t *testing.T) {
 	refused(t, "another tenant", l.engine.MayRead(stranger), provision.CodeTenantMismatch)
 	if l.row("T-1").Status != keyset.StatusPending {
 		t.Error("blocked by somebody who may not")
+	}
+}
+
+// TestDeny audits who was refused what.
+func TestDeny(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	stranger := anna
+	stranger.Identity.Tenant = "OTHER"
+	for _, tc := range []struct {
+		who  provision.Actor
+		want provision.Code
+	}{{actor(identity.AcquirerHost, "HOST-1"), provision.CodeRoleNotPermitted}, {stranger, provision.CodeTenantMismatch}} {
+		err := l.engine.Deny(t.Context(), tc.who, "read/terminals")
+		refusal := refused(t, tc.who.Identity.Name, err, tc.want)
+		if r := l.lastAudit(); r.Action != "read/terminals" || r.Actor != tc.who.Identity.Name || r.Role != string(tc.who.Identity.Role) ||
+			r.Source != tc.who.Source || r.Result != "REFUSED" || r.Reason != string(tc.want) || refusal.Status() != 403 {
+			t.Errorf("audit record %+v", r)
+		}
+	}
+	l.store.Fail = func() error { return errors.New("the disk is gone") }
+	refused(t, "when it cannot be audited", l.engine.Deny(t.Context(), stranger, "read/terminals"), provision.CodeStoreUnavailable)
+}
+
+// TestAuditedOperations says of a rekey which slots, and of a drain which messages, when it is filed, done and refused.
+func TestAuditedOperations(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Production)
+	d := l.enrolled("T-1", provision.SlotAssignment{Slot: 1, KeySet: "DATA"}, provision.SlotAssignment{Slot: 3, KeySet: "DATA"})
+	key := must[*remote.Delivery](t)(d.fetch(1)).KeyID
+	grant := provision.Operation{
+		Action: provision.ActionDrain, Terminal: "T-1", Slot: 1, KeyID: key, First: 2, Last: 10, Count: 3, Until: noon.Add(time.Hour), Reason: "till 4",
+	}
+	about := "T-1/1/" + key.String() + " ordinals 2 to 10, 3 messages, until 2026-03-01T13:00:00Z"
+	_, err := l.engine.Do(t.Context(), anna, grant)
+	refused(t, "not blocked", err, provision.CodeStatusNotPermitted)
+	if r := l.lastAudit(); r.Object != about || r.Result != "REFUSED" {
+		t.Errorf("audit record %+v", r)
+	}
+	l.act(provision.ActionBlock, "T-1")
+	for _, tc := range []struct {
+		op   provision.Operation
+		want string
+	}{
+		{grant, about},
+		{provision.Operation{Action: provision.ActionRekey, Terminal: "T-1"}, "T-1 slots 1=DATA 3=DATA"},
+		{provision.Operation{Action: provision.ActionRekey, Terminal: "T-1", Slot: 3}, "T-1 slots 3=DATA"},
+		{provision.Operation{Action: provision.ActionRekey, Terminal: "T-1", Slots: []provision.SlotAssignment{{Slot: 2, KeySet: "OTHER"}}}, "T-1 slots 2=OTHER"},
+		{provision.Operation{Action: provision.ActionUnblock, Terminal: "T-1"}, "T-1"},
+	} {
+		out := must[*provision.Outcome](t)(l.engine.Do(t.Context(), anna, tc.op))
+		if r := l.lastAudit(); r.Object != tc.want || r.Result != "FILED" {
+			t.Errorf("audit record %+v, want %s", r, tc.want)
+		}
+		must[*provision.Outcome](t)(l.engine.Approve(t.Context(), bert, out.Approval.ID))
+		if r := l.lastAudit(); r.Object != tc.want || r.Result != "DONE" || r.Reason != tc.op.Reason {
+			t.Errorf("audit record %+v, want %s", r, tc.want)
+		}
+	}
+	l.try("an unknown slot", anna, provision.Operation{Action: provision.ActionRekey, Terminal: "T-1", Slot: 9}, provision.CodeSlotUnknown)
+	if r := l.lastAudit(); r.Object != "T-1 slots 9" {
+		t.Errorf("audit record %+v", r)
 	}
 }
 
@@ -415,6 +477,11 @@ func TestSelfApproved(t *testing.T) {
 		t.Errorf("outcome %+v", out)
 	}
 	if r := l.lastAudit(); r.Reason != "self-approved" || strings.Join(r.Approvals, " ") != "ANNA" {
+		t.Errorf("audit record %+v", r)
+	}
+	reason := strings.Repeat("x", 200)
+	l.do(provision.Operation{Action: provision.ActionRetire, Terminal: "T-1", Reason: reason})
+	if r := l.lastAudit(); r.Reason != "self-approved: "+reason || l.row("T-1").StatusReason != reason {
 		t.Errorf("audit record %+v", r)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/est"
@@ -56,6 +57,9 @@ func (e *Engine) enrolAgreement(ctx context.Context, c Caller, a *enrolment, csr
 	if again != nil {
 		return again.parse()
 	}
+	if err := e.pace(a.terminal); err != nil {
+		return nil, err
+	}
 	calling, stop := context.WithTimeout(ctx, issueTimeout)
 	defer stop()
 	chain, err := e.config.Distributor.Certify(calling, order)
@@ -71,7 +75,7 @@ func (e *Engine) enrolAgreement(ctx context.Context, c Caller, a *enrolment, csr
 // permitAgreement binds the code to the agreement key before anything is certified, or finds that the terminal has that
 // key already. A certificate that is young enough is given again.
 func (t *transaction) permitAgreement(c Caller, a *enrolment, order *remote.CertifyOrder) (*Certificate, error) {
-	row, err := t.current(c, renewable...)
+	row, err := t.current(c, connecting...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +95,7 @@ func (t *transaction) permitAgreement(c Caller, a *enrolment, order *remote.Cert
 		return nil, refuse(CodeCertificateUnknown, "serial number %s", row.Serial)
 	}
 	order.TLSChain = cert.Chain
-	if err := t.count(row); err != nil {
-		return nil, err
-	}
-	return nil, t.save(row)
+	return nil, t.capped(row)
 }
 
 // agreed returns the certificate that the terminal has for its agreement key, if it was asked for a moment ago.
@@ -143,7 +144,7 @@ func (e *Engine) checkAgreement(a *enrolment, chain []*x509.Certificate) error {
 
 // agree makes a certificate that of the agreement key.
 func (t *transaction) agree(c Caller, a *enrolment, chain []*x509.Certificate) error {
-	row, err := t.current(c, renewable...)
+	row, err := t.current(c, connecting...)
 	if err != nil {
 		return err
 	}
@@ -153,6 +154,7 @@ func (t *transaction) agree(c Caller, a *enrolment, chain []*x509.Certificate) e
 		return err
 	}
 	row.AgreementSerial, row.AgreementHash, row.AgreementNotAfter = cert.Serial, cert.KeyHash, cert.NotAfter
+	t.count(row)
 	if err := t.save(row); err != nil {
 		return err
 	}
@@ -161,7 +163,8 @@ func (t *transaction) agree(c Caller, a *enrolment, chain []*x509.Certificate) e
 	return t.note(r)
 }
 
-// distributorFailure tells what the key-distribution host refuses, which is public, from its being away.
+// distributorFailure tells what the key-distribution host refuses, which is public, from its being away. A host that says
+// when to come again says why, too.
 func distributorFailure(err error) *Refusal {
 	if refusal, ok := errors.AsType[interface {
 		error
@@ -169,5 +172,12 @@ func distributorFailure(err error) *Refusal {
 	}](err); ok && !refusal.Unavailable() {
 		return &Refusal{Code: CodeDistributorRefused, Detail: refusal.Error()}
 	}
-	return &Refusal{Code: CodeDistributorUnavailable, RetryAfter: retryAfter(), Cause: err}
+	out := &Refusal{Code: CodeDistributorUnavailable, RetryAfter: retryAfter(), Cause: err}
+	if refusal, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok && refusal.RetryAfter() > 0 {
+		out.RetryAfter, out.Detail = refusal.RetryAfter(), refusal.Error()
+	}
+	return out
 }

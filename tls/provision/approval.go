@@ -70,7 +70,7 @@ func (e *Engine) file(ctx context.Context, p *execution) (*Outcome, error) {
 		if err := t.PutApproval(p.approval); err != nil {
 			return err
 		}
-		r := p.actor.record(p.op.action(), string(p.op.Terminal))
+		r := p.actor.record(p.op.action(), p.op.target(p.slots))
 		r.Result, r.Reason, r.Approvals = resultFiled, "approval "+p.approval.ID, p.approval.names()
 		return t.note(r)
 	})

@@ -28,6 +28,33 @@ type Certificate struct {
 	Reason    int       // of the revocation, RFC 5280, 5.3.1
 }
 
+// Issuance is what a list says of a certificate that was issued to a terminal.
+type Issuance struct {
+	Role     identity.Role
+	Serial   string
+	Terminal keyset.TerminalID
+	Issued   time.Time
+	NotAfter time.Time
+	Revoked  time.Time // when it was decided; zero for never
+	State    CertificateState
+}
+
+// CertificateState says what a certificate is worth to its terminal.
+type CertificateState string
+
+// The states of a certificate.
+const (
+	CertificateCurrent  CertificateState = "current"  // the terminal connects with it, or gets keys under it
+	CertificatePrevious CertificateState = "previous" // the one before the last renewal
+	CertificateReplaced CertificateState = "replaced" // older than that
+	CertificateRevoked  CertificateState = "revoked"
+)
+
+// Issuance returns what a list says of the certificate, but for its state.
+func (c *Certificate) Issuance() Issuance {
+	return Issuance{Role: c.Role, Serial: c.Serial, Terminal: c.Terminal, Issued: c.Issued, NotAfter: c.NotAfter, Revoked: c.Revoked}
+}
+
 // Reasons of RFC 5280, 5.3.1, that certificates are revoked for here.
 const (
 	reasonKeyCompromise = 1

@@ -13,14 +13,6 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// deliverable are the statuses in which terminals get initial keys.
-var deliverable = []keyset.Status{keyset.StatusPending, keyset.StatusActive}
-
-// known are the statuses in which a terminal is told what is set up for it.
-var known = []keyset.Status{
-	keyset.StatusPending, keyset.StatusActive, keyset.StatusBlocked, keyset.StatusQuarantined,
-}
-
 // Assignment returns what is set up for a terminal that has connected with its current certificate. It renews that
 // between half and three quarters of its life. Errors are a *Refusal.
 func (e *Engine) Assignment(ctx context.Context, c Caller) (*remote.Assignment, error) {
@@ -37,7 +29,7 @@ func (e *Engine) Assignment(ctx context.Context, c Caller) (*remote.Assignment, 
 		if !ok {
 			return refuse(CodeTerminalUnknown, "%s", id)
 		}
-		if err := row.shown(identity.Serial(c.Leaf), e.now(), known...); err != nil {
+		if err := row.shown(identity.Serial(c.Leaf), e.now(), connecting...); err != nil {
 			return err
 		}
 		out, err = e.assignment(row)
@@ -76,7 +68,9 @@ func renewal(notBefore, notAfter time.Time) (after, before time.Time) {
 
 // Deliver has the key-distribution host deliver an initial key to a terminal that has connected with its current
 // certificate. exporter is what its connection exports under remote.ExporterLabel. The key stands in the registry, in the
-// feed and in the audit log before Deliver returns. Errors are a *Refusal.
+// feed and in the audit log before Deliver returns. A terminal that asks again has not installed the keys before: beyond
+// eight that wait in the slot the oldest is retired, so that no number of lost answers keeps it from the next one. Errors
+// are a *Refusal.
 func (e *Engine) Deliver(ctx context.Context, c Caller, exporter [remote.NonceSize]byte, req *remote.Request) (*remote.Delivery, error) {
 	record := c.record("deliver", req.Nonce[:])
 	id, err := e.name(c)
@@ -175,13 +169,10 @@ func (t *Terminal) wants(serial string, number uint8, now time.Time) (*Slot, err
 	if !slot.Wanted {
 		return nil, refuse(CodeSlotNotWanted, "slot %d", number)
 	}
-	if slot.pending() >= maxPending {
-		return nil, refuse(CodeTooManyPending, "slot %d", number)
-	}
 	return slot, nil
 }
 
-// delivered puts the key of a delivery into its slot, where it waits to be confirmed.
+// delivered puts the key of a delivery into its slot, where it waits to be confirmed. Older ones make room for it.
 func (t *transaction) delivered(c Caller, o *remote.Order, d *remote.Delivery, record audit.Record) error {
 	row, err := t.row(o.Terminal)
 	if err != nil {
@@ -197,10 +188,14 @@ func (t *transaction) delivered(c Caller, o *remote.Order, d *remote.Delivery, r
 	if _, twice := row.find(d.KeyID); twice != nil {
 		return refuse(CodeDistributorRefused, "key id %v is in use by the terminal already", d.KeyID)
 	}
-	if !row.room() {
-		return refuse(CodeTooManyPending, "the terminal has %d keys", maxKeys)
+	for slot.pending() >= maxPending {
+		if err := t.retire(row, slot, slot.oldest(keyset.SlotPending), "another was asked for"); err != nil {
+			return err
+		}
 	}
-	slot = row.slot(o.Slot)
+	if err := t.room(row); err != nil {
+		return err
+	}
 	slot.add(Key{ID: d.KeyID, KeySet: o.KeySet, State: keyset.SlotPending, Delivered: t.now})
 	if err := t.RaiseHighest(o.KeySet, d.KeyID); err != nil {
 		return err
@@ -211,6 +206,37 @@ func (t *transaction) delivered(c Caller, o *remote.Order, d *remote.Delivery, r
 	record.Object = fmt.Sprintf("%s/%d/%v", row.ID, o.Slot, d.KeyID)
 	record.Result = resultDone
 	return t.note(record)
+}
+
+// retire retires a key, and has the key-distribution host told.
+func (t *transaction) retire(row *Terminal, slot *Slot, k *Key, why string) error {
+	k.State, k.DrainUntil = keyset.SlotRetired, time.Time{}
+	if err := t.settle(row.ID, slot.Number, k, keyset.SlotRetired); err != nil {
+		return err
+	}
+	return t.note(audit.Record{
+		Action: "key/retire", Object: string(row.ID) + "/" + k.ID.String(), Result: resultDone, Reason: why,
+	})
+}
+
+// room makes room for another key in the record of the feed. Retired keys leave it first, then draining ones, then those
+// that wait in the slot where most of them do; each time the oldest. No slot is left without its active key and its newest
+// one, and there is always room in the end: a slot has one active key.
+func (t *transaction) room(row *Terminal) error {
+	for row.keys() >= maxKeys {
+		slot, k := row.oldest(keyset.SlotRetired)
+		if k == nil {
+			if slot, k = row.oldest(keyset.SlotDraining); k == nil {
+				slot = row.fullest()
+				k = slot.oldest(keyset.SlotPending)
+			}
+			if err := t.retire(row, slot, k, "the record of the terminal is full"); err != nil {
+				return err
+			}
+		}
+		slot.drop(k.ID)
+	}
+	return nil
 }
 
 // unwanted tells the key-distribution host that a key it has delivered does not reach its terminal, when that is sure.

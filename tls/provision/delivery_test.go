@@ -141,49 +141,121 @@ func TestAKeyFromBeforeTheRekey(t *testing.T) {
 	}
 }
 
-func TestTooManyPending(t *testing.T) {
+// TestManyPending loses one answer after the other: from the ninth on the oldest key that waits is retired, and none that
+// waits is by a rekey.
+func TestManyPending(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t, keyset.Test)
 	d := l.enrolled("T-1")
-	var newest dukpt.KeyID
+	f := l.follower()
+	var ids []dukpt.KeyID
 	for range 8 {
-		newest = must[*remote.Delivery](t)(d.fetch(1)).KeyID
-	}
-	_, err := d.fetch(1)
-	refused(t, "a ninth", err, provision.CodeTooManyPending)
-	if len(l.kdh.orders) != 8 {
-		t.Errorf("%d orders reached the host", len(l.kdh.orders))
+		ids = append(ids, must[*remote.Delivery](t)(d.fetch(1)).KeyID)
 	}
 	l.act(provision.ActionRekey, "T-1")
-	check(t, d.confirm(1, "DATA", newest))
-	for i, s := range l.states("T-1", 0) {
-		want := keyset.SlotRetired
-		if i == 7 {
-			want = keyset.SlotActive
-		}
-		if s != want {
-			t.Errorf("key %d is %v, want %v", i, s, want)
+	if n := l.count("T-1", keyset.SlotPending); n != 8 {
+		t.Errorf("%d keys wait after a rekey, want 8", n)
+	}
+	for n := range 20 {
+		ids = append(ids, must[*remote.Delivery](t)(d.fetch(1)).KeyID)
+		f.ask()
+		slots := f.known["T-1"].Slots
+		if len(slots) != 9+n || slots[n].KeyID != ids[n] || slots[n].State != keyset.SlotRetired || slots[n+1].State != keyset.SlotPending {
+			t.Fatalf("after key %d the feed has %+v", 9+n, slots)
 		}
 	}
+	if n := l.audited("key/retire", "DONE", "another was asked for"); n != 20 || l.lastAudit().Action != "deliver" {
+		t.Errorf("%d audit records of keys that were retired, want 20", n)
+	}
+	l.sweep()
+	for n, id := range ids {
+		if got := l.kdh.settlements(id); (len(got) == 1 && got[0] == keyset.SlotRetired) != (n < 20) {
+			t.Errorf("key %d was settled as %v", n, got)
+		}
+	}
+	check(t, d.confirm(1, "DATA", ids[27]))
+	if l.count("T-1", keyset.SlotPending) != 0 || l.count("T-1", keyset.SlotActive) != 1 || l.row("T-1").Slots[0].Wanted {
+		t.Errorf("states %v", l.states("T-1", 0))
+	}
+}
+
+// count counts the keys of a terminal in a state.
+func (l *laboratory) count(id keyset.TerminalID, state keyset.SlotState) (n int) {
+	l.t.Helper()
+	for _, slot := range l.row(id).Slots {
+		for _, k := range slot.Keys {
+			if k.State == state {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // TestKeysInTheRecord fetches so many keys that old ones have to leave the record of the feed.
 func TestKeysInTheRecord(t *testing.T) {
 	t.Parallel()
-	l := newLaboratory(t, keyset.Test, func(c *provision.Config) { c.Drain = time.Second })
-	d := l.enrolled("T-1")
-	for range 70 {
-		check(t, d.confirm(1, "DATA", must[*remote.Delivery](t)(d.fetch(1)).KeyID))
-		l.clock.forward(2 * time.Second)
-		l.sweep()
-		l.act(provision.ActionRekey, "T-1")
+	for name, drained := range map[string]bool{"retired ones": true, "draining ones": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLaboratory(t, keyset.Test, func(c *provision.Config) { c.Drain = time.Second })
+			d := l.enrolled("T-1", provision.SlotAssignment{Slot: 1, KeySet: "DATA"}, provision.SlotAssignment{Slot: 2, KeySet: "OTHER"})
+			other := must[*remote.Delivery](t)(d.fetch(2)).KeyID
+			check(t, d.confirm(2, "OTHER", other))
+			var ids []dukpt.KeyID
+			for range 70 {
+				ids = append(ids, must[*remote.Delivery](t)(d.fetch(1)).KeyID)
+				check(t, d.confirm(1, "DATA", ids[len(ids)-1]))
+				if drained {
+					l.clock.forward(2 * time.Second)
+				}
+				l.sweep()
+				l.act(provision.ActionRekey, "T-1")
+			}
+			row := l.row("T-1")
+			if n := len(row.Slots[0].Keys); n != 63 || row.Slots[0].Keys[0].ID != ids[7] {
+				t.Errorf("%d keys in the record, want 63", n)
+			}
+			if last := row.Slots[0].Keys[62]; last.State != keyset.SlotActive {
+				t.Errorf("the newest key is %v", last.State)
+			}
+			if k := row.Slots[1].Keys; len(k) != 1 || k[0].ID != other || k[0].State != keyset.SlotActive {
+				t.Errorf("keys of the other slot %+v", k)
+			}
+			l.sweep()
+			if got := l.kdh.settlements(ids[6]); len(got) != 2 || got[1] != keyset.SlotRetired {
+				t.Errorf("a key that left the record was settled as %v", got)
+			}
+			if got := l.kdh.settlements(ids[7]); (len(got) == 2) != drained {
+				t.Errorf("the oldest key in the record was settled as %v", got)
+			}
+		})
 	}
-	row := l.row("T-1")
-	if n := len(row.Slots[0].Keys); n != 64 {
-		t.Errorf("%d keys in the record, want 64", n)
+}
+
+// TestRecordFullOfPending has more keys wait than the record holds: every slot is served, and keeps the newest.
+func TestRecordFullOfPending(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	var slots []provision.SlotAssignment
+	for n := range keyset.MaxSlots {
+		slots = append(slots, provision.SlotAssignment{Slot: uint8(n + 1), KeySet: "DATA"})
 	}
-	if last := row.Slots[0].Keys[63]; last.State != keyset.SlotActive {
-		t.Errorf("the newest key is %v", last.State)
+	d := l.enrolled("T-1", slots...)
+	newest := make(map[uint8]dukpt.KeyID)
+	for range 6 {
+		for _, s := range slots {
+			newest[s.Slot] = must[*remote.Delivery](t)(d.fetch(s.Slot)).KeyID
+		}
+	}
+	if n := l.count("T-1", keyset.SlotPending); n != 64 || l.audited("key/retire", "DONE", "the record of the terminal is full") != 96-64 {
+		t.Errorf("%d keys wait, want 64", n)
+	}
+	for _, s := range slots {
+		check(t, d.confirm(s.Slot, "DATA", newest[s.Slot]))
+	}
+	if n := l.count("T-1", keyset.SlotActive); n != len(slots) {
+		t.Errorf("%d active keys, want %d", n, len(slots))
 	}
 }
 

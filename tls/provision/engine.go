@@ -21,7 +21,8 @@ import (
 
 // Distributor is the key-distribution host, as far as the registration authority calls it. It is safe for concurrent use.
 // An error that has a method Unavailable() bool which says true may go away by itself; every other one that has such a
-// method is a refusal, whose text is public.
+// method is a refusal, whose text is public. An error that has a method RetryAfter() time.Duration which says when to come
+// again has a public text as well.
 type Distributor interface {
 	Certify(ctx context.Context, order remote.CertifyOrder) ([]*x509.Certificate, error)
 	Deliver(ctx context.Context, order remote.Order) (*remote.Delivery, error)
@@ -57,9 +58,9 @@ type Config struct {
 	OnChange     func()           // called after a terminal may have lost admission; may be nil, and must not block
 	Overlap      time.Duration    // how long the certificate before a renewal stays valid; 24 hours when zero, and at most
 	Drain        time.Duration    // how long a replaced key drains; 7 days when zero
-	DailyCap     uint32           // certificates of a terminal in a day; 20 when zero
-	TerminalRate Rate             // attempts to enrol by terminal; 12 at once, then one in 5 s when zero
-	SourceRate   Rate             // and by source address; 60 at once, then one in 200 ms when zero
+	DailyCap     uint32           // certificates that a terminal is given in a day; 20 when zero
+	TerminalRate Rate             // attempts to enrol by terminal, and what is asked of issuers for one; 12 at once, then one in 5 s when zero
+	SourceRate   Rate             // attempts to enrol by source address; 60 at once, then one in 200 ms when zero
 	Concurrent   int              // terminals served at once before others are sent away; 64 when zero
 }
 
@@ -71,10 +72,12 @@ type Engine struct {
 	lanes   *lanes
 	seats   chan struct{} // one for each terminal that is served
 	sources *limiter
-	names   *limiter
+	names   *limiter      // of those who show a code
+	members *limiter      // of those who show a certificate, for what is asked of an issuer: strangers keep them from nothing
 	kick    chan struct{} // wakes the outbox
 	pruned  position      // up to where the sweeper has pruned the feed; its alone
 	crl     crlCache
+	long    *longPages
 }
 
 // commitTimeout bounds what is done for a terminal once it has begun, also when the terminal hangs up.
@@ -92,7 +95,8 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		config: c, issuer: signer.Name, memory: newMemory(), lanes: newLanes(), seats: make(chan struct{}, c.Concurrent),
-		sources: newLimiter(c.SourceRate), names: newLimiter(c.TerminalRate), kick: make(chan struct{}, 1),
+		sources: newLimiter(c.SourceRate), names: newLimiter(c.TerminalRate), members: newLimiter(c.TerminalRate),
+		kick: make(chan struct{}, 1), long: newLongPages(),
 	}
 	if err := e.open(ctx); err != nil {
 		return nil, fmt.Errorf("provision: open the registry: %w", err)
@@ -209,7 +213,7 @@ func (e *Engine) load(ctx context.Context) error {
 		if _, end, err = readHead(tx); err != nil {
 			return err
 		}
-		return tx.Terminals(func(row *Terminal) error {
+		return tx.Terminals("", func(row *Terminal) error {
 			standings[row.ID] = standingOf(row, end.position)
 			return nil
 		})
@@ -236,13 +240,13 @@ func (e *Engine) log(ctx context.Context, what string, err error, attrs ...slog.
 func (e *Engine) Check(ctx context.Context) error { return e.config.Store.Check(ctx) }
 
 // MayRead reports whether the actor may read the registry: operators and auditors of the tenant. The functions that read
-// do not ask; whoever serves them does. The error is a *Refusal.
+// do not ask; whoever serves them does, and calls Deny when not. The error is a *Refusal.
 func (e *Engine) MayRead(actor Actor) error {
 	return e.permitted(actor, identity.Operator, identity.Auditor)
 }
 
-// MayFollow reports whether the actor may follow the feed: decryption services and acquirer hosts of the tenant. The error
-// is a *Refusal.
+// MayFollow reports whether the actor may follow the feed: decryption services and acquirer hosts of the tenant. Whoever
+// serves it calls Deny when not. The error is a *Refusal.
 func (e *Engine) MayFollow(actor Actor) error {
 	return e.permitted(actor, identity.Decrypt, identity.AcquirerHost)
 }
@@ -257,17 +261,14 @@ func (e *Engine) permitted(actor Actor, roles ...identity.Role) error {
 	return nil
 }
 
-// Terminals returns every terminal, by id.
-func (e *Engine) Terminals(ctx context.Context) ([]*Terminal, error) {
-	var out []*Terminal
-	err := e.view(ctx, func(tx Tx) error {
-		out = nil
-		return tx.Terminals(func(row *Terminal) error {
-			out = append(out, row)
-			return nil
-		})
-	})
-	return out, err
+// Deny refuses an actor who may not do something by role or tenant, and audits that. What is refused is named by whoever
+// serves it. The error is a *Refusal, or says that it could not be audited.
+func (e *Engine) Deny(ctx context.Context, actor Actor, action string) error {
+	code := CodeRoleNotPermitted
+	if actor.Identity.Tenant != string(e.config.Tenant) {
+		code = CodeTenantMismatch
+	}
+	return e.refused(ctx, actor.record(action, ""), refuse(code, "%v", actor.Identity))
 }
 
 // Terminal returns one terminal. The error is a *Refusal, CodeTerminalUnknown when there is none.
@@ -280,19 +281,6 @@ func (e *Engine) Terminal(ctx context.Context, id keyset.TerminalID) (*Terminal,
 		}
 		out = row
 		return err
-	})
-	return out, err
-}
-
-// Certificates returns every certificate, by terminal and then by the time of issue.
-func (e *Engine) Certificates(ctx context.Context) ([]*Certificate, error) {
-	var out []*Certificate
-	err := e.view(ctx, func(tx Tx) error {
-		out = nil
-		return tx.Certificates("", func(c *Certificate) error {
-			out = append(out, c)
-			return nil
-		})
 	})
 	return out, err
 }

@@ -202,39 +202,42 @@ func (t *transaction) admissible(a *enrolment) (*Terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch row.Status {
-	case keyset.StatusPending, keyset.StatusActive, keyset.StatusBlocked:
-		return row, nil
+	if !row.connects() {
+		return nil, refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
 	}
-	return nil, refuse(CodeStatusNotPermitted, "terminal %s is %v", row.ID, row.Status)
+	return row, nil
 }
 
 func (t *transaction) reserve(a *enrolment, row *Terminal, c *OneTimeCode) error {
 	if a.badCSR != nil {
 		return a.badCSR
 	}
-	if err := t.count(row); err != nil {
-		return err
-	}
-	if err := t.save(row); err != nil {
+	if err := t.capped(row); err != nil {
 		return err
 	}
 	c.State, c.KeyHash, c.Reserved = StateReserved, a.key, t.now
 	return t.PutOneTimeCode(c)
 }
 
-// count counts a certificate that is about to be asked for, and refuses beyond the cap of the day.
-func (t *transaction) count(row *Terminal) error {
-	day := t.now.Unix() / (24 * 60 * 60)
-	if row.IssuedDay != day {
+const secondsOfDay = 24 * 60 * 60
+
+// capped refuses a terminal that has been given as many certificates as a day allows. It is asked before an issuer is;
+// what counts is certificates and not attempts, so that a terminal gets its own as soon as an issuer that was away is back.
+func (t *transaction) capped(row *Terminal) error {
+	day := t.now.Unix() / secondsOfDay
+	if row.IssuedDay != day || row.Issued < t.engine.config.DailyCap {
+		return nil
+	}
+	tomorrow := time.Unix((day+1)*secondsOfDay, 0)
+	return &Refusal{Code: CodeIssuanceCapReached, RetryAfter: tomorrow.Sub(t.now)}
+}
+
+// count counts a certificate, in the transaction that gives it to the terminal.
+func (t *transaction) count(row *Terminal) {
+	if day := t.now.Unix() / secondsOfDay; row.IssuedDay != day {
 		row.IssuedDay, row.Issued = day, 0
 	}
-	if row.Issued >= t.engine.config.DailyCap {
-		tomorrow := time.Unix((day+1)*24*60*60, 0)
-		return &Refusal{Code: CodeIssuanceCapReached, RetryAfter: tomorrow.Sub(t.now)}
-	}
 	row.Issued++
-	return nil
 }
 
 // repeat finds the certificate that a code was spent on.
@@ -283,6 +286,7 @@ func (t *transaction) spend(a *enrolment, chain []*x509.Certificate) error {
 	if err := t.replace(row, cert); err != nil {
 		return err
 	}
+	t.count(row)
 	if err := t.save(row); err != nil {
 		return err
 	}

@@ -444,6 +444,89 @@ func TestIssuanceCap(t *testing.T) {
 	check(t, err)
 }
 
+// TestOutages has the issuer and the key-distribution host be away for longer than the cap of a day: what counts is
+// certificates.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test, func(c *provision.Config) { c.DailyCap = 3 })
+	l.register("T-1")
+	d, code, away := l.device("T-1"), l.code("T-1"), errors.New("issuer away")
+	key, next := newKey(t), newKey(t)
+	renew := func() (err error) { d.chain, err = keep(d.chain)(d.renew(next)); return err }
+	for what, tc := range []struct {
+		name string
+		fail func(error)
+		code provision.Code
+		ask  func() error
+	}{
+		{"enrol", l.failing, provision.CodeIssuerUnavailable, func() error { return d.enroll(code) }},
+		{"agree", l.kdh.failing, provision.CodeDistributorUnavailable, func() error { return d.agree(key) }},
+		{"renew", l.failing, provision.CodeIssuerUnavailable, renew},
+	} {
+		tc.fail(away)
+		for range 30 {
+			refused(t, tc.name+" in an outage", tc.ask(), tc.code)
+		}
+		if n := l.row("T-1").Issued; n != uint32(what) {
+			t.Errorf("%s: %d certificates are counted, want %d", tc.name, n, what)
+		}
+		tc.fail(nil)
+		check(t, tc.ask())
+		if n := l.row("T-1").Issued; n != uint32(what+1) {
+			t.Errorf("%s: %d certificates are counted, want %d", tc.name, n, what+1)
+		}
+	}
+	l.clock.forward(16 * time.Minute)
+	issued, certified := l.terminals.issued.Load(), l.kdh.certified
+	refused(t, "a renewal beyond the cap", renew(), provision.CodeIssuanceCapReached)
+	refused(t, "an agreement key beyond the cap", d.agree(key), provision.CodeIssuanceCapReached)
+	refused(t, "an enrolment beyond the cap", l.device("T-1").enroll(l.code("T-1")), provision.CodeIssuanceCapReached)
+	if l.terminals.issued.Load() != issued || l.kdh.certified != certified {
+		t.Error("somebody was asked to certify although the cap is reached")
+	}
+}
+
+// keep returns a chain as it was when there is no other.
+func keep(old []*x509.Certificate) func([]*x509.Certificate, error) ([]*x509.Certificate, error) {
+	return func(chain []*x509.Certificate, err error) ([]*x509.Certificate, error) {
+		if err != nil {
+			return old, err
+		}
+		return chain, nil
+	}
+}
+
+// TestRateOfMembers bounds the attempts of a terminal that has enrolled, apart from those of strangers in its name.
+func TestRateOfMembers(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test, func(c *provision.Config) { c.TerminalRate = provision.Rate{Every: 10 * time.Second, Burst: 3} })
+	l.register("T-1")
+	d := l.device("T-1")
+	check(t, d.enroll(l.code("T-1")))
+	for range 2 {
+		refused(t, "a stranger", l.device("T-1").enroll(provision.NewCode(false)), provision.CodeCredentialsRefused)
+	}
+	refused(t, "strangers", l.device("T-1").enroll(provision.NewCode(false)), provision.CodeTooManyAttempts)
+	l.failing(errors.New("issuer away"))
+	key, agreement := newKey(t), newKey(t)
+	check(t, d.agree(agreement))
+	for range 2 {
+		_, err := d.renew(key)
+		refused(t, "a renewal", err, provision.CodeIssuerUnavailable)
+	}
+	_, err := d.renew(key)
+	if refusal := refused(t, "one too many", err, provision.CodeTooManyAttempts); refusal.RetryAfter != 10*time.Second || l.audited("renew", "REFUSED", "") != 2 {
+		t.Errorf("retry after %v, want 10 s, or audited", refusal.RetryAfter)
+	}
+	_, err = l.engine.Reenroll(t.Context(), d.caller(), nil)
+	refused(t, "a request for which nobody is asked", err, provision.CodeSigningRequestRefused)
+	check(t, d.agree(agreement)) // nobody is asked here either
+	l.failing(nil)
+	l.clock.forward(10 * time.Second)
+	_, err = d.renew(key)
+	check(t, err)
+}
+
 func TestNewPepper(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t, keyset.Test)

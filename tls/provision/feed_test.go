@@ -33,9 +33,7 @@ func (l *laboratory) follower() *follower {
 func (f *follower) ask() bool {
 	t := f.l.t
 	t.Helper()
-	page := must[*feed.Page](t)(f.l.engine.Feed(t.Context(), f.head.Epoch, f.head.Sequence, 0))
-	b := must[[]byte](t)(page.Marshal())
-	page = must[*feed.Page](t)(feed.ParsePage(b))
+	page := f.l.pageOf(f.head.Epoch, f.head.Sequence, 0)
 	head, err := f.verifier.Head(page.Head, page.Chain)
 	check(t, err)
 	last, hash := f.head.Sequence, f.head.Hash
@@ -94,7 +92,7 @@ func TestFeed(t *testing.T) {
 		t.Errorf("snapshot of %d terminals at %d", len(fresh.known), fresh.head.Sequence)
 	}
 	for _, p := range [][2]uint64{{f.head.Epoch, f.head.Sequence + 1}, {f.head.Epoch + 1, 0}, {f.head.Epoch - 1, f.head.Sequence}, {0, 0}, {f.head.Epoch, ^uint64(0)}} {
-		if page := must[*feed.Page](t)(l.engine.Feed(t.Context(), p[0], p[1], time.Minute)); !page.Snapshot || len(page.Records) != 2 {
+		if page := l.pageOf(p[0], p[1], time.Minute); !page.Snapshot || len(page.Records) != 2 {
 			t.Errorf("at %v: snapshot %t with %d records", p, page.Snapshot, len(page.Records))
 		}
 	}
@@ -113,7 +111,7 @@ func TestFeedWakes(t *testing.T) {
 	l.register("T-1")
 	f := l.follower()
 	f.ask()
-	answered := make(chan *feed.Page, 1)
+	answered := make(chan []byte, 1)
 	go func() {
 		page, err := l.engine.Feed(context.WithoutCancel(t.Context()), f.head.Epoch, f.head.Sequence, time.Minute)
 		if err == nil {
@@ -123,8 +121,8 @@ func TestFeedWakes(t *testing.T) {
 	}()
 	l.act(provision.ActionBlock, "T-1")
 	select {
-	case page := <-answered:
-		if page == nil || page.Snapshot || len(page.Records) != 1 {
+	case b := <-answered:
+		if page, err := feed.ParsePage(b); err != nil || page.Snapshot || len(page.Records) != 1 {
 			t.Errorf("page %+v", page)
 		}
 	case <-time.After(10 * time.Second):
@@ -132,7 +130,7 @@ func TestFeedWakes(t *testing.T) {
 	}
 	f.ask()
 	start := time.Now()
-	if page := must[*feed.Page](t)(l.engine.Feed(t.Context(), f.head.Epoch, f.head.Sequence, 20*time.Millisecond)); len(page.Records) != 0 || time.Since(start) < 20*time.Millisecond {
+	if page := l.pageOf(f.head.Epoch, f.head.Sequence, 20*time.Millisecond); len(page.Records) != 0 || time.Since(start) < 20*time.Millisecond {
 		t.Errorf("a heartbeat after %v with %d records", time.Since(start), len(page.Records))
 	}
 	ctx, cancel := context.WithCancel(t.Context())

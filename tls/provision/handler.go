@@ -40,8 +40,8 @@ type endpoint struct {
 }
 
 // TerminalHandler serves terminals, enrolled and not: EST (RFC 7030), the trust list, their assignment and their keys. It
-// is for a listener whose configuration comes from tlsconf.Server with Visitors, and which tlsconf.Guard wraps. Visitors
-// get no further than their first certificate.
+// is for a listener whose configuration comes from tlsconf.Server with Visitors, and which Guard of tlsconf.Connections
+// wraps. Visitors get no further than their first certificate.
 func TerminalHandler(e *Engine) http.Handler {
 	return routes([]endpoint{
 		{http.MethodGet, est.PathCACerts, e.serveCACerts},

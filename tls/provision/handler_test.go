@@ -46,7 +46,7 @@ func (l *laboratory) serve() *site {
 	}))
 	ln := must[net.Listener](t)(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
 	server := &http.Server{
-		Handler:   tlsconf.Guard(l.engine, serve.Wrap(provision.TerminalHandler(l.engine), l.config.Logger, nil)),
+		Handler:   s.connections.Guard(l.engine, serve.Wrap(provision.TerminalHandler(l.engine), l.config.Logger, nil)),
 		TLSConfig: config, ConnState: s.connections.ConnState, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
 	}
 	ended := make(chan struct{})

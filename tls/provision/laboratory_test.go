@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,6 +76,15 @@ func (i *countingIssuer) Revoke(ctx context.Context, serial string, reason int) 
 	i.revoked[serial] = reason
 	i.mu.Unlock()
 	return i.Fake.Revoke(ctx, serial, reason)
+}
+
+// failing has the issuer of terminals fail from now on, and work with nil.
+func (l *laboratory) failing(err error) {
+	if err == nil {
+		l.terminals.fail.Store(nil)
+		return
+	}
+	l.terminals.fail.Store(&err)
 }
 
 func (i *countingIssuer) revocation(serial string) int {
@@ -262,15 +272,34 @@ func (l *laboratory) row(id keyset.TerminalID) *provision.Terminal {
 	return must[*provision.Terminal](l.t)(l.engine.Terminal(l.t.Context(), id))
 }
 
-// certificates returns those of a role of a terminal.
+// certificates returns those of a role of a terminal, the first one first.
 func (l *laboratory) certificates(id keyset.TerminalID, role identity.Role) (out []*provision.Certificate) {
 	l.t.Helper()
-	for _, c := range must[[]*provision.Certificate](l.t)(l.engine.Certificates(l.t.Context())) {
-		if c.Terminal == id && c.Role == role {
-			out = append(out, c)
+	issued, _, err := l.engine.Certificates(l.t.Context(), id, "", provision.MaxListed)
+	check(l.t, err)
+	for _, i := range slices.Backward(issued) {
+		if i.Role == role {
+			out = append(out, l.certificate(i))
 		}
 	}
 	return out
+}
+
+// certificate returns all that is known of a certificate.
+func (l *laboratory) certificate(i provision.Issuance) (out *provision.Certificate) {
+	l.t.Helper()
+	check(l.t, l.store.View(l.t.Context(), func(tx provision.Tx) (err error) {
+		out, _, err = tx.Certificate(i.Role, i.Serial)
+		return err
+	}))
+	return out
+}
+
+// pageOf returns what the feed answers to who knows it up to a position.
+func (l *laboratory) pageOf(epoch, after uint64, wait time.Duration) *feed.Page {
+	l.t.Helper()
+	b := must[[]byte](l.t)(l.engine.Feed(l.t.Context(), epoch, after, wait))
+	return must[*feed.Page](l.t)(feed.ParsePage(b))
 }
 
 // sweep does what is due now.

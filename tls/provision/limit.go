@@ -135,5 +135,13 @@ func (e *Engine) serve(ctx context.Context, id keyset.TerminalID) (done func(), 
 	}
 }
 
+// pace bounds how often somebody is asked to certify for an enrolled terminal, also when nothing comes of it.
+func (e *Engine) pace(id keyset.TerminalID) error {
+	if wait := e.members.take(string(id), e.now()); wait > 0 {
+		return &Refusal{Code: CodeTooManyAttempts, RetryAfter: max(wait, time.Second)}
+	}
+	return nil
+}
+
 // retryAfter spreads those that were sent away.
 func retryAfter() time.Duration { return 2*time.Second + rand.N(8*time.Second) }

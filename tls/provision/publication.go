@@ -9,9 +9,10 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/feed"
 )
 
-// Feed returns what an asker who knows the feed up to a position does not know yet. When that is nothing it waits for
-// something new, at most as long as wait says. Whoever serves it asks MayFollow before.
-func (e *Engine) Feed(ctx context.Context, epoch, after uint64, wait time.Duration) (*feed.Page, error) {
+// Feed returns what an asker who knows the feed up to a position does not know yet: a feed.Page in its marshalled form,
+// which is shared and not to be changed. When that is nothing it waits for something new, at most as long as wait says.
+// Whoever serves it asks MayFollow before.
+func (e *Engine) Feed(ctx context.Context, epoch, after uint64, wait time.Duration) ([]byte, error) {
 	if err := e.resolve(ctx); err != nil {
 		return nil, err
 	}
@@ -23,20 +24,18 @@ func (e *Engine) Feed(ctx context.Context, epoch, after uint64, wait time.Durati
 	if end.position == asker {
 		return e.page(end, nil, false)
 	}
-	var records [][]byte
-	var snapshot bool
-	err = e.view(ctx, func(tx Tx) error {
-		var err error
-		if _, end, err = readHead(tx); err != nil {
-			return err
+	if end.follows(asker, batch) {
+		page, err := e.following(ctx, asker)
+		if err != nil || page != nil {
+			return page, err
 		}
-		records, snapshot, err = since(tx, end.position, asker)
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	return e.page(end, records, snapshot)
+	return e.longPage(ctx, asker, end)
+}
+
+// follows reports whether a position is behind one of the same epoch, by no more than so many records.
+func (p position) follows(q position, most uint64) bool {
+	return p.epoch == q.epoch && p.sequence >= q.sequence && p.sequence-q.sequence <= most
 }
 
 // await waits until the feed has something that the asker does not know, or for as long as wait says.
@@ -58,29 +57,33 @@ func (e *Engine) await(ctx context.Context, asker position, wait time.Duration) 
 	}
 }
 
-// since returns the records that follow a position, or a snapshot when that cannot be said of them, or would be more.
-func since(tx Tx, end, asker position) (records [][]byte, snapshot bool, err error) {
-	if asker.epoch == end.epoch && asker.sequence <= end.sequence && end.sequence-asker.sequence <= 2*feedKept {
-		following, err := tx.FeedAfter(end.epoch, asker.sequence, 2*feedKept+1)
-		if err != nil {
-			return nil, false, err
+// following returns a page of the records that follow a position, nil when they are not all there any more.
+func (e *Engine) following(ctx context.Context, asker position) ([]byte, error) {
+	var end head
+	var records [][]byte
+	err := e.view(ctx, func(tx Tx) error {
+		records = nil
+		var err error
+		if _, end, err = readHead(tx); err != nil || !end.follows(asker, mostFollowing) {
+			return err
 		}
-		if uint64(len(following)) == end.sequence-asker.sequence {
-			for _, r := range following {
-				records = append(records, r.Envelope)
-			}
-			return records, false, nil
+		all, err := tx.FeedAfter(end.epoch, asker.sequence, mostFollowing+1)
+		for _, r := range all {
+			records = append(records, r.Envelope)
 		}
-	}
-	err = tx.FeedLatest(end.epoch, func(r FeedRecord) error {
-		records = append(records, r.Envelope)
-		return nil
+		return err
 	})
-	return records, true, err
+	if err != nil || !end.follows(asker, mostFollowing) || uint64(len(records)) != end.sequence-asker.sequence {
+		return nil, err
+	}
+	return e.page(end, records, false)
 }
 
-// page signs a head for the records.
-func (e *Engine) page(end head, records [][]byte, snapshot bool) (*feed.Page, error) {
+// mostFollowing is how many records follow a position before a snapshot is less.
+const mostFollowing = 2 * feedKept
+
+// page signs a head for the records, and returns them together in marshalled form.
+func (e *Engine) page(end head, records [][]byte, snapshot bool) ([]byte, error) {
 	h := &feed.Head{
 		Tenant: e.config.Tenant, Epoch: end.epoch, Sequence: end.sequence, Hash: end.hash, Objects: end.objects,
 		Time: e.config.Clock().UTC().Truncate(time.Millisecond),
@@ -94,9 +97,13 @@ func (e *Engine) page(end head, records [][]byte, snapshot bool) (*feed.Page, er
 	}
 	p := &feed.Page{Head: signed, Snapshot: snapshot, Records: records}
 	for _, cert := range e.config.Chain[1:] {
-		p.Chain = append(p.Chain, slices.Clone(cert.Raw))
+		p.Chain = append(p.Chain, cert.Raw)
 	}
-	return p, nil
+	b, err := p.Marshal()
+	if err != nil {
+		return nil, &Refusal{Code: CodeInternal, Cause: err}
+	}
+	return b, nil
 }
 
 // crlKept is how long a revocation list is handed out again: whoever may ask without a certificate must not make the

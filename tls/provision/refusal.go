@@ -34,7 +34,6 @@ const (
 	CodeAgreementMissing      Code = "AgreementMissing"
 	CodeSlotUnknown           Code = "SlotUnknown"
 	CodeSlotNotWanted         Code = "SlotNotWanted"
-	CodeTooManyPending        Code = "TooManyPending"
 	CodeRequestMalformed      Code = "RequestMalformed"
 	CodeMediaTypeNotSupported Code = "MediaTypeNotSupported"
 	CodeBodyTooLarge          Code = "BodyTooLarge"
@@ -93,7 +92,7 @@ var codes = []CodeInfo{
 		"ask an operator for a new one: latchkey terminal code"},
 	{CodeSigningRequestRefused, http.StatusBadRequest, "the certificate signing request is refused",
 		"make a PKCS #10 request for the terminal's own name with a key on P-256, P-384 or P-521, and nothing else in it"},
-	{CodeTooManyAttempts, http.StatusTooManyRequests, "too many attempts to enrol",
+	{CodeTooManyAttempts, http.StatusTooManyRequests, "too many attempts to enrol or renew",
 		"wait as long as Retry-After says"},
 	{CodeIssuanceCapReached, http.StatusTooManyRequests, "the terminal has been given as many certificates as a day allows",
 		"find out why it asks for so many; try again tomorrow"},
@@ -114,9 +113,7 @@ var codes = []CodeInfo{
 		"look at /enrolment for the slots of this terminal"},
 	{CodeSlotNotWanted, http.StatusConflict, "the slot has its key",
 		"have an operator ask for a new one: latchkey terminal rekey"},
-	{CodeTooManyPending, http.StatusTooManyRequests, "too many keys of this slot wait to be confirmed",
-		"have the terminal sign in with the newest; if it cannot, rekey it, which retires the others"},
-	{CodeRequestMalformed, http.StatusBadRequest, "the body is not what is wanted here",
+	{CodeRequestMalformed, http.StatusBadRequest, "the request is not what is wanted here",
 		"compare it with docs/protocol.md"},
 	{CodeMediaTypeNotSupported, http.StatusUnsupportedMediaType, "the body is not of the content type that is wanted here",
 		"set the content type that docs/protocol.md names"},

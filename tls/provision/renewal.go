@@ -76,12 +76,9 @@ func (t *Terminal) shown(serial string, now time.Time, statuses ...keyset.Status
 	return refuse(CodeStatusNotPermitted, "terminal %s is %v", t.ID, t.Status)
 }
 
-// renewable are the statuses in which certificates are renewed.
-var renewable = []keyset.Status{keyset.StatusPending, keyset.StatusActive, keyset.StatusBlocked}
-
 // Reenroll certifies the public key of a signing request (DER) for a terminal that has connected with its current
-// certificate, which stays valid for a while. Who has lost the answer repeats the request, with the same key, over the
-// certificate before. Errors are a *Refusal.
+// certificate, which stays valid for a while; blocked and quarantined terminals renew too. Who has lost the answer repeats
+// the request, with the same key, over the certificate before. Errors are a *Refusal.
 func (e *Engine) Reenroll(ctx context.Context, c Caller, csr []byte) ([]*x509.Certificate, error) {
 	record := c.record("renew", csr)
 	id, err := e.name(c)
@@ -112,7 +109,7 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 	var again *Certificate
 	err = e.update(ctx, func(t *transaction) error {
 		again = nil
-		row, err := t.current(c, renewable...)
+		row, err := t.current(c, connecting...)
 		if superseded(err) && row.KeyHash == a.key {
 			again, err = t.renewed(a, row)
 			return err
@@ -120,16 +117,16 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 		if err != nil {
 			return err
 		}
-		if err := t.count(row); err != nil {
-			return err
-		}
-		return t.save(row)
+		return t.capped(row)
 	})
 	if err != nil {
 		return nil, err
 	}
 	if again != nil {
 		return again.parse()
+	}
+	if err := e.pace(a.terminal); err != nil {
+		return nil, err
 	}
 	chain, err := e.issue(ctx, a.request)
 	if err != nil {
@@ -156,7 +153,7 @@ func (t *transaction) renewed(a *enrolment, row *Terminal) (*Certificate, error)
 
 // succeed makes a certificate the current one; the one before overlaps.
 func (t *transaction) succeed(c Caller, a *enrolment, chain []*x509.Certificate) error {
-	row, err := t.current(c, renewable...)
+	row, err := t.current(c, connecting...)
 	if err != nil {
 		return err
 	}
@@ -171,6 +168,7 @@ func (t *transaction) succeed(c Caller, a *enrolment, chain []*x509.Certificate)
 	}
 	row.PreviousSerial, row.PreviousUntil = row.Serial, until
 	row.current(cert)
+	t.count(row)
 	if err := t.save(row); err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
@@ -127,8 +129,7 @@ func TestRenewalRefusals(t *testing.T) {
 	check(t, err)
 	d.chain = chain
 	check(t, d.quarantine("DATA", key))
-	_, err = d.renew(newKey(t))
-	refused(t, "quarantined", err, provision.CodeStatusNotPermitted)
+	d.chain = must[[]certificate](t)(d.renew(newKey(t))) // as blocked
 	l.act(provision.ActionRevoke, "T-1")
 	_, err = d.renew(newKey(t))
 	refused(t, "revoked", err, provision.CodeStatusNotPermitted)
@@ -140,6 +141,35 @@ func TestRenewalRefusals(t *testing.T) {
 	refusal := refused(t, "issuer away", err, provision.CodeIssuerUnavailable)
 	if p := refusal.Problem(); p.Status != 503 || p.RetryAfter < 2*time.Second || p.Message+p.Hint != "" && errorsIn(p.Message+p.Hint, "slot 7") {
 		t.Errorf("problem %+v", p)
+	}
+}
+
+// TestQuarantinedIsAsBlocked keeps certificates of held terminals alive, also by a code, and gives them no keys.
+func TestQuarantinedIsAsBlocked(t *testing.T) {
+	t.Parallel()
+	for name, hold := range map[string]func(*laboratory, *device, dukpt.KeyID){
+		"blocked":     func(l *laboratory, _ *device, _ dukpt.KeyID) { l.act(provision.ActionBlock, "T-1") },
+		"quarantined": func(_ *laboratory, d *device, key dukpt.KeyID) { check(t, d.quarantine("DATA", key)) },
+	} {
+		l := newLaboratory(t, keyset.Test)
+		d, key := l.active("T-1")
+		hold(l, d, key)
+		held := l.row("T-1").Status
+		d.chain = must[[]certificate](t)(d.renew(newKey(t)))
+		check(t, d.agree(d.agreement))
+		must[*remote.Assignment](t)(l.engine.Assignment(t.Context(), d.caller()))
+		l.act(provision.ActionRekey, "T-1")
+		_, err := d.fetch(1)
+		refused(t, name, err, provision.CodeStatusNotPermitted)
+		again := l.device("T-1")
+		check(t, again.enroll(l.code("T-1")))
+		check(t, again.agree(newKey(t)))
+		if row := l.row("T-1"); row.Status != held || !again.admitted() {
+			t.Errorf("%s: row %+v", name, row)
+		}
+		l.act(provision.ActionUnblock, "T-1")
+		_, err = again.fetch(1)
+		check(t, err)
 	}
 }
 

@@ -47,8 +47,8 @@ type Tx interface {
 	Terminal(id keyset.TerminalID) (*Terminal, bool, error)
 	// PutTerminal inserts or replaces the row of t.ID.
 	PutTerminal(t *Terminal) error
-	// Terminals calls yield for every row, by id.
-	Terminals(yield func(*Terminal) error) error
+	// Terminals calls yield for every row whose id comes after one, by id; for all of them when that is empty.
+	Terminals(after keyset.TerminalID, yield func(*Terminal) error) error
 
 	// OneTimeCode returns the one-time code of a terminal: the newest, whatever its state.
 	OneTimeCode(id keyset.TerminalID) (*OneTimeCode, bool, error)
@@ -63,9 +63,11 @@ type Tx interface {
 	// PutCertificate inserts or replaces the certificate of its role and serial number. One that is there for another
 	// terminal is ErrExists.
 	PutCertificate(c *Certificate) error
-	// Certificates calls yield for every certificate of a terminal, oldest first by the time of issue; of all terminals, by
-	// terminal and then by time, when id is empty.
-	Certificates(id keyset.TerminalID, yield func(*Certificate) error) error
+	// Certificates calls yield for what was issued to a terminal, or to all when id is empty: the last inserted first, from
+	// behind the certificate of a serial number, whatever its role, and from the last when that is empty. Behind a serial
+	// number that is not there, there is nothing; of two that share one, it goes on behind the first inserted. It does not
+	// read chains. State is not set.
+	Certificates(id keyset.TerminalID, after string, yield func(Issuance) error) error
 
 	// Approval returns an operation that waits, or waited, for a second person.
 	Approval(id string) (*Approval, bool, error)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -50,6 +49,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // sweep does what time makes due. last is when it ran before.
 func (e *Engine) sweep(ctx context.Context, last time.Time) error {
+	e.long.tidy(e.now())
 	drained, ended := e.memory.due(last, e.now())
 	if ended && e.config.OnChange != nil {
 		e.config.OnChange()
@@ -102,12 +102,7 @@ func (t *transaction) drained(id keyset.TerminalID) error {
 			if k.State != keyset.SlotDraining || t.now.Before(k.DrainUntil) {
 				continue
 			}
-			k.State, k.DrainUntil = keyset.SlotRetired, time.Time{}
-			if err := t.settle(id, slot.Number, k, keyset.SlotRetired); err != nil {
-				return err
-			}
-			r := audit.Record{Action: "key/retire", Object: string(id) + "/" + k.ID.String(), Result: resultDone, Reason: "drained"}
-			if err := t.note(r); err != nil {
+			if err := t.retire(row, slot, k, "drained"); err != nil {
 				return err
 			}
 		}

@@ -49,7 +49,7 @@ type Terminal struct {
 	DrainGrants []keyset.DrainGrant // ascending by id
 
 	IssuedDay  int64  // Unix day that Issued counts
-	Issued     uint32 // certificates asked for on that day
+	Issued     uint32 // certificates that it was given on that day
 	Registered time.Time
 	Registrar  string // who registered it
 }
@@ -107,17 +107,6 @@ func (t *Terminal) find(id dukpt.KeyID) (*Slot, *Key) {
 	return nil, nil
 }
 
-// connects reports whether the status lets the terminal connect.
-func (t *Terminal) connects() bool { return connects(t.Status) }
-
-func connects(s keyset.Status) bool {
-	switch s {
-	case keyset.StatusPending, keyset.StatusActive, keyset.StatusBlocked, keyset.StatusQuarantined:
-		return true
-	}
-	return false
-}
-
 // drainsNext returns when the first of the draining keys is to be retired, zero for none.
 func (t *Terminal) drainsNext() time.Time {
 	var next time.Time
@@ -131,29 +120,33 @@ func (t *Terminal) drainsNext() time.Time {
 	return next
 }
 
-// room drops retired keys, the oldest first, until another key fits into the record, and reports whether it does.
-func (t *Terminal) room() bool {
-	for {
-		n, oldest := 0, (*Key)(nil)
-		for _, s := range t.Slots {
-			n += len(s.Keys)
-			for i := range s.Keys {
-				k := &s.Keys[i]
-				if k.State == keyset.SlotRetired && (oldest == nil || k.Delivered.Before(oldest.Delivered)) {
-					oldest = k
-				}
-			}
-		}
-		if n < maxKeys {
-			return true
-		}
-		if oldest == nil {
-			return false
-		}
-		s, _ := t.find(oldest.ID)
-		id := oldest.ID
-		s.Keys = slices.DeleteFunc(s.Keys, func(k Key) bool { return k.ID == id })
+// keys returns how many keys the record holds.
+func (t *Terminal) keys() (n int) {
+	for _, s := range t.Slots {
+		n += len(s.Keys)
 	}
+	return n
+}
+
+// oldest returns the key in a state that was delivered first, and its slot; nil when there is none.
+func (t *Terminal) oldest(state keyset.SlotState) (slot *Slot, oldest *Key) {
+	for i := range t.Slots {
+		if k := t.Slots[i].oldest(state); k != nil && (oldest == nil || k.before(oldest)) {
+			slot, oldest = &t.Slots[i], k
+		}
+	}
+	return slot, oldest
+}
+
+// fullest returns the slot with the most pending keys.
+func (t *Terminal) fullest() *Slot {
+	slot := &t.Slots[0]
+	for i := range t.Slots {
+		if t.Slots[i].pending() > slot.pending() {
+			slot = &t.Slots[i]
+		}
+	}
+	return slot
 }
 
 // key returns the key of an id, nil when there is none.
@@ -172,6 +165,21 @@ func (s *Slot) active() *Key {
 		return nil
 	}
 	return &s.Keys[i]
+}
+
+// oldest returns the key in a state that was delivered first, nil when there is none.
+func (s *Slot) oldest(state keyset.SlotState) (oldest *Key) {
+	for i := range s.Keys {
+		if k := &s.Keys[i]; k.State == state && (oldest == nil || k.before(oldest)) {
+			oldest = k
+		}
+	}
+	return oldest
+}
+
+// drop takes a key out of the slot.
+func (s *Slot) drop(id dukpt.KeyID) {
+	s.Keys = slices.DeleteFunc(s.Keys, func(k Key) bool { return k.ID == id })
 }
 
 func (s *Slot) pending() (n int) {

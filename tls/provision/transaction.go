@@ -252,7 +252,7 @@ const (
 	resultRefused  = "REFUSED"
 )
 
-// refused audits a refusal, unless the store or its load is the reason, and returns the error.
+// refused audits a refusal, unless the store, its load or that of the caller is the reason, and returns the error.
 func (e *Engine) refused(ctx context.Context, r audit.Record, err error) error {
 	if done, ok := errors.AsType[*audited](err); ok {
 		return done.Refusal
@@ -262,7 +262,7 @@ func (e *Engine) refused(ctx context.Context, r audit.Record, err error) error {
 		return err
 	}
 	switch refusal.Code {
-	case CodeStoreUnavailable, CodeStoreFull, CodeStoreDamaged, CodeOverloaded:
+	case CodeStoreUnavailable, CodeStoreFull, CodeStoreDamaged, CodeOverloaded, CodeTooManyAttempts:
 		e.log(ctx, "not served", refusal)
 		return err
 	}

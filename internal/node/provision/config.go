@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"cmp"
 	"os"
 	"time"
 
@@ -77,7 +76,7 @@ func ParseConfig(b []byte) (Config, error) {
 
 // Check reports the first member that cannot be right, by its name in the file. It touches no file.
 func (c Config) Check() error {
-	return cmp.Or(
+	return daemon.First(
 		daemon.CheckDeployment(c.Tenant, c.Environment),
 		daemon.CheckURL(daemon.Member{Name: "keyd", Value: c.Keyd}),
 		daemon.CheckDuration("overlap", c.Overlap, time.Second, 24*time.Hour),

@@ -70,8 +70,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	if ready != nil {
 		ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
 	}
-	return doors.Serve(ctx, n.readiness.Drain, n.engine.Run, n.checkpoints.Run, n.follower.Run)
+	return doors.Serve(ctx, n.readiness.Drain, n.engine.Run, n.checkpoints.Run, n.follower.Run, n.own.Run, n.signer.Run)
 }
+
+// strangersIdle is how long who may be anybody keeps a connection without a request.
+const strangersIdle = 10 * time.Second
 
 // node is everything that runs.
 type node struct {
@@ -90,6 +93,7 @@ type node struct {
 	engine      *provision.Engine
 	connections tlsconf.Connections
 	checkpoints *daemon.Checkpoints
+	own, signer *daemon.Lifetime // of the certificates of the listeners, and of what signs the feed
 	readiness   *serve.Readiness
 
 	terminals, services, publication serve.Options
@@ -135,6 +139,11 @@ func (n *node) openTLS(_ context.Context, passphrase secret.Bytes) (err error) {
 	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
+	chain, err := deploy.LoadChain(n.path(c.Certificate))
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	n.own = &daemon.Lifetime{Name: "certificate", Chain: chain, Logger: n.log}
 	return nil
 }
 
@@ -152,11 +161,11 @@ func (n *node) openIssuer(_ context.Context, passphrase secret.Bytes) (err error
 }
 
 func (n *node) openStore(_ context.Context, passphrase secret.Bytes) error {
-	first, err := daemon.FirstStart(n.path(n.config.CheckpointFile))
+	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
 	}
-	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: first, Batch: n.metrics.Batch}); err != nil {
+	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch}); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
 	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
@@ -207,6 +216,7 @@ func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
 	if err != nil {
 		return err
 	}
+	n.signer = &daemon.Lifetime{Name: "signer-certificate", Chain: chain, Logger: n.log}
 	keydist, err := deploy.LoadChain(deploy.TrustPath(c.Folder, identity.KeyDistCA))
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
@@ -271,15 +281,17 @@ func (n *node) openDoors(context.Context, secret.Bytes) error {
 	}
 	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.metrics.Traffic) }
 	n.terminals = serve.Options{
-		Handler: tlsconf.Guard(n.engine, wrap(provision.TerminalHandler(n.engine))), TLS: terminals, Logger: n.log,
-		ConnState: n.connections.ConnState,
+		Handler: n.connections.Guard(n.engine, wrap(provision.TerminalHandler(n.engine))), TLS: terminals, Logger: n.log,
+		ConnState: n.connections.ConnState, Idle: strangersIdle,
 	}
 	n.services = serve.Options{Handler: wrap(admin.Handler(n.engine)), TLS: services, Logger: n.log}
-	n.publication = serve.Options{Handler: wrap(provision.PublicationHandler(n.engine)), Logger: n.log}
+	n.publication = serve.Options{Handler: wrap(provision.PublicationHandler(n.engine)), Logger: n.log, Idle: strangersIdle}
 	n.readiness = serve.NewReadiness(
 		serve.Check{Name: "store", Run: n.engine.Check},
 		serve.Check{Name: "issuer", Run: n.issuer.Health},
 		serve.Check{Name: "catalog", Run: n.follower.Check},
+		serve.Check{Name: "certificate", Run: n.own.Check},
+		serve.Check{Name: "signer", Run: n.signer.Check},
 	)
 	return nil
 }

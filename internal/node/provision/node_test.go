@@ -5,13 +5,16 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -54,7 +57,7 @@ func TestATerminalComesIn(t *testing.T) {
 	if status, _ := nodetest.Get(t, "http://"+r.ra.Addrs.Publication+"/crl/terminals"); status != 200 {
 		t.Errorf("revocation list: %d", status)
 	}
-	if status, body := nodetest.Get(t, "http://"+r.ra.Addrs.Admin+"/readyz"); status != 200 || body != `{"catalog":"ok","issuer":"ok","store":"ok"}` {
+	if status, body := nodetest.Get(t, "http://"+r.ra.Addrs.Admin+"/readyz"); status != 200 || body != `{"catalog":"ok","certificate":"ok","issuer":"ok","signer":"ok","store":"ok"}` {
 		t.Errorf("readiness %d %s", status, body)
 	}
 	_, metrics := nodetest.Get(t, "http://"+r.ra.Addrs.Admin+"/metrics")
@@ -148,6 +151,32 @@ func TestStartingRefuses(t *testing.T) {
 		{"key sets of another environment", func(_ *testing.T, c *Config) { c.Environment = "production" }, nil, "catalog"},
 		{"another tenant", func(_ *testing.T, c *Config) { c.Tenant = "OTHER" }, nil, "OTHER"},
 	}...)
+}
+
+// TestCertificatesEnd is not ready when a certificate is over, and says which.
+func TestCertificatesEnd(t *testing.T) {
+	t.Parallel()
+	_, c := testConfig(t)
+	n := must[*node](t)(open(t.Context(), c, slog.New(slog.DiscardHandler)))
+	defer func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	later := func() time.Time { return time.Now().AddDate(20, 0, 0) }
+	for name, l := range map[string]*daemon.Lifetime{"certificate": n.own, "signer": n.signer} {
+		before, ready := n.readiness.Ready(t.Context())
+		if !ready || before[name] != "ok" {
+			t.Errorf("%s: %v", name, before)
+		}
+		l.Clock = later
+		after, ready := n.readiness.Ready(t.Context())
+		before[name] = "failed"
+		if ready || !maps.Equal(after, before) {
+			t.Errorf("%s is over: %v, want %v", name, after, before)
+		}
+		l.Clock = nil
+	}
 }
 
 // TestTheWrittenConfigurationWorks starts from the file that latchkey init leaves.

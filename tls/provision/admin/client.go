@@ -71,11 +71,13 @@ func (c *Client) Approvals(ctx context.Context) ([]Approval, error) {
 	return out.Approvals, err
 }
 
-// Terminals lists the terminals, by name.
+// Terminals lists the terminals, by name: all of them, however many requests that takes.
 func (c *Client) Terminals(ctx context.Context) ([]Terminal, error) {
-	var out terminalList
-	err := c.json(ctx, http.MethodGet, PathTerminals, nil, &out)
-	return out.Terminals, err
+	return pages(func(after string) ([]Terminal, bool, error) {
+		var out terminalList
+		err := c.json(ctx, http.MethodGet, listPath(PathTerminals, queryAfter, after), nil, &out)
+		return out.Terminals, out.More, err
+	}, func(t Terminal) string { return t.Terminal })
 }
 
 // Terminal returns one terminal.
@@ -84,11 +86,52 @@ func (c *Client) Terminal(ctx context.Context, id string) (*Terminal, error) {
 	return &out, c.json(ctx, http.MethodGet, PathTerminals+"/"+url.PathEscape(id), nil, &out)
 }
 
-// Certificates lists the certificates that were issued to terminals, the latest first.
+// Certificates lists the certificates that were issued to terminals, the latest first: all of them, however many requests
+// that takes.
 func (c *Client) Certificates(ctx context.Context) ([]Certificate, error) {
-	var out certificateList
-	err := c.json(ctx, http.MethodGet, PathCertificates, nil, &out)
-	return out.Certificates, err
+	return c.CertificatesOf(ctx, "")
+}
+
+// CertificatesOf lists the certificates that were issued to one terminal, the latest first.
+func (c *Client) CertificatesOf(ctx context.Context, terminal string) ([]Certificate, error) {
+	return pages(func(after string) ([]Certificate, bool, error) {
+		var out certificateList
+		err := c.json(ctx, http.MethodGet, listPath(PathCertificates, queryTerminal, terminal, queryAfter, after), nil, &out)
+		return out.Certificates, out.More, err
+	}, func(cert Certificate) string { return cert.Serial })
+}
+
+// pages asks for one page after the other. Each begins behind the last entry of the one before.
+func pages[R any](ask func(after string) ([]R, bool, error), name func(R) string) ([]R, error) {
+	out, after := []R{}, ""
+	for {
+		page, more, err := ask(after)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, page...)
+		if !more {
+			return out, nil
+		}
+		if len(page) == 0 || name(page[len(page)-1]) == after {
+			return nil, errors.New("admin: answer: a page that leads nowhere")
+		}
+		after = name(page[len(page)-1])
+	}
+}
+
+// listPath is a path with those parameters that have a value.
+func listPath(path string, parameters ...string) string {
+	q := url.Values{}
+	for i := 0; i < len(parameters); i += 2 {
+		if parameters[i+1] != "" {
+			q.Set(parameters[i], parameters[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
 }
 
 // CRL returns the revocation list of terminals in DER.

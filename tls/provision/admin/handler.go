@@ -22,14 +22,15 @@ import (
 type Registry interface {
 	MayRead(by provision.Actor) error
 	MayFollow(by provision.Actor) error
+	Deny(ctx context.Context, by provision.Actor, action string) error
 	Do(ctx context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error)
 	Approvals(ctx context.Context) ([]*provision.Approval, error)
 	Approve(ctx context.Context, by provision.Actor, id string) (*provision.Outcome, error)
-	Terminals(ctx context.Context) ([]*provision.Terminal, error)
+	Terminals(ctx context.Context, after keyset.TerminalID, limit int) (_ []*provision.Terminal, more bool, _ error)
 	Terminal(ctx context.Context, id keyset.TerminalID) (*provision.Terminal, error)
-	Certificates(ctx context.Context) ([]*provision.Certificate, error)
+	Certificates(ctx context.Context, of keyset.TerminalID, after string, limit int) (_ []provision.Issuance, more bool, _ error)
 	CRL(ctx context.Context) ([]byte, error)
-	Feed(ctx context.Context, epoch, after uint64, wait time.Duration) (*feed.Page, error)
+	Feed(ctx context.Context, epoch, after uint64, wait time.Duration) ([]byte, error)
 	Observe(ctx context.Context, by provision.Actor, o feed.Observations) (feed.ObservationsAnswer, error)
 }
 
@@ -40,9 +41,15 @@ const feedWait = time.Second
 // role and tenant once more; for what only reads, may does.
 type endpoint struct {
 	method, pattern string
+	action          string // in the audit log, when it is refused
 	roles           []identity.Role
 	may             func(Registry, provision.Actor) error
 	answer          func(face, http.ResponseWriter, *http.Request, provision.Actor) error
+}
+
+// permits reports whether the caller may ask, by role and tenant.
+func (e *endpoint) permits(r Registry, by provision.Actor) bool {
+	return slices.Contains(e.roles, by.Identity.Role) && (e.may == nil || e.may(r, by) == nil)
 }
 
 var (
@@ -52,15 +59,15 @@ var (
 
 // endpoints is the table. A pair of role and endpoint that does not stand here is refused.
 var endpoints = []endpoint{
-	{http.MethodGet, PathTerminals, people, Registry.MayRead, face.terminals},
-	{http.MethodGet, PathTerminals + "/{id}", people, Registry.MayRead, face.terminal},
-	{http.MethodPost, PathOperations, []identity.Role{identity.Operator}, nil, face.operate},
-	{http.MethodGet, PathApprovals, people, Registry.MayRead, face.approvals},
-	{http.MethodPost, PathApprovals + "/{id}", []identity.Role{identity.Operator}, nil, face.approve},
-	{http.MethodGet, PathCertificates, people, Registry.MayRead, face.certificates},
-	{http.MethodGet, PathCRL, people, Registry.MayRead, face.crl},
-	{http.MethodGet, PathFeed, hosts, Registry.MayFollow, face.feed},
-	{http.MethodPost, PathObservations, []identity.Role{identity.Decrypt}, nil, face.observe},
+	{http.MethodGet, PathTerminals, "read/terminals", people, Registry.MayRead, face.terminals},
+	{http.MethodGet, PathTerminals + "/{id}", "read/terminal", people, Registry.MayRead, face.terminal},
+	{http.MethodPost, PathOperations, "operate", []identity.Role{identity.Operator}, nil, face.operate},
+	{http.MethodGet, PathApprovals, "read/approvals", people, Registry.MayRead, face.approvals},
+	{http.MethodPost, PathApprovals + "/{id}", "approve", []identity.Role{identity.Operator}, nil, face.approve},
+	{http.MethodGet, PathCertificates, "read/certificates", people, Registry.MayRead, face.certificates},
+	{http.MethodGet, PathCRL, "read/crl", people, Registry.MayRead, face.crl},
+	{http.MethodGet, PathFeed, "follow", hosts, Registry.MayFollow, face.feed},
+	{http.MethodPost, PathObservations, "observe", []identity.Role{identity.Decrypt}, nil, face.observe},
 }
 
 // face answers over a registry.
@@ -76,13 +83,8 @@ func Handler(r Registry) http.Handler {
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(e.roles, by.Identity.Role) {
-				return forbidden("role " + by.Identity.Role.String() + " may not do this")
-			}
-			if e.may != nil {
-				if err := e.may(f.registry, by); err != nil {
-					return problem(r.Context(), err)
-				}
+			if !e.permits(f.registry, by) {
+				return problem(r.Context(), f.registry.Deny(r.Context(), by, e.action))
 			}
 			return problem(r.Context(), e.answer(f, w, r, by))
 		}))
@@ -92,7 +94,7 @@ func Handler(r Registry) http.Handler {
 	return mux
 }
 
-// actor says who asks, by the verified certificate.
+// actor says who asks, by the verified certificate. Whoever shows none of ours is nobody that an audit log could name.
 func actor(r *http.Request) (provision.Actor, error) {
 	if r.TLS == nil {
 		return provision.Actor{}, forbidden("the connection is not TLS")
@@ -105,11 +107,23 @@ func actor(r *http.Request) (provision.Actor, error) {
 }
 
 func (f face) terminals(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
-	all, err := f.registry.Terminals(r.Context())
+	q, err := parseQuery(r, queryAfter, queryLimit)
 	if err != nil {
 		return err
 	}
-	out := terminalList{Terminals: make([]Terminal, len(all))}
+	limit, err := q.limit()
+	if err != nil {
+		return err
+	}
+	after, err := q.terminal(queryAfter)
+	if err != nil {
+		return err
+	}
+	all, more, err := f.registry.Terminals(r.Context(), after, limit)
+	if err != nil {
+		return err
+	}
+	out := terminalList{Terminals: make([]Terminal, len(all)), More: more}
 	for i, t := range all {
 		out.Terminals[i] = describe(t)
 	}
@@ -167,15 +181,23 @@ func (f face) approve(w http.ResponseWriter, r *http.Request, by provision.Actor
 }
 
 func (f face) certificates(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
-	all, err := f.registry.Certificates(r.Context())
+	q, err := parseQuery(r, queryTerminal, queryAfter, queryLimit)
 	if err != nil {
 		return err
 	}
-	rows, err := f.registry.Terminals(r.Context())
+	limit, err := q.limit()
 	if err != nil {
 		return err
 	}
-	return write(w, http.StatusOK, certificateList{describeCertificates(all, rows)})
+	of, err := q.terminal(queryTerminal)
+	if err != nil {
+		return err
+	}
+	all, more, err := f.registry.Certificates(r.Context(), of, q[queryAfter], limit)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, certificateList{Certificates: describeCertificates(all), More: more})
 }
 
 func (f face) crl(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
@@ -202,13 +224,9 @@ func (f face) feed(w http.ResponseWriter, r *http.Request, by provision.Actor) e
 	if err != nil {
 		return err
 	}
-	body, err := page.Marshal()
-	if err != nil {
-		return err
-	}
 	w.Header().Set("Content-Type", "application/cbor")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(body) // the peer is gone; it asks again
+	_, _ = w.Write(page) // the peer is gone; it asks again
 	return nil
 }
 

@@ -8,11 +8,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,11 +33,13 @@ import (
 
 // fake is a registry that remembers who asked for what.
 type fake struct {
-	calls []string
-	by    provision.Actor
-	op    provision.Operation
-	err   error
-	out   provision.Outcome
+	calls  []string
+	denied []string
+	by     provision.Actor
+	op     provision.Operation
+	err    error
+	out    provision.Outcome
+	page   int // returns so many at once; 0: as many as are wanted
 }
 
 func (f *fake) called(name string, by provision.Actor) error {
@@ -49,9 +53,17 @@ func (f *fake) MayFollow(by provision.Actor) error { return f.mine(by) }
 
 func (f *fake) mine(by provision.Actor) error {
 	if by.Identity.Tenant != "ACME" {
-		return &provision.Refusal{Code: provision.CodeTenantMismatch}
+		return errors.New("of another tenant") // for Deny to say
 	}
 	return nil
+}
+
+func (f *fake) Deny(_ context.Context, by provision.Actor, action string) error {
+	f.denied = append(f.denied, by.Identity.String()+" "+by.Source+" "+action)
+	if by.Identity.Tenant != "ACME" {
+		return &provision.Refusal{Code: provision.CodeTenantMismatch}
+	}
+	return &provision.Refusal{Code: provision.CodeRoleNotPermitted}
 }
 
 func (f *fake) Do(_ context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error) {
@@ -71,32 +83,58 @@ func (f *fake) Approve(_ context.Context, by provision.Actor, id string) (*provi
 	return &out, f.called("approve "+id, by)
 }
 
-func (f *fake) Terminals(context.Context) ([]*provision.Terminal, error) {
-	return []*provision.Terminal{row()}, f.called("terminals", provision.Actor{})
+// Terminals has seven terminals.
+func (f *fake) Terminals(_ context.Context, after keyset.TerminalID, limit int) (out []*provision.Terminal, more bool, _ error) {
+	for n := 1; n <= 7; n++ {
+		t := row()
+		if t.ID = keyset.TerminalID(fmt.Sprint("T-", n)); t.ID > after {
+			out = append(out, t)
+		}
+	}
+	limit = min(limit, f.most(limit))
+	return out[:min(limit, len(out))], len(out) > limit, f.called(fmt.Sprintf("terminals %q %d", after, limit), provision.Actor{})
+}
+
+// most is how many the fake returns at once.
+func (f *fake) most(limit int) int {
+	if f.page == 0 {
+		return limit
+	}
+	return f.page
 }
 
 func (f *fake) Terminal(_ context.Context, id keyset.TerminalID) (*provision.Terminal, error) {
 	return row(), f.called("terminal "+string(id), provision.Actor{})
 }
 
-func (f *fake) Certificates(context.Context) ([]*provision.Certificate, error) {
+// Certificates has five certificates of each of two terminals.
+func (f *fake) Certificates(_ context.Context, of keyset.TerminalID, after string, limit int) (out []provision.Issuance, more bool, _ error) {
 	at := time.Unix(1_800_000_000, 0)
-	return []*provision.Certificate{
-		{Role: identity.Terminal, Serial: "aa", Terminal: "T-1", Issued: at},
-		{Role: identity.Terminal, Serial: "bb", Terminal: "T-1", Issued: at.Add(time.Hour)},
-		{Role: identity.Terminal, Serial: "cc", Terminal: "T-1", Issued: at.Add(2 * time.Hour), Revoked: at},
-	}, f.called("certificates", provision.Actor{})
+	states := []provision.CertificateState{"replaced", "revoked", "current", "previous", "replaced"}
+	found := after == ""
+	for n := range 10 {
+		c := provision.Issuance{
+			Role: identity.Terminal, Serial: fmt.Sprintf("a%d", n), Terminal: keyset.TerminalID(fmt.Sprint("T-", 1+n%2)),
+			Issued: at.Add(-time.Duration(n) * time.Hour), State: states[n/2],
+		}
+		if found && (of == "" || c.Terminal == of) {
+			out = append(out, c)
+		}
+		found = found || c.Serial == after
+	}
+	limit = min(limit, f.most(limit))
+	return out[:min(limit, len(out))], len(out) > limit, f.called(fmt.Sprintf("certificates %q %q %d", of, after, limit), provision.Actor{})
 }
 
 func (f *fake) CRL(context.Context) ([]byte, error) {
 	return []byte("a list"), f.called("crl", provision.Actor{})
 }
 
-func (f *fake) Feed(_ context.Context, epoch, after uint64, wait time.Duration) (*feed.Page, error) {
+func (f *fake) Feed(_ context.Context, epoch, after uint64, wait time.Duration) ([]byte, error) {
 	if epoch != 3 || after != 14 || wait != time.Second {
 		return nil, errors.New("another position")
 	}
-	return nil, errors.Join(f.called("feed", provision.Actor{}), &provision.Refusal{Code: provision.CodeStoreUnavailable})
+	return []byte("a page"), f.called("feed", provision.Actor{})
 }
 
 func (f *fake) Observe(_ context.Context, by provision.Actor, _ feed.Observations) (feed.ObservationsAnswer, error) {
@@ -185,6 +223,9 @@ func TestAnotherTenant(t *testing.T) {
 			if resp.StatusCode != 403 || len(h.fake.calls) > 0 {
 				t.Errorf("%s as %s of another tenant: %d, registry called: %v", c.path, role, resp.StatusCode, h.fake.calls)
 			}
+			if last := h.fake.denied[len(h.fake.denied)-1]; last != "latchkey://OTHER/"+role.String()+"/NAME-1 127.0.0.1 "+c.action {
+				t.Errorf("%s as %s of another tenant: audited as %q", c.path, role, last)
+			}
 		}
 	}
 }
@@ -200,16 +241,20 @@ func must(t *testing.T, err error) {
 var calls = []struct {
 	method, path, body string
 	roles              string
+	action             string // in the audit log, when it is refused
 }{
-	{http.MethodGet, "/terminals", "", "operator auditor"},
-	{http.MethodGet, "/terminals/T-1", "", "operator auditor"},
-	{http.MethodPost, "/operations", `{"Action":"block","Terminal":"T-1"}`, "operator"},
-	{http.MethodGet, "/approvals", "", "operator auditor"},
-	{http.MethodPost, "/approvals/WAITS", "", "operator"},
-	{http.MethodGet, "/certificates", "", "operator auditor"},
-	{http.MethodGet, "/crl", "", "operator auditor"},
-	{http.MethodGet, "/registry/feed?epoch=3&after=14", "", "decrypt acquirer-host"},
-	{http.MethodPost, "/registry/observations", `{"High":[{"Terminal":"T-1","KeySet":"DATA-1","KeyID":"1234567800000001","Ordinal":1}]}`, "decrypt"},
+	{http.MethodGet, "/terminals", "", "operator auditor", "read/terminals"},
+	{http.MethodGet, "/terminals/T-1", "", "operator auditor", "read/terminal"},
+	{http.MethodPost, "/operations", `{"Action":"block","Terminal":"T-1"}`, "operator", "operate"},
+	{http.MethodGet, "/approvals", "", "operator auditor", "read/approvals"},
+	{http.MethodPost, "/approvals/WAITS", "", "operator", "approve"},
+	{http.MethodGet, "/certificates", "", "operator auditor", "read/certificates"},
+	{http.MethodGet, "/crl", "", "operator auditor", "read/crl"},
+	{http.MethodGet, "/registry/feed?epoch=3&after=14", "", "decrypt acquirer-host", "follow"},
+	{
+		http.MethodPost, "/registry/observations", `{"High":[{"Terminal":"T-1","KeySet":"DATA-1","KeyID":"1234567800000001","Ordinal":1}]}`,
+		"decrypt", "observe",
+	},
 }
 
 // TestEveryRoleAtEveryEndpoint refuses every pair that is not listed, before the registry hears of it.
@@ -220,7 +265,7 @@ func TestEveryRoleAtEveryEndpoint(t *testing.T) {
 	for role, client := range h.clients {
 		for _, c := range calls {
 			pairs++
-			h.fake.calls = nil
+			h.fake.calls, h.fake.denied = nil, nil
 			req, err := http.NewRequestWithContext(t.Context(), c.method, h.url+c.path, strings.NewReader(c.body))
 			must(t, err)
 			if c.body != "" {
@@ -234,6 +279,10 @@ func TestEveryRoleAtEveryEndpoint(t *testing.T) {
 			listed := strings.Contains(" "+c.roles+" ", " "+role.String()+" ")
 			if listed != (len(h.fake.calls) > 0) || !listed && (resp.StatusCode != 403 || !strings.Contains(string(body), "RoleNotPermitted")) {
 				t.Errorf("%s %s as %s: %d %s, registry called: %v", c.method, c.path, role, resp.StatusCode, body, h.fake.calls)
+			}
+			want := []string{"latchkey://ACME/" + role.String() + "/NAME-1 127.0.0.1 " + c.action}
+			if listed && len(h.fake.denied) != 0 || !listed && !slices.Equal(h.fake.denied, want) {
+				t.Errorf("%s %s as %s: audited as %q", c.method, c.path, role, h.fake.denied)
 			}
 			if listed && resp.StatusCode == 403 {
 				t.Errorf("%s %s as %s: %s", c.method, c.path, role, body)
@@ -294,6 +343,25 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("%s: status %d", name, resp.StatusCode)
 		}
 	}
+	for _, query := range []string{
+		"?limit=0", "?limit=1001", "?limit=-1", "?limit=07", "?limit=x", "?limit=", "?after=", "?after=t-1", "?after=T-1&after=T-2", "?before=T-1",
+		"?after=%zz", "?limit=99999999999999999999", "?terminal=T-1",
+	} {
+		resp, err := h.clients[identity.Operator].Get(h.url + "/terminals" + query)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 400 {
+			t.Errorf("terminals%s: status %d", query, resp.StatusCode)
+		}
+	}
+	for _, query := range []string{"?limit=0", "?limit=1001", "?terminal=t-1", "?terminal=", "?terminal=T-1&terminal=T-2", "?serial=aa"} {
+		resp, err := h.clients[identity.Operator].Get(h.url + "/certificates" + query)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 400 {
+			t.Errorf("certificates%s: status %d", query, resp.StatusCode)
+		}
+	}
 	for _, query := range []string{"", "?epoch=3", "?epoch=3&after=-1", "?epoch=03&after=14", "?epoch=3&after=99999999999999999999"} {
 		resp, err := h.clients[identity.Decrypt].Get(h.url + "/registry/feed" + query)
 		must(t, err)
@@ -331,13 +399,13 @@ func TestLists(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	c := h.client()
-	certs, err := c.Certificates(t.Context())
+	certs, err := c.CertificatesOf(t.Context(), "T-2")
 	must(t, err)
 	states := ""
 	for _, cert := range certs {
 		states += cert.Serial + " " + cert.State + ", "
 	}
-	if states != "cc revoked, bb current, aa previous, " {
+	if states != "a1 replaced, a3 revoked, a5 current, a7 previous, a9 replaced, " {
 		t.Errorf("certificates: %s", states)
 	}
 	waiting, err := c.Approvals(t.Context())
@@ -353,5 +421,59 @@ func TestLists(t *testing.T) {
 	}
 	if _, err := admin.NewClient("https://127.0.0.1:1", h.clients[identity.Operator]).Terminals(t.Context()); !errors.Is(err, admin.ErrUnreachable) {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// TestPages has lists come in pages: the client asks until there is no more, and others are told that there is.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for page, want := range map[int]string{
+		0: `[terminals "" 1000]`, 7: `[terminals "" 7]`, 3: `[terminals "" 3 terminals "T-3" 3 terminals "T-6" 3]`,
+	} {
+		h.fake.page, h.fake.calls = page, nil
+		all, err := h.client().Terminals(t.Context())
+		must(t, err)
+		if got := fmt.Sprint(h.fake.calls); len(all) != 7 || all[6].Terminal != "T-7" || got != want {
+			t.Errorf("%d terminals by %s, want 7 by %s", len(all), got, want)
+		}
+	}
+	h.fake.page, h.fake.calls = 4, nil
+	certs, err := h.client().Certificates(t.Context())
+	must(t, err)
+	if got := fmt.Sprint(h.fake.calls); len(certs) != 10 || certs[9].Serial != "a9" || got != `[certificates "" "" 4 certificates "" "a3" 4 certificates "" "a7" 4]` {
+		t.Errorf("%d certificates by %s", len(certs), got)
+	}
+	h.fake.calls = nil
+	certs, err = h.client().CertificatesOf(t.Context(), "T-1")
+	must(t, err)
+	if got := fmt.Sprint(h.fake.calls); len(certs) != 5 || got != `[certificates "T-1" "" 4 certificates "T-1" "a6" 4]` {
+		t.Errorf("%d certificates by %s", len(certs), got)
+	}
+	h.fake.page = 0
+	for path, more := range map[string]bool{
+		"/terminals": false, "/terminals?limit=7": false, "/terminals?limit=6": true, "/terminals?limit=6&after=T-1": false,
+		"/certificates?limit=10": false, "/certificates?limit=9": true, "/certificates?terminal=T-1&limit=4": true, "/certificates?after=a5&limit=4": false,
+	} {
+		resp, err := h.clients[identity.Auditor].Get(h.url + path)
+		must(t, err)
+		body, err := io.ReadAll(resp.Body)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 200 || strings.Contains(string(body), `"More":true`) != more {
+			t.Errorf("%s: %d %s, want more %t", path, resp.StatusCode, body, more)
+		}
+	}
+}
+
+// TestPagesThatLeadNowhere has an authority say that there is more and give nothing, or the same again.
+func TestPagesThatLeadNowhere(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{"Terminals":[],"More":true}`, `{"Terminals":[{"Terminal":"T-1"}],"More":true}`} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		if all, err := admin.NewClient(s.URL, s.Client()).Terminals(t.Context()); err == nil {
+			t.Errorf("%s: %v", body, all)
+		}
+		s.Close()
 	}
 }

@@ -1,12 +1,10 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -55,8 +53,11 @@ func parseOperation(body []byte) (provision.Operation, error) {
 		return provision.Operation{}, malformed("members Action and Terminal are required")
 	}
 	op := provision.Operation{
-		Action: provision.Action(w.Action), Endpoints: w.Endpoints, Short: w.Short, Slot: w.Slot,
+		Action: provision.Action(w.Action), Short: w.Short, Slot: w.Slot,
 		First: w.First, Last: w.Last, Count: w.Count, Reason: w.Reason,
+	}
+	if len(w.Endpoints) > 0 {
+		op.Endpoints = w.Endpoints
 	}
 	var err error
 	if op.Terminal, err = keyset.ParseTerminal(w.Terminal); err != nil {
@@ -112,43 +113,35 @@ func describe(t *provision.Terminal) Terminal {
 }
 
 func describeApproval(a *provision.Approval) Approval {
-	op := a.Operation
-	out := Approval{ID: a.ID, By: a.Requester.Name, At: unix(a.Created), Expires: unix(a.Expires), Operation: Operation{
+	return Approval{
+		ID: a.ID, By: a.Requester.Name, At: unix(a.Created), Expires: unix(a.Expires), Operation: describeOperation(a.Operation),
+	}
+}
+
+// describeOperation is an operation in the words of the wire, as parseOperation reads it.
+func describeOperation(op provision.Operation) Operation {
+	out := Operation{
 		Action: string(op.Action), Terminal: string(op.Terminal), Endpoints: op.Endpoints, Short: op.Short,
 		Lifetime: int64(op.Lifetime / time.Second), Slot: op.Slot, First: op.First, Last: op.Last, Count: op.Count,
 		Until: unix(op.Until), Reason: op.Reason,
-	}}
+	}
 	if !op.KeyID.IsZero() {
-		out.Operation.KeyID = op.KeyID.String()
+		out.KeyID = op.KeyID.String()
 	}
 	for _, s := range op.Slots {
-		out.Operation.Slots = append(out.Operation.Slots, SlotAssignment{s.Slot, string(s.KeySet)})
+		out.Slots = append(out.Slots, SlotAssignment{s.Slot, string(s.KeySet)})
 	}
 	return out
 }
 
-// describeCertificates says of each certificate what it is worth today, the latest first.
-func describeCertificates(all []*provision.Certificate, rows []*provision.Terminal) []Certificate {
-	current, previous := map[string]bool{}, map[string]bool{}
-	for _, t := range rows {
-		current[t.Serial], current[t.AgreementSerial], previous[t.PreviousSerial] = true, true, true
-	}
+// describeCertificates is a list of certificates in the words of the wire.
+func describeCertificates(all []provision.Issuance) []Certificate {
 	out := make([]Certificate, 0, len(all))
 	for _, c := range all {
-		state := "replaced"
-		switch {
-		case !c.Revoked.IsZero():
-			state = "revoked"
-		case current[c.Serial]:
-			state = "current"
-		case previous[c.Serial]:
-			state = "previous"
-		}
 		out = append(out, Certificate{
 			Serial: c.Serial, Terminal: string(c.Terminal), Role: c.Role.String(), Issued: unix(c.Issued), NotAfter: unix(c.NotAfter),
-			State: state,
+			State: string(c.State),
 		})
 	}
-	slices.SortStableFunc(out, func(a, b Certificate) int { return cmp.Compare(b.Issued, a.Issued) })
 	return out
 }

@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/tls/provision"
@@ -25,4 +28,39 @@ func TestCausesAreForTheLog(t *testing.T) {
 	if w.Code != 503 || !strings.Contains(log.String(), "the disk is gone") || strings.Contains(w.Body.String(), "disk is gone") {
 		t.Errorf("answer %d %s, log %s", w.Code, w.Body, log.String())
 	}
+}
+
+// FuzzParseOperation reads operations as the face does: what reads is written back and reads as the same operation, and
+// what does not is a problem of the caller.
+func FuzzParseOperation(f *testing.F) {
+	for _, seed := range []string{
+		`{"Action":"block","Terminal":"T-1"}`,
+		`{"Action":"register","Terminal":"T-1","Slots":[{"Slot":1,"KeySet":"DATA-1"}],"Endpoints":["https://localhost:8444"],"Reason":"shop \u0037"}`,
+		`{"Action":"code","Terminal":"T-1","Short":true,"Lifetime":900}`,
+		`{"Action":"drain","Terminal":"T-1","Slot":1,"KeyId":"1234567800000001","First":3,"Last":9,"Count":2,"Until":1800000000}`,
+		`{"Action":"rekey","Terminal":"T-1","Slots":[{"Slot":2,"KeySet":"DATA-1"}],"Endpoints":[]}`,
+	} {
+		if _, err := parseOperation([]byte(seed)); err != nil {
+			f.Fatalf("%s: %v", seed, err)
+		}
+		f.Add([]byte(seed))
+	}
+	f.Add([]byte(`{"Action":"block","Terminal":"T-1","Reason":null}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		op, err := parseOperation(body)
+		if err != nil {
+			if p, ok := errors.AsType[*serve.Problem](err); !ok || p.Status != http.StatusBadRequest {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		again, err := json.Marshal(describeOperation(op))
+		if err != nil {
+			t.Fatalf("%s is not written back: %v", body, err)
+		}
+		same, err := parseOperation(again)
+		if err != nil || !reflect.DeepEqual(same, op) {
+			t.Fatalf("%s reads as %+v, and %s as %+v (%v)", body, op, again, same, err)
+		}
+	})
 }

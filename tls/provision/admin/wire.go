@@ -17,7 +17,7 @@ const (
 type Operation struct {
 	Action    string           `json:"Action"` // register, code, block, unblock, compromised, revoke, rekey, drain, retire
 	Terminal  string           `json:"Terminal"`
-	Slots     []SlotAssignment `json:"Slots,omitempty"`     // register
+	Slots     []SlotAssignment `json:"Slots,omitempty"`     // register; rekey: slots that get a key of this set
 	Endpoints []string         `json:"Endpoints,omitempty"` // register: https://HOST:PORT of the acquirer
 	Short     bool             `json:"Short,omitzero"`      // code: 12 characters and a check character
 	Lifetime  int64            `json:"Lifetime,omitzero"`   // code: seconds
@@ -27,7 +27,7 @@ type Operation struct {
 	Last      uint32           `json:"Last,omitzero"`
 	Count     uint32           `json:"Count,omitzero"`   // drain: messages at most
 	Until     int64            `json:"Until,omitzero"`   // drain: Unix seconds
-	Reason    string           `json:"Reason,omitempty"` // for the audit log; required for compromised and revoke
+	Reason    string           `json:"Reason,omitempty"` // for the audit log; any action takes one, none needs it
 }
 
 // SlotAssignment puts a key set into a slot.
@@ -106,11 +106,17 @@ type Certificate struct {
 	State    string `json:"State"` // current, previous, replaced, revoked
 }
 
-// Lists, as they travel.
+// Lists, as they travel. More says that there is more behind the last one: ask again with its name as after.
 type (
-	terminalList    struct{ Terminals []Terminal }
+	terminalList struct {
+		Terminals []Terminal
+		More      bool `json:"More,omitzero"`
+	}
 	approvalList    struct{ Approvals []Approval }
-	certificateList struct{ Certificates []Certificate }
+	certificateList struct {
+		Certificates []Certificate
+		More         bool `json:"More,omitzero"`
+	}
 )
 
 // unix is the time on the wire: seconds, 0 for none.

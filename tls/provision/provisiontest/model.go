@@ -181,8 +181,11 @@ func (t *tx) Terminal(id keyset.TerminalID) (*provision.Terminal, bool, error) {
 
 func (t *tx) PutTerminal(r *provision.Terminal) error { return put(t, &t.terminals, r.ID, r) }
 
-func (t *tx) Terminals(yield func(*provision.Terminal) error) error {
+func (t *tx) Terminals(after keyset.TerminalID, yield func(*provision.Terminal) error) error {
 	for _, id := range slices.Sorted(maps.Keys(t.terminals)) {
+		if id <= after {
+			continue
+		}
 		r, err := provision.UnmarshalTerminal(t.terminals[id])
 		if err != nil {
 			return err
@@ -256,22 +259,24 @@ func replace(rows []row, r row) []row {
 	return append(rows, r)
 }
 
-func (t *tx) Certificates(id keyset.TerminalID, yield func(*provision.Certificate) error) error {
-	var all []*provision.Certificate
+func (t *tx) Certificates(id keyset.TerminalID, after string, yield func(provision.Issuance) error) error {
+	var all []provision.Issuance
 	for _, r := range t.certificates {
 		c, err := provision.UnmarshalCertificate(r.body)
 		if err != nil {
 			return err
 		}
-		if id == "" || c.Terminal == id {
-			all = append(all, c)
-		}
+		all = append(all, c.Issuance())
 	}
-	slices.SortStableFunc(all, func(a, b *provision.Certificate) int {
-		return cmp.Or(cmp.Compare(a.Terminal, b.Terminal), a.Issued.Compare(b.Issued))
-	})
-	for _, c := range all {
-		if err := yield(c); err != nil {
+	if after != "" {
+		first := slices.IndexFunc(all, func(i provision.Issuance) bool { return i.Serial == after })
+		all = all[:max(first, 0)]
+	}
+	for _, i := range slices.Backward(all) {
+		if id != "" && i.Terminal != id {
+			continue
+		}
+		if err := yield(i); err != nil {
 			return err
 		}
 	}

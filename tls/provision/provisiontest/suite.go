@@ -230,22 +230,38 @@ func testTerminals(t *testing.T, h Harness) {
 			t.Fatalf("%t, %v", ok, err)
 		}
 		same(t, "bare", got, bare)
-		all, err := collect(tx.Terminals)
-		var order []keyset.TerminalID
-		for _, r := range all {
-			order = append(order, r.ID)
+		for after, want := range map[keyset.TerminalID][]keyset.TerminalID{
+			"": {"0", "A", "BARE", "T-10", "T-9", "Z-1"}, "A": {"BARE", "T-10", "T-9", "Z-1"}, "T-2": {"T-9", "Z-1"}, "Z-1": nil,
+		} {
+			all, err := terminalsAfter(tx, after)
+			if err != nil {
+				return err
+			}
+			var order []keyset.TerminalID
+			for _, r := range all {
+				order = append(order, r.ID)
+			}
+			same(t, "order after "+string(after), order, want)
 		}
-		same(t, "order", order, []keyset.TerminalID{"0", "A", "BARE", "T-10", "T-9", "Z-1"})
 		stop := errors.New("enough")
 		n := 0
-		if err := tx.Terminals(func(*provision.Terminal) error { n++; return stop }); !errors.Is(err, stop) || n != 1 {
+		if err := tx.Terminals("", func(*provision.Terminal) error { n++; return stop }); !errors.Is(err, stop) || n != 1 {
 			t.Errorf("stopped with %v after %d", err, n)
 		}
+		_, err = terminalsAfter(tx, "") // also when one before has stopped
 		return err
 	})
 	if err := s.Update(t.Context(), func(tx provision.Tx) error { return tx.PutTerminal(&provision.Terminal{ID: "x"}) }); err == nil {
 		t.Error("a row that breaks the rules is stored")
 	}
+}
+
+func terminalsAfter(tx provision.Tx, after keyset.TerminalID) ([]*provision.Terminal, error) {
+	return collect(func(y func(*provision.Terminal) error) error { return tx.Terminals(after, y) })
+}
+
+func issuedAfter(tx provision.Tx, name keyset.TerminalID, after string) ([]provision.Issuance, error) {
+	return collect(func(y func(provision.Issuance) error) error { return tx.Certificates(name, after, y) })
 }
 
 func testCodes(t *testing.T, h Harness) {
@@ -325,21 +341,35 @@ func testCertificates(t *testing.T, h Harness) {
 		if _, ok, err := tx.Certificate(identity.Agreement, serial(2)); ok || err != nil {
 			t.Errorf("a serial number of another role: %t, %v", ok, err)
 		}
-		mine, err := collect(func(y func(*provision.Certificate) error) error { return tx.Certificates("T-1", y) })
-		if err != nil {
-			return err
+		agreement := certificate("T-1", identity.Agreement, 1).Issuance()
+		second, third := certificate("T-1", identity.Terminal, 2).Issuance(), certificate("T-2", identity.Terminal, 3).Issuance()
+		for _, tc := range []struct {
+			of    keyset.TerminalID
+			after string
+			want  []provision.Issuance
+		}{
+			{"", "", []provision.Issuance{agreement, revoked.Issuance(), second, third}}, // replaced, and still in its place
+			{"T-1", "", []provision.Issuance{agreement, revoked.Issuance(), second}},
+			{"T-2", "", []provision.Issuance{third}},
+			{"T-9", "", nil},
+			{"", serial(2), []provision.Issuance{third}},
+			{"", serial(1), []provision.Issuance{second, third}}, // two share it
+			{"T-1", serial(1), []provision.Issuance{second}},
+			{"T-2", serial(1), []provision.Issuance{third}}, // behind one of another terminal
+			{"", serial(3), nil},
+			{"", serial(99), nil},
+		} {
+			got, err := issuedAfter(tx, tc.of, tc.after)
+			if err != nil {
+				return err
+			}
+			same(t, fmt.Sprintf("issued to %q behind %q", tc.of, tc.after), got, tc.want)
 		}
-		var order []string
-		for _, c := range mine {
-			order = append(order, string(c.Role)+" "+c.Serial)
+		stop := errors.New("enough")
+		if err := tx.Certificates("", "", func(provision.Issuance) error { return stop }); !errors.Is(err, stop) {
+			t.Errorf("stopped with %v", err)
 		}
-		slices.Sort(order[:2]) // of one second
-		same(t, "of one terminal", order, []string{"agreement " + serial(1), "terminal " + serial(1), "terminal " + serial(2)})
-		all, err := collect(func(y func(*provision.Certificate) error) error { return tx.Certificates("", y) })
-		if len(all) != 4 || all[3].Terminal != "T-2" {
-			t.Errorf("of all terminals: %+v", all)
-		}
-		return err
+		return nil
 	})
 }
 
@@ -541,14 +571,18 @@ func dump(t testing.TB, h Harness, s provision.Store) map[string]any {
 	view(t, s, func(tx provision.Tx) error {
 		meta, err := tx.Meta()
 		put("meta", meta, err)
-		terminals, err := collect(tx.Terminals)
+		terminals, err := terminalsAfter(tx, "")
 		put("terminals", terminals, err)
 		for _, r := range terminals {
 			c, ok, err := tx.OneTimeCode(r.ID)
 			put(fmt.Sprint("code of ", r.ID, ok), c, err)
 		}
-		certificates, err := collect(func(y func(*provision.Certificate) error) error { return tx.Certificates("", y) })
-		put("certificates", certificates, err)
+		issued, err := issuedAfter(tx, "", "")
+		put("issued", issued, err)
+		for _, i := range issued {
+			c, ok, err := tx.Certificate(i.Role, i.Serial)
+			put(fmt.Sprint("certificate ", i.Serial, i.Role, ok), c, err)
+		}
 		approvals, err := collect(tx.Approvals)
 		put("approvals", approvals, err)
 		for family := range 2 {

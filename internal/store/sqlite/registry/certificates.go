@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -27,16 +28,47 @@ func (t tx) PutCertificate(c *provision.Certificate) error {
 	if ok && holder != string(c.Terminal) {
 		return fmt.Errorf("%w: certificate %s of role %s belongs to %s", provision.ErrExists, c.Serial, c.Role, holder)
 	}
-	return t.exec(`INSERT INTO certificates (v, role, serial, terminal, issued, body) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (role, serial) DO UPDATE SET terminal = excluded.terminal, issued = excluded.issued, body = excluded.body`,
-		version, string(c.Role), c.Serial, string(c.Terminal), c.Issued.Unix(), b)
+	return t.exec(`INSERT INTO certificates (v, role, serial, terminal, issued, not_after, revoked, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (role, serial) DO UPDATE SET terminal = excluded.terminal, issued = excluded.issued,
+			not_after = excluded.not_after, revoked = excluded.revoked, body = excluded.body`,
+		version, string(c.Role), c.Serial, string(c.Terminal), seconds(c.Issued), seconds(c.NotAfter), seconds(c.Revoked), b)
 }
 
-// Certificates implements provision.Tx.
-func (t tx) Certificates(id keyset.TerminalID, yield func(*provision.Certificate) error) error {
-	if id == "" {
-		return bodies(t, provision.UnmarshalCertificate, yield, `SELECT body FROM certificates ORDER BY terminal, issued, n`)
+// Certificates implements provision.Tx. It reads columns and no bodies.
+func (t tx) Certificates(id keyset.TerminalID, after string, yield func(provision.Issuance) error) error {
+	query, args := `SELECT role, serial, terminal, issued, not_after, revoked FROM certificates WHERE TRUE`, []any{}
+	if id != "" {
+		query += ` AND terminal = ?`
+		args = append(args, string(id))
 	}
-	return bodies(t, provision.UnmarshalCertificate, yield,
-		`SELECT body FROM certificates WHERE terminal = ? ORDER BY issued, n`, string(id))
+	if after != "" {
+		query += ` AND n < (SELECT min(n) FROM certificates WHERE role IN ('terminal', 'agreement') AND serial = ?)`
+		args = append(args, after)
+	}
+	return t.db.Each(query+` ORDER BY n DESC`, args, func(scan func(...any) error) error {
+		var role, terminal string
+		var issued, notAfter, revoked int64
+		i := provision.Issuance{}
+		if err := scan(&role, &i.Serial, &terminal, &issued, &notAfter, &revoked); err != nil {
+			return err
+		}
+		i.Role, i.Terminal = identity.Role(role), keyset.TerminalID(terminal)
+		i.Issued, i.NotAfter, i.Revoked = moment(issued), moment(notAfter), moment(revoked)
+		return yield(i)
+	})
+}
+
+// seconds is a time as a column holds it: Unix seconds, 0 for none.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func moment(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }

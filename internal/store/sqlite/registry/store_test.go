@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
@@ -36,8 +37,8 @@ func TestSchemaHolds(t *testing.T) {
 		{`UPDATE certificates SET serial = '99' WHERE n = 1`, sqlite.ErrUnavailable},
 		{`UPDATE certificates SET role = 'ra'`, sqlite.ErrUnavailable},
 		{`DELETE FROM certificates`, sqlite.ErrUnavailable},
-		{`INSERT INTO certificates SELECT 99, v, role, serial, 'T-3', issued, body FROM certificates WHERE n = 1`, sqlite.ErrExists},
-		{`INSERT OR REPLACE INTO certificates SELECT 99, v, role, serial, 'T-3', issued, body FROM certificates WHERE n = 1`, sqlite.ErrUnavailable},
+		{`INSERT INTO certificates SELECT 99, v, role, serial, 'T-3', issued, not_after, revoked, body FROM certificates WHERE n = 1`, sqlite.ErrExists},
+		{`INSERT OR REPLACE INTO certificates SELECT 99, v, role, serial, 'T-3', issued, not_after, revoked, body FROM certificates WHERE n = 1`, sqlite.ErrUnavailable},
 		{`INSERT INTO feed SELECT epoch, sequence, v, 'T-3', envelope FROM feed WHERE sequence = 1`, sqlite.ErrExists},
 		{`UPDATE feed SET envelope = x'00'`, sqlite.ErrUnavailable},
 		{`UPDATE feed SET sequence = -1`, sqlite.ErrUnavailable},
@@ -122,7 +123,7 @@ func TestFaults(t *testing.T) {
 		return err
 	}), provision.CodeStoreDamaged)
 	wants("such a row among all", s.View(t.Context(), func(tx provision.Tx) error {
-		return tx.Terminals(func(*provision.Terminal) error { return nil })
+		return tx.Terminals("", func(*provision.Terminal) error { return nil })
 	}), provision.CodeStoreDamaged)
 	mustExec(t, s, `PRAGMA max_page_count = 1`)
 	var full error
@@ -137,6 +138,28 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants("closed", s.Check(t.Context()), provision.CodeStoreUnavailable)
+}
+
+// TestListsReadNoChains lists certificates of which nothing but the columns is there.
+func TestListsReadNoChains(t *testing.T) {
+	t.Parallel()
+	s, _ := openNew(t)
+	update(t, s, func(tx provision.Tx) error { return errors.Join(register(tx, 1), register(tx, 2)) })
+	revoked := certificate(1)
+	revoked.Revoked, revoked.Reason = noon, 9
+	update(t, s, func(tx provision.Tx) error { return tx.PutCertificate(revoked) })
+	mustExec(t, s, `UPDATE certificates SET body = x'a0'`)
+	var got []provision.Issuance
+	err := s.View(t.Context(), func(tx provision.Tx) error {
+		return tx.Certificates("", "", func(i provision.Issuance) error {
+			got = append(got, i)
+			return nil
+		})
+	})
+	want := []provision.Issuance{certificate(2).Issuance(), revoked.Issuance()}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("listed %+v, %v, want %+v", got, err, want)
+	}
 }
 
 func TestOpenNewer(t *testing.T) {

@@ -21,8 +21,8 @@ func (t tx) PutTerminal(row *provision.Terminal) error {
 }
 
 // Terminals implements provision.Tx.
-func (t tx) Terminals(yield func(*provision.Terminal) error) error {
-	return bodies(t, provision.UnmarshalTerminal, yield, `SELECT body FROM terminals ORDER BY id`)
+func (t tx) Terminals(after keyset.TerminalID, yield func(*provision.Terminal) error) error {
+	return bodies(t, provision.UnmarshalTerminal, yield, `SELECT body FROM terminals WHERE id > ? ORDER BY id`, string(after))
 }
 
 // OneTimeCode implements provision.Tx.

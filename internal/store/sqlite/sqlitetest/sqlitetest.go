@@ -71,7 +71,7 @@ func Verify(tb testing.TB, store interface {
 func Kill(tb testing.TB, variable, path string, open func() error) int {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), variable+"="+path)
+	cmd.Env = append(cmd.Environ(), variable+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)

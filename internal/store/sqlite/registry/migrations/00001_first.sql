@@ -31,16 +31,18 @@ CREATE INDEX codes_live ON codes (expires) WHERE state IN ('open', 'reserved');
 
 -- A serial number of a role is there once, for ever, and of one terminal. n is the order of writing.
 CREATE TABLE certificates (
-    n        INTEGER NOT NULL PRIMARY KEY,
-    v        INTEGER NOT NULL CHECK (v = 1),
-    role     TEXT    NOT NULL CHECK (role IN ('terminal', 'agreement')),
-    serial   TEXT    NOT NULL,
-    terminal TEXT    NOT NULL,
-    issued   INTEGER NOT NULL,
-    body     BLOB    NOT NULL,
+    n         INTEGER NOT NULL PRIMARY KEY,
+    v         INTEGER NOT NULL CHECK (v = 1),
+    role      TEXT    NOT NULL CHECK (role IN ('terminal', 'agreement')),
+    serial    TEXT    NOT NULL,
+    terminal  TEXT    NOT NULL,
+    issued    INTEGER NOT NULL,
+    not_after INTEGER NOT NULL,
+    revoked   INTEGER NOT NULL, -- 0 for never
+    body      BLOB    NOT NULL,
     UNIQUE (role, serial)
 ) STRICT;
-CREATE INDEX certificates_of ON certificates (terminal, issued, n);
+CREATE INDEX certificates_of ON certificates (terminal, n);
 
 -- +goose StatementBegin
 CREATE TRIGGER certificates_stay BEFORE UPDATE ON certificates
