@@ -161,8 +161,9 @@ func (o *onboarding) work(ctx context.Context) {
 	}
 }
 
-// stuckAfter is when a terminal that does not come through counts as stuck.
-const stuckAfter = 90 * time.Second
+// stuckAfter is when a terminal that does not come through counts as stuck: the pause after eight keys whose answers were
+// lost is a minute, and a kill may cost it the answer again.
+const stuckAfter = 4 * time.Minute
 
 // onboard registers, hands out the code, enrols and confirms, each again and again until it works.
 func (o *onboarding) onboard(e *enrolee) error {
