@@ -264,7 +264,7 @@ func (f *folder) saveMakers(d *deploy.Deployment, m *keydist.Makers) ([]string, 
 
 func refusedMakers(err error) error {
 	if errors.Is(err, keydist.ErrMakers) {
-		return exit.With(exit.Refused, err, "a root is an authority of a maker, and none of our own; there is room for some thousand devices: docs/protocol.md, section 8")
+		return exit.With(exit.Refused, err, "a root is an authority of a maker, and none of our own; there is room for about 300,000 devices: docs/protocol.md, section 8")
 	}
 	if errors.Is(err, keyset.ErrSignature) {
 		return exit.With(exit.Refused, err, "operators and custodians sign, each with a certificate that is valid now")
