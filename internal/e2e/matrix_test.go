@@ -242,9 +242,13 @@ func TestRoleMatrix(t *testing.T) {
 	}
 	t.Logf("%d peers, %d endpoints, %d listeners: %v", len(holders), len(matrix), len(doors), count)
 	p.publication(t)
-	p.decryptd.stop(t)
-	p.ra.stop(t)
-	p.keyd.stop(t)
+	for _, s := range []*service{p.decryptd, p.ra, p.keyd} {
+		s.admin(t)
+		if log := s.log.String(); strings.Contains(log, "panic") { // a connection that ends so is no refusal
+			t.Errorf("%s: %s", s.program, log)
+		}
+		s.stop(t)
+	}
 }
 
 // known waits until those that follow the feed know the terminal.
@@ -267,18 +271,29 @@ func (p *payments) known(t *testing.T, doors []door, holders []holder) {
 // publication asks everything over plain HTTP: it gives out what is signed, and nothing else.
 func (p *payments) publication(t *testing.T) {
 	t.Helper()
-	public := map[string]int{provision.PathTrustList: 200, provision.PathCRL: 200, "/": 404, "/livez": 404, "/metrics": 404}
+	askPlainly(t, p.ra.doors["publication"], map[string]int{provision.PathTrustList: 200, provision.PathCRL: 200, "/": 404, "/livez": 404, "/metrics": 404})
+}
+
+// admin asks everything over plain HTTP where operators of the machine look: it tells health and counts, and nothing else.
+func (s *service) admin(t *testing.T) {
+	t.Helper()
+	askPlainly(t, s.doors["admin"], map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/debug/pprof/": 404})
+}
+
+// askPlainly asks for these paths and for every endpoint of the matrix, which are not there unless they are listed.
+func askPlainly(t *testing.T, address string, public map[string]int) {
+	t.Helper()
 	for _, e := range matrix {
 		if public[e.path] == 0 {
 			public[e.path] = 404
 		}
 	}
 	for path, status := range public {
-		resp, err := http.Get("http://" + p.ra.doors["publication"] + path)
+		resp, err := http.Get("http://" + address + path)
 		check(t, err)
 		check(t, resp.Body.Close())
 		if resp.StatusCode != status {
-			t.Errorf("publication, %s: %d, want %d", path, resp.StatusCode, status)
+			t.Errorf("%s%s: %d, want %d", address, path, resp.StatusCode, status)
 		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -117,6 +119,7 @@ type enrolee struct {
 	honest int // answers that certified the terminal's own key under the last ticket
 	others int // answers that certified another key under the last ticket
 	lost   int // attempts with another key under the last ticket whose answer never came
+	codes  int // that were handed out
 	keys   []string
 }
 
@@ -125,13 +128,15 @@ type onboarding struct {
 	a        *authority
 	root     string
 	next     atomic.Int64
-	inFlight atomic.Int64
+	inFlight atomic.Int64 // terminals between their first request and their last key
 
-	mu       sync.Mutex
-	done     []*enrolee
-	faults   []string
-	refusals map[string]int // of second keys, by code
-	tried    int            // second keys tried after a kill
+	mu          sync.Mutex
+	done        []*enrolee
+	took        []time.Duration // from registration to confirmation, of those that are done
+	faults      []string
+	interrupted map[string]int // attempts to enrol that ended without an answer, by what was asked
+	refusals    map[string]int // of second keys, by code
+	tried       int            // second keys tried after a kill and refused because the code was spent
 }
 
 func (o *onboarding) fault(format string, args ...any) {
@@ -148,15 +153,14 @@ func (o *onboarding) work(ctx context.Context) {
 		if n%3 == 0 {
 			e.scheme = dukpt.TDES
 		}
-		o.inFlight.Add(1)
-		err := o.onboard(e)
-		o.inFlight.Add(-1)
-		if err != nil {
+		begun := time.Now()
+		if err := o.onboard(e); err != nil {
 			o.fault("terminal %s is stuck: %v", e.id, err)
 			return
 		}
 		o.mu.Lock()
 		o.done = append(o.done, e)
+		o.took = append(o.took, time.Since(begun))
 		o.mu.Unlock()
 	}
 }
@@ -211,6 +215,7 @@ func (o *onboarding) code(ctx context.Context, e *enrolee) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ticket, e.honest, e.others, e.lost = out.Ticket, 0, 0, 0
+	e.codes++
 	return nil
 }
 
@@ -233,13 +238,16 @@ func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
 	if err != nil {
 		return err
 	}
+	o.inFlight.Add(1)
 	err = terminal.Enroll(ctx, medium, sealer, terminal.EnrolOptions{
 		URL: "https://" + o.a.ra.doors["terminals"], TrustURL: "http://" + o.a.ra.doors["publication"],
 		Tenant: tenant, Terminal: e.id, Ticket: ticket, Timeout: 4 * time.Second,
 	})
+	o.inFlight.Add(-1)
 	if errors.Is(err, terminal.ErrExists) {
 		err = nil
 	}
+	o.count(err)
 	if refusal, ok := errors.AsType[*enroll.Refusal](err); ok && refusal.Code == "CodeSpent" {
 		thief.Wait() // before it is judged whether somebody was faster
 		return o.again(ctx, e, err)
@@ -251,6 +259,31 @@ func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
 	defer e.mu.Unlock()
 	e.honest++
 	return nil
+}
+
+// count counts an attempt that a kill may have ended: no answer came, or one that says that another service is away.
+func (o *onboarding) count(err error) {
+	if err == nil {
+		return
+	}
+	asked := ""
+	refusal, refused := errors.AsType[*enroll.Refusal](err)
+	failed, away := errors.AsType[*url.Error](err)
+	switch {
+	case refused && refusal.Status >= http.StatusInternalServerError:
+		asked = refusal.Code
+	case away:
+		u, err := url.Parse(failed.URL)
+		if err != nil {
+			return
+		}
+		asked = path.Base(u.Path)
+	default:
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.interrupted[asked]++
 }
 
 // again asks for a new code after a thief was faster with the old one: that the terminal is refused then is as it should
@@ -384,8 +417,8 @@ func (o *onboarding) tryAgain(ctx context.Context) {
 			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.tried++
 			o.refusals[code]++
+			o.tried = o.refusals["CodeSpent"]
 		})
 	}
 	all.Wait()
@@ -419,7 +452,7 @@ func TestOnboardingKill(t *testing.T) {
 	f := chosen()
 	a := newAuthority(t)
 	a.start(t, binaries.shipped)
-	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int)}
+	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int), interrupted: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for range f.enrolling + 4 {
@@ -437,6 +470,9 @@ func TestOnboardingKill(t *testing.T) {
 	codes, keys := o.twice()
 	t.Logf("kills: %v, enrolments under way at each: %d to %d", kills, slices.Min(under), slices.Max(under))
 	t.Logf("terminals enrolled: %d, stuck: %d; codes accepted for two keys: %d; key ids delivered twice: %d", len(o.done), len(o.faults), len(codes), len(keys))
+	slices.Sort(o.took)
+	t.Logf("from registration to confirmed keys: half within %v, all within %v", o.took[len(o.took)/2].Round(time.Millisecond), o.took[len(o.took)-1].Round(time.Millisecond))
+	t.Logf("attempts that a kill ended, by what was asked: %v", o.interrupted)
 	t.Logf("second keys tried after a kill: %d, refused: %v", o.tried, o.refusals)
 	for _, fault := range slices.Concat(o.faults, codes, keys) {
 		t.Error(fault)
@@ -444,7 +480,12 @@ func TestOnboardingKill(t *testing.T) {
 	if len(under) < f.enrolmentKills || len(o.done) < f.enrolled || o.tried < f.enrolled {
 		t.Errorf("too little: %d kills, %d terminals enrolled (want %d), %d second keys tried", len(under), len(o.done), f.enrolled, o.tried)
 	}
+	enrolments, deliveries := o.interrupted["simpleenroll"], o.interrupted["keys"]+o.interrupted["KeyDistributionUnavailable"]
+	if enrolments < f.enrolmentKills/10 || deliveries < f.enrolmentKills/10 {
+		t.Errorf("too little: kills ended %d enrolments and %d deliveries, want %d of each", enrolments, deliveries, f.enrolmentKills/10)
+	}
 	o.judgeRegistry(t)
+	o.judgeIssuer(t)
 	a.ra.stop(t)
 	a.keyd.stop(t)
 	a.verifyAudits(t)
@@ -490,6 +531,22 @@ func (o *onboarding) judgeRegistry(t *testing.T) {
 	}
 }
 
+// judgeIssuer counts the keys that the issuer signed for each terminal, whether anybody got the answer or not: no more than
+// there were codes.
+func (o *onboarding) judgeIssuer(t *testing.T) {
+	t.Helper()
+	signed := o.a.keysSigned(t)
+	most := 0
+	for _, e := range o.done {
+		n := len(signed[identity.Identity{Tenant: tenant, Role: identity.Terminal, Name: string(e.id)}.String()])
+		if n < 1 || n > e.codes {
+			t.Errorf("%s: certificates were signed for %d keys, %d codes were handed out", e.id, n, e.codes)
+		}
+		most = max(most, n)
+	}
+	t.Logf("keys that the issuer signed for a terminal: %d at most, never more than it had codes", most)
+}
+
 // verifyAudits runs latchkey audit verify on what the killed services left behind.
 func (a *authority) verifyAudits(t *testing.T) {
 	t.Helper()
@@ -510,7 +567,7 @@ func TestOnboardingKillPlanted(t *testing.T) {
 	a.keyd.start(t, binaries.shipped)
 	a.ra.args = []string{"--keyd", "https://" + a.keyd.doors["listen"]}
 	a.ra.start(t, binaries.planted, "bug.code-reserved-late")
-	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int)}
+	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int), interrupted: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for range f.enrolling + 4 {

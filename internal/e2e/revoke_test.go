@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -168,20 +169,74 @@ func (p *payments) knock(config *tls.Config) (*tls.Conn, error) {
 		return nil, err
 	}
 	conn := raw.(*tls.Conn)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.acquirer+"/messages", nil)
-	if err == nil {
-		err = errors.Join(conn.SetDeadline(time.Now().Add(cutWithin)), req.Write(conn))
-	}
-	if err == nil {
-		var resp *http.Response
-		if resp, err = http.ReadResponse(bufio.NewReader(conn), req); err == nil {
-			err = errors.Join(resp.Body.Close(), conn.SetDeadline(time.Time{}))
-		}
-	}
-	if err != nil {
+	if err := p.request(conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// request makes a request on a connection to the acquirer.
+func (p *payments) request(conn *tls.Conn) error {
+	req, err := http.NewRequest(http.MethodGet, p.acquirer+"/messages", nil)
+	if err == nil {
+		err = errors.Join(conn.SetDeadline(time.Now().Add(cutWithin)), req.Write(conn))
+	}
+	if err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body) // what is left of it would be the next answer
+	return errors.Join(err, resp.Body.Close(), conn.SetDeadline(time.Time{}))
+}
+
+// bystander is a terminal that nobody revokes: what is closed to the others is open to it.
+type bystander struct {
+	p      *payments
+	config *tls.Config
+	open   *tls.Conn
+	sale   []byte
+}
+
+func (p *payments) newBystander(t *testing.T) *bystander {
+	t.Helper()
+	box, sale := p.sell(t, "T-STAYS", dukpt.AES)
+	b := &bystander{p: p, sale: sale}
+	var err error
+	b.config, err = tlsconf.Client(tlsconf.ClientOptions{
+		Credential: box.Credential(), Trust: p.trust, ServerRole: identity.AcquirerHost, ServerName: "127.0.0.1", Gate: tlsconf.OpenGate(),
+	})
+	check(t, err)
+	b.config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	b.open, err = p.knock(b.config)
+	check(t, err)
+	t.Cleanup(func() { _ = b.open.Close() })
+	return b
+}
+
+// served reports by what door the bystander does not come in.
+func (b *bystander) served(t *testing.T) error {
+	t.Helper()
+	if err := b.p.request(b.open); err != nil {
+		return fmt.Errorf("its open connection: %w", err)
+	}
+	again, err := b.p.knock(b.config)
+	if err != nil {
+		return fmt.Errorf("its resumed handshake: %w", err)
+	}
+	if !again.ConnectionState().DidResume {
+		return errors.New("its session is not resumed")
+	}
+	fresh := b.config.Clone()
+	fresh.ClientSessionCache = nil
+	once, err := b.p.knock(fresh)
+	if err != nil {
+		return fmt.Errorf("its new handshake: %w", errors.Join(err, again.Close()))
+	}
+	_, err = b.p.host.Transaction(t.Context(), api.TransactionRequest{Message: b.sale})
+	return errors.Join(err, again.Close(), once.Close())
 }
 
 // until polls until refused returns true, and returns how long that took since begin.
@@ -203,6 +258,7 @@ func TestRevokeToCut(t *testing.T) {
 	f := chosen()
 	p := newPayments(t)
 	took := make(map[string][]time.Duration)
+	stays := p.newBystander(t)
 	for i := range f.revocations {
 		id := keyset.TerminalID(fmt.Sprintf("T-%04d", i))
 		scheme := []dukpt.Scheme{dukpt.AES, dukpt.TDES}[i%2]
@@ -256,6 +312,9 @@ func TestRevokeToCut(t *testing.T) {
 			return ok && refusal.Code == "TerminalRevoked"
 		}))
 		check(t, open.Close())
+		if err := stays.served(t); err != nil {
+			t.Errorf("after the revocation of %s a terminal that nobody revoked is shut out too: %v", id, err)
+		}
 	}
 	for _, door := range []string{"open connection", "resumed handshake", "new handshake", "KSNs at the host"} {
 		times := slices.Sorted(slices.Values(took[door]))

@@ -206,18 +206,39 @@ func (a *authority) issuedTo(t *testing.T, terminal string) (n issued) {
 // ledger returns the serial numbers that the issuer of terminals says it signed, by identity.
 func (a *authority) ledger(t *testing.T) map[string][]string {
 	t.Helper()
+	out := make(map[string][]string)
+	a.eachIssued(t, func(identity, serial, _ string) { out[identity] = append(out[identity], serial) })
+	return out
+}
+
+// keysSigned returns the keys, by their hashes, that the issuer of terminals says it signed for each identity.
+func (a *authority) keysSigned(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	out := make(map[string]map[string]bool)
+	a.eachIssued(t, func(identity, _, key string) {
+		if out[identity] == nil {
+			out[identity] = make(map[string]bool)
+		}
+		out[identity][key] = true
+	})
+	return out
+}
+
+func (a *authority) eachIssued(t *testing.T, yield func(identity, serial, key string)) {
+	t.Helper()
 	f, err := os.Open(filepath.Join(a.dir, "ca", identity.TerminalCA.String(), embedded.LedgerFile))
 	check(t, err)
 	defer func() { _ = f.Close() }() // only read
-	out := make(map[string][]string)
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		var entry struct{ Event, Identity, Serial string }
+		var entry struct {
+			Event, Identity, Serial string
+			KeyHash                 string `json:"key_hash"`
+		}
 		check(t, json.Unmarshal(lines.Bytes(), &entry))
 		if entry.Event == "issued" {
-			out[entry.Identity] = append(out[entry.Identity], entry.Serial)
+			yield(entry.Identity, entry.Serial, entry.KeyHash)
 		}
 	}
 	check(t, lines.Err())
-	return out
 }
