@@ -147,6 +147,9 @@ func showTerminal(c *console, t *admin.Terminal) error {
 		fields = append(fields, field{"previous certificate", t.PreviousSerial + " until " + moment(t.PreviousUntil)})
 	}
 	fields = append(fields, field{"agreement serial", orNone(t.Agreement)})
+	if t.CodeExpires != 0 {
+		fields = append(fields, field{"one-time code", "open until " + moment(t.CodeExpires)})
+	}
 	for _, s := range t.Slots {
 		text := s.KeySet
 		if s.Wanted {

@@ -149,7 +149,11 @@ func (e *Engine) carryOut(ctx context.Context, p *execution) (*Outcome, error) {
 	var row *Terminal
 	err := e.update(ctx, func(t *transaction) error {
 		if p.filed {
-			if _, err := e.waiting(t.Tx, p.actor, p.approval.ID); err != nil {
+			a, err := e.waiting(t.Tx, p.actor, p.approval.ID)
+			if err != nil {
+				return err
+			}
+			if err := t.stands(a); err != nil {
 				return err
 			}
 		}

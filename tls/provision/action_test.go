@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"strings"
 	"sync"
@@ -110,11 +111,16 @@ func TestCutOff(t *testing.T) {
 		l := newLaboratory(t, keyset.Test)
 		d, _ := l.active("T-1")
 		old := d.serial()
-		d.chain = must[[]certificate](t)(d.renew(newKey(t)))
+		for range 2 {
+			d.chain = must[[]certificate](t)(d.renew(newKey(t)))
+		}
+		l.clock.forward(16 * time.Minute) // the same agreement key gets a new certificate
+		check(t, d.agree(d.agreement))
 		away := errors.New("issuer away")
 		l.terminals.fail.Store(&away)
+		told := l.changes.Load()
 		l.act(action, "T-1")
-		if l.admits("T-1", old) || d.admitted() || l.changes.Load() != 1 {
+		if l.admits("T-1", old) || d.admitted() || l.changes.Load() != told+1 {
 			t.Errorf("%s: still admitted, or nobody was told", action)
 		}
 		l.sweep()
@@ -128,7 +134,22 @@ func TestCutOff(t *testing.T) {
 		if l.terminals.revocation(old) != reason || l.terminals.revocation(d.serial()) != reason {
 			t.Errorf("%s: revoked for %d and %d, want %d", action, l.terminals.revocation(old), l.terminals.revocation(d.serial()), reason)
 		}
-		for _, c := range l.certificates("T-1", identity.Terminal) {
+		all := append(l.certificates("T-1", identity.Terminal), l.certificates("T-1", identity.Agreement)...)
+		if len(all) != 5 {
+			t.Errorf("%s: %d certificates, want 3 and 2 of the agreement key", action, len(all))
+		}
+		listed, _, err := l.engine.Certificates(t.Context(), "T-1", "", provision.MaxListed)
+		check(t, err)
+		for _, i := range listed {
+			if i.State != provision.CertificateRevoked {
+				t.Errorf("%s: certificate %s of role %s is listed as %s", action, i.Serial, i.Role, i.State)
+			}
+		}
+		crl := must[*x509.RevocationList](t)(x509.ParseRevocationList(must[[]byte](t)(l.engine.CRL(t.Context()))))
+		if len(crl.RevokedCertificateEntries) != 3 {
+			t.Errorf("%s: %d certificates in the revocation list, want 3", action, len(crl.RevokedCertificateEntries))
+		}
+		for _, c := range all {
 			if c.Revoked.IsZero() || c.Reason != reason {
 				t.Errorf("%s: certificate %s: revoked %v for %d", action, c.Serial, c.Revoked, c.Reason)
 			}
@@ -411,10 +432,50 @@ func TestSecondPerson(t *testing.T) {
 	}
 	for _, a := range must[[]*provision.Approval](t)(l.engine.Approvals(t.Context())) {
 		_, err := l.engine.Approve(t.Context(), bert, a.ID)
-		if a.Operation.Action != provision.ActionRetire || err != nil {
-			refused(t, "too late: "+string(a.Operation.Action), err, provision.CodeStatusNotPermitted)
+		refused(t, "too late: "+string(a.Operation.Action), err, provision.CodeApprovalSettled)
+	}
+}
+
+// TestChangedSince has the status of a terminal change between what one person asks for and the other approves.
+func TestChangedSince(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Production)
+	d, key := l.active("T-1")
+	ask := func(action provision.Action) string {
+		t.Helper()
+		return must[*provision.Outcome](t)(l.engine.Do(t.Context(), anna, op(action, "T-1"))).Approval.ID
+	}
+	late := func(what, id string) {
+		t.Helper()
+		_, err := l.engine.Approve(t.Context(), bert, id)
+		refused(t, what, err, provision.CodeApprovalSettled)
+		if r := l.lastAudit(); r.Action != "approve" || r.Object != id || r.Actor != "BERT" || r.Result != "REFUSED" || r.Reason != "ApprovalSettled" {
+			t.Errorf("%s: audit record %+v", what, r)
 		}
 	}
+	code, rekey := ask(provision.ActionCode), ask(provision.ActionRekey)
+	l.act(provision.ActionBlock, "T-1")
+	late("a code before a block", code)
+	late("a rekey before a block", rekey)
+	unblock := ask(provision.ActionUnblock)
+	check(t, d.quarantine("DATA", key))
+	late("an unblock before evidence", unblock)
+	again := ask(provision.ActionUnblock)
+	if again == unblock {
+		t.Fatal("what nobody can approve any more waits for the operation that is asked for again")
+	}
+	l.clock.forward(time.Minute)
+	d.chain = must[[]certificate](t)(d.renew(newKey(t))) // no change of status
+	must[*provision.Outcome](t)(l.engine.Approve(t.Context(), bert, again))
+	if s := l.row("T-1").Status; s != keyset.StatusActive {
+		t.Errorf("unblocked, and %v", s)
+	}
+	l.act(provision.ActionBlock, "T-1")
+	early := ask(provision.ActionRekey)
+	l.clock.forward(time.Minute)
+	l.act(provision.ActionUnblock, "T-1")
+	l.act(provision.ActionBlock, "T-1")
+	late("the same status, but of another time", early)
 }
 
 func TestApprovalsEnd(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -79,6 +80,9 @@ func (t *transaction) permitAgreement(c Caller, a *enrolment, order *remote.Cert
 	if err != nil {
 		return nil, err
 	}
+	if err := t.own(a); err != nil {
+		return nil, err
+	}
 	if row.AgreementHash == a.key {
 		again, err := t.agreed(a, row)
 		if err != nil || again != nil {
@@ -129,6 +133,7 @@ func (t *transaction) bindAgreement(a *enrolment, row *Terminal) error {
 
 // checkAgreement holds what the key-distribution host certified against what was asked for. Terminals verify the chain.
 func (e *Engine) checkAgreement(a *enrolment, chain []*x509.Certificate) error {
+	now := e.now()
 	if len(chain) == 0 || len(chain) > maxChain || chain[0] == nil {
 		return &Refusal{Code: CodeDistributorUnavailable, Cause: errors.New("an answer without certificates")}
 	}
@@ -139,6 +144,9 @@ func (e *Engine) checkAgreement(a *enrolment, chain []*x509.Certificate) error {
 	if id != a.request.Identity || hashKey(chain[0].PublicKey) != a.key {
 		return &Refusal{Code: CodeDistributorUnavailable, Cause: errors.New("the certificate is not for the agreement key of the terminal")}
 	}
+	if leaf := chain[0]; now.Before(leaf.NotBefore) || !now.Before(leaf.NotAfter) {
+		return &Refusal{Code: CodeDistributorUnavailable, Cause: fmt.Errorf("the certificate is valid from %s to %s", stamp(leaf.NotBefore), stamp(leaf.NotAfter))}
+	}
 	return nil
 }
 
@@ -146,6 +154,9 @@ func (e *Engine) checkAgreement(a *enrolment, chain []*x509.Certificate) error {
 func (t *transaction) agree(c Caller, a *enrolment, chain []*x509.Certificate) error {
 	row, err := t.current(c, connecting...)
 	if err != nil {
+		return err
+	}
+	if err := t.own(a); err != nil {
 		return err
 	}
 	cert := newCertificate(row.ID, identity.Agreement, chain, t.now)

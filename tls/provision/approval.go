@@ -24,6 +24,8 @@ type Approval struct {
 	Source       string // where the requester called from
 	Created      time.Time
 	Expires      time.Time
+	Status       keyset.Status // of the terminal when it was filed; zero when there was none
+	StatusSince  time.Time
 	Approver     identity.Identity // zero while it waits
 	Approved     time.Time
 	SelfApproved bool // requester and approver are one person, which a test environment permits
@@ -36,6 +38,11 @@ func (e *Engine) file(ctx context.Context, p *execution) (*Outcome, error) {
 		return nil, err
 	}
 	err := e.update(ctx, func(t *transaction) error {
+		row, _, err := t.Terminal(p.op.Terminal)
+		if err != nil {
+			return err
+		}
+		p.approval.about(row)
 		if _, err := t.perform(p); err != nil {
 			return err
 		}
@@ -52,7 +59,8 @@ func (e *Engine) file(ctx context.Context, p *execution) (*Outcome, error) {
 				return nil
 			}
 			waiting++
-			if a.Requester == p.actor.Identity && a.Operation.same(&p.op) {
+			if a.Requester == p.actor.Identity && a.Operation.same(&p.op) &&
+				a.Status == p.approval.Status && a.StatusSince.Equal(p.approval.StatusSince) {
 				same = a
 			}
 			return nil
@@ -144,6 +152,30 @@ func (e *Engine) waiting(tx Tx, actor Actor, id string) (*Approval, error) {
 	return a, nil
 }
 
+// about notes how a terminal stands, nil for none.
+func (a *Approval) about(row *Terminal) {
+	if row != nil {
+		a.Status, a.StatusSince = row.Status, row.StatusSince
+	}
+}
+
+// stands refuses an operation on a terminal whose status has changed since it was filed: whoever asked for it did not know
+// of the evidence, the block or whatever else came later.
+func (t *transaction) stands(a *Approval) error {
+	row, ok, err := t.Terminal(a.Operation.Terminal)
+	if err != nil || !ok {
+		return err
+	}
+	if a.Status == 0 {
+		return refuse(CodeTerminalExists, "%s is %v", row.ID, row.Status)
+	}
+	if row.Status != a.Status || !row.StatusSince.Equal(a.StatusSince) {
+		return refuse(CodeApprovalSettled, "terminal %s is %v since %s, and was %v when it was asked for",
+			row.ID, row.Status, stamp(row.StatusSince), a.Status)
+	}
+	return nil
+}
+
 // Waits reports whether the approval waits for a second person at a time.
 func (a *Approval) Waits(now time.Time) bool { return a.Approver.IsZero() && now.Before(a.Expires) }
 
@@ -173,7 +205,12 @@ func (a *Approval) check() error {
 	if err := a.Operation.check(); err != nil {
 		return malformed("%v", err)
 	}
-	return checkTimes(a.Created, a.Expires, a.Approved, a.Operation.Until)
+	if a.Status != 0 {
+		if _, err := a.Status.MarshalText(); err != nil {
+			return malformed("%v", err)
+		}
+	}
+	return checkTimes(a.Created, a.Expires, a.StatusSince, a.Approved, a.Operation.Until)
 }
 
 // wireApproval is the stored form of an approval.
@@ -185,6 +222,8 @@ type wireApproval struct {
 	Source       string        `cbor:"source,omitempty"`
 	Created      int64         `cbor:"created,omitempty"`
 	Expires      int64         `cbor:"expires,omitempty"`
+	Status       string        `cbor:"status,omitempty"`
+	StatusSince  int64         `cbor:"status-since,omitempty"`
 	Approver     string        `cbor:"approver,omitempty"`
 	Approved     int64         `cbor:"approved,omitempty"`
 	SelfApproved bool          `cbor:"self-approved,omitempty"`
@@ -218,7 +257,10 @@ func (a *Approval) Marshal() ([]byte, error) {
 	}
 	w := &wireApproval{
 		Version: formatVersion, ID: a.ID, Operation: a.Operation.wire(), Requester: a.Requester.String(), Source: a.Source,
-		Created: seconds(a.Created), Expires: seconds(a.Expires), Approved: seconds(a.Approved), SelfApproved: a.SelfApproved,
+		Created: seconds(a.Created), Expires: seconds(a.Expires), StatusSince: seconds(a.StatusSince), Approved: seconds(a.Approved), SelfApproved: a.SelfApproved,
+	}
+	if a.Status != 0 {
+		w.Status = a.Status.String()
 	}
 	if !a.Approver.IsZero() {
 		w.Approver = a.Approver.String()
@@ -249,12 +291,15 @@ func UnmarshalApproval(b []byte) (*Approval, error) {
 	}
 	a := &Approval{
 		ID: w.ID, Source: w.Source, Created: fromSeconds(w.Created), Expires: fromSeconds(w.Expires),
-		Approved: fromSeconds(w.Approved), SelfApproved: w.SelfApproved,
+		StatusSince: fromSeconds(w.StatusSince), Approved: fromSeconds(w.Approved), SelfApproved: w.SelfApproved,
 	}
 	var r reader
 	r.version(w.Version)
 	a.Operation = r.operation(w.Operation)
 	a.Requester = r.identity(w.Requester)
+	if w.Status != "" {
+		r.text(&a.Status, w.Status)
+	}
 	if w.Approver != "" {
 		a.Approver = r.identity(w.Approver)
 	}

@@ -182,7 +182,11 @@ func (e *Engine) open(ctx context.Context) error {
 			return err
 		}
 		if meta == (Meta{}) {
-			return t.PutMeta(Meta{Tenant: e.config.Tenant, Epoch: epochAt(t.now, 0), Signer: signer, Pepper: pepper})
+			epoch, err := epochAt(t.now, 0)
+			if err != nil {
+				return err
+			}
+			return t.PutMeta(Meta{Tenant: e.config.Tenant, Epoch: epoch, Signer: signer, Pepper: pepper})
 		}
 		if meta.Tenant != e.config.Tenant {
 			return fmt.Errorf("the store is of tenant %s, not %s", meta.Tenant, e.config.Tenant)
@@ -191,6 +195,10 @@ func (e *Engine) open(ctx context.Context) error {
 			if err := t.voidAll(pepper); err != nil {
 				return err
 			}
+		}
+		if meta.Signer == signer && meta.Epoch > uint64(max(t.now.Add(epochAhead).Unix(), 0)) {
+			e.log(ctx, "the epoch of the feed is ahead of the clock: followers refuse it until then",
+				fmt.Errorf("the clock says %s, epoch %d", stamp(t.now), meta.Epoch))
 		}
 		if meta.Signer != signer {
 			return t.newEpoch("the signing certificate has changed")
@@ -269,6 +277,20 @@ func (e *Engine) Deny(ctx context.Context, actor Actor, action string) error {
 		code = CodeTenantMismatch
 	}
 	return e.refused(ctx, actor.record(action, ""), refuse(code, "%v", actor.Identity))
+}
+
+// OpenCode returns until when the one-time code of a terminal may be redeemed for the first time, zero when it has none
+// that may. The error is a *Refusal.
+func (e *Engine) OpenCode(ctx context.Context, id keyset.TerminalID) (expires time.Time, err error) {
+	err = e.view(ctx, func(tx Tx) error {
+		expires = time.Time{}
+		c, ok, err := tx.OneTimeCode(id)
+		if err == nil && ok && c.live() && e.now().Before(c.Expires) {
+			expires = c.Expires
+		}
+		return err
+	})
+	return expires, err
 }
 
 // Terminal returns one terminal. The error is a *Refusal, CodeTerminalUnknown when there is none.

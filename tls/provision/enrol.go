@@ -212,11 +212,29 @@ func (t *transaction) reserve(a *enrolment, row *Terminal, c *OneTimeCode) error
 	if a.badCSR != nil {
 		return a.badCSR
 	}
+	if err := t.own(a); err != nil {
+		return err
+	}
 	if err := t.capped(row); err != nil {
 		return err
 	}
 	c.State, c.KeyHash, c.Reserved = StateReserved, a.key, t.now
 	return t.PutOneTimeCode(c)
+}
+
+// own refuses a public key that is certified for another terminal, or for this one in its other role: whoever has it would
+// be both. It is asked before an issuer is, and again in the transaction that keeps the certificate. What came of keys of
+// which the certificates have ended is not looked at.
+func (t *transaction) own(a *enrolment) error {
+	taken := false
+	err := t.CertificatesOfKey(a.key, t.now.Unix(), func(i Issuance) error {
+		taken = taken || i.Terminal != a.terminal || i.Role != a.request.Identity.Role
+		return nil
+	})
+	if err == nil && taken {
+		err = refuse(CodeSigningRequestRefused, "the key is in use already: make another one")
+	}
+	return err
 }
 
 const secondsOfDay = 24 * 60 * 60
@@ -259,6 +277,9 @@ func (e *Engine) issue(ctx context.Context, req ca.Request) ([]*x509.Certificate
 	ctx, cancel := context.WithTimeout(ctx, issueTimeout)
 	defer cancel()
 	chain, err := e.config.Issuer.Issue(ctx, req)
+	if err == nil {
+		err = ca.Check(req, chain, e.config.Issuer.Chain(), e.now())
+	}
 	if err != nil {
 		return nil, &Refusal{Code: CodeIssuerUnavailable, RetryAfter: retryAfter(), Cause: err}
 	}
@@ -277,6 +298,9 @@ func (t *transaction) spend(a *enrolment, chain []*x509.Certificate) error {
 	}
 	row, err := t.admissible(a)
 	if err != nil {
+		return err
+	}
+	if err := t.own(a); err != nil {
 		return err
 	}
 	cert := newCertificate(row.ID, identity.Terminal, chain, t.now)
@@ -308,7 +332,7 @@ func (t *transaction) replace(row *Terminal, cert *Certificate) error {
 			row.Slots[i].Wanted, row.Slots[i].WantedSince = true, t.now
 		}
 	}
-	if err := t.revokeAll(row, reasonSuperseded); err != nil {
+	if err := t.supersede(row); err != nil {
 		return err
 	}
 	row.PreviousSerial, row.PreviousUntil = "", time.Time{}

@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/ca/catest"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
@@ -273,6 +275,89 @@ func TestAlike(t *testing.T) {
 	}
 }
 
+// TestKeysAreNotShared gives no terminal a key that another one has, and none one key for both purposes.
+func TestKeysAreNotShared(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	first, second := l.enrolled("T-1"), l.enrolled("T-2")
+	own := second.key
+	for name, key := range map[string]*ecdsa.PrivateKey{"TLS": first.key, "agreement": first.agreement} {
+		_, err := second.renew(key)
+		refused(t, "renewal with the "+name+" key of another", err, provision.CodeSigningRequestRefused)
+		second.key = key
+		refused(t, "enrolment with the "+name+" key of another", second.enroll(l.code("T-2")), provision.CodeSigningRequestRefused)
+		second.key = own
+		check(t, second.enroll(l.code("T-2")))
+		refused(t, "agreement with the "+name+" key of another", second.agree(key), provision.CodeSigningRequestRefused)
+	}
+	_, err := second.renew(second.agreement)
+	refused(t, "renewal with one's own agreement key", err, provision.CodeSigningRequestRefused)
+	second.key = second.agreement
+	refused(t, "enrolment with one's own agreement key", second.enroll(l.code("T-2")), provision.CodeSigningRequestRefused)
+	second.key = newKey(t)
+	check(t, second.enroll(l.code("T-2")))
+	refused(t, "agreement with one's own last TLS key", second.agree(own), provision.CodeSigningRequestRefused)
+	second.chain = must[[]certificate](t)(second.renew(second.key)) // a renewal may keep the key
+}
+
+// TestOneKeyInParallel has two terminals enrol with one key at once.
+func TestOneKeyInParallel(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	l.register("T-2")
+	one, two := l.device("T-1"), l.device("T-2")
+	two.key = one.key
+	codeOne, codeTwo := l.code("T-1"), l.code("T-2")
+	inside := func() { // while the issuer is asked for the first
+		l.terminals.before.Store(nil)
+		check(t, two.enroll(codeTwo))
+	}
+	l.terminals.before.Store(&inside)
+	refused(t, "the slower one", one.enroll(codeOne), provision.CodeSigningRequestRefused)
+	if l.row("T-1").Serial != "" || l.row("T-2").Serial == "" {
+		t.Error("both have the key, or none")
+	}
+}
+
+// TestIssuedForSomethingElse has the issuer certify what nobody asked for.
+func TestIssuedForSomethingElse(t *testing.T) {
+	t.Parallel()
+	for _, twist := range catest.Twists() {
+		t.Run(twist.Name, func(t *testing.T) {
+			t.Parallel()
+			l := newLaboratory(t, keyset.Test)
+			l.terminals.Fake = must[*catest.Fake](t)(catest.NewFake(identity.TerminalCA, twist, l.clock.time))
+			l.register("T-1")
+			code := l.code("T-1")
+			refused(t, twist.Name, l.device("T-1").enroll(code), provision.CodeIssuerUnavailable)
+			if l.row("T-1").Serial != "" || len(l.certificates("T-1", identity.Terminal)) != 0 {
+				t.Error("kept")
+			}
+		})
+	}
+}
+
+// TestOpenCode says until when a code is good, while it is.
+func TestOpenCode(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	until := func(what string, want time.Time) {
+		t.Helper()
+		if got := must[time.Time](t)(l.engine.OpenCode(t.Context(), "T-1")); !got.Equal(want) {
+			t.Errorf("%s: good until %v, want %v", what, got, want)
+		}
+	}
+	until("none", time.Time{})
+	l.code("T-1")
+	until("open", noon.Add(15*time.Minute))
+	l.clock.forward(15 * time.Minute)
+	until("over", time.Time{})
+	check(t, l.device("T-1").enroll(l.code("T-1")))
+	until("spent", time.Time{})
+}
+
 func TestLifeOfACode(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t, keyset.Test)
@@ -282,7 +367,7 @@ func TestLifeOfACode(t *testing.T) {
 	l.clock.forward(15 * time.Minute)
 	refused(t, "after 15 minutes", d.enroll(code), provision.CodeOneTimeCodeExpired)
 	l.sweep()
-	refused(t, "after the sweep", d.enroll(code), provision.CodeOneTimeCodeVoid)
+	refused(t, "after the sweep", d.enroll(code), provision.CodeOneTimeCodeExpired)
 	if l.audited("code/void", "DONE", "expired") != 1 {
 		t.Error("that the code expired is not audited")
 	}

@@ -12,8 +12,19 @@ import (
 // batch bounds how much is read from the store at once where it is not read to be kept.
 const batch = 256
 
-// epochAt returns the epoch that begins now: its Unix second, and always a later one.
-func epochAt(now time.Time, last uint64) uint64 { return max(uint64(max(now.Unix(), 1)), last+1) }
+// epochAhead is how far an epoch may be ahead of the clock: followers refuse one that is more ahead of theirs.
+const epochAhead = 5 * time.Minute
+
+// epochAt returns the epoch that begins now: its Unix second, and always a later one. One that would be ahead of the clock
+// is refused: no follower would believe it, and a lower one is no way out for those that have seen the last.
+func epochAt(now time.Time, last uint64) (uint64, error) {
+	next := max(uint64(max(now.Unix(), 1)), last+1)
+	if most := now.Add(epochAhead).Unix(); most < 1 || next > uint64(most) {
+		return 0, refuse(CodeStoreUnavailable, "the clock says %s, and the last epoch of the feed is %d, Unix second of %s: set the clock; "+
+			"if it is right, no epoch can begin before", stamp(now), last, stamp(time.Unix(int64(min(last, 1<<40)), 0).UTC()))
+	}
+	return next, nil
+}
 
 // NewEpoch begins a new epoch of the feed, in which every terminal has a new record. It is for after a restore, when
 // followers know more of the old epoch than the store does: they take a snapshot then.
@@ -32,7 +43,10 @@ func (t *transaction) newEpoch(why string) error {
 		return err
 	}
 	t.meta = meta
-	t.meta.Epoch, t.meta.Objects = epochAt(t.now, meta.Epoch), uint64(len(rows))
+	if t.meta.Epoch, err = epochAt(t.now, meta.Epoch); err != nil {
+		return err
+	}
+	t.meta.Objects = uint64(len(rows))
 	t.meta.Signer, t.meta.Pepper = sha256.Sum256(t.engine.config.Chain[0].Raw), t.engine.pepperCheck()
 	if err := t.PutMeta(t.meta); err != nil {
 		return err

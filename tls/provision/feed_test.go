@@ -217,6 +217,34 @@ func TestGateFollowsTheFeed(t *testing.T) {
 	}
 }
 
+// TestEpochAhead begins no epoch that followers would refuse, and says that it is the clock.
+func TestEpochAhead(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	l.register("T-1")
+	l.clock.forward(time.Hour) // wrong
+	check(t, l.engine.NewEpoch(t.Context()))
+	l.clock.forward(-time.Hour)
+	before, _ := l.store.Leaves(), l.row("T-1")
+	refusal := refused(t, "with the clock corrected", l.engine.NewEpoch(t.Context()), provision.CodeStoreUnavailable)
+	if text := refusal.Error(); !strings.Contains(text, "clock says 2026-03-01T12:00:00Z") || !strings.Contains(text, "2026-03-01T13:00:00Z") {
+		t.Errorf("text %q", text)
+	}
+	if len(l.store.Leaves()) != len(before) {
+		t.Error("something was changed")
+	}
+	l.start() // goes on in the epoch that there is, and says that nobody follows it
+	if !strings.Contains(l.log.String(), "epoch of the feed is ahead of the clock") {
+		t.Errorf("log %s", l.log)
+	}
+	l.config.Signer, l.config.Chain = l.certified(l.services, identity.RA, "RA-1")
+	if _, err := provision.New(t.Context(), l.config); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("a new signer: %v", err)
+	}
+	l.clock.forward(55*time.Minute + time.Second)
+	l.start()
+}
+
 func TestNewEpoch(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t, keyset.Test)

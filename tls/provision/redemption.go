@@ -132,6 +132,9 @@ func (a *redemption) judge(c *OneTimeCode, now time.Time) verdict {
 	if known&subtle.ConstantTimeCompare(a.check[:], c.Check[:]) != 1 {
 		return wrong
 	}
+	if c.State == StateVoid && c.Failures < maxFailures && !now.Before(c.Expires) {
+		return expired // the sweeper has voided it since
+	}
 	if c.State == StateVoid {
 		return void
 	}

@@ -146,7 +146,7 @@ var codes = []CodeInfo{
 		"look at its slots: latchkey terminal show"},
 	{CodeApprovalUnknown, http.StatusNotFound, "no operation of that id waits for approval",
 		"look at what waits: latchkey approve --list"},
-	{CodeApprovalSettled, http.StatusConflict, "the operation has been approved before, or has waited too long",
+	{CodeApprovalSettled, http.StatusConflict, "the operation has been approved before, has waited too long, or the status of the terminal has changed since",
 		"ask for it again if it is still wanted"},
 	{CodeApprovalSelf, http.StatusForbidden, "nobody approves an operation of their own in production",
 		"have another operator approve it"},

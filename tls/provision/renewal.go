@@ -117,6 +117,9 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 		if err != nil {
 			return err
 		}
+		if err := t.own(a); err != nil {
+			return err
+		}
 		return t.capped(row)
 	})
 	if err != nil {
@@ -155,6 +158,9 @@ func (t *transaction) renewed(a *enrolment, row *Terminal) (*Certificate, error)
 func (t *transaction) succeed(c Caller, a *enrolment, chain []*x509.Certificate) error {
 	row, err := t.current(c, connecting...)
 	if err != nil {
+		return err
+	}
+	if err := t.own(a); err != nil {
 		return err
 	}
 	cert := newCertificate(row.ID, identity.Terminal, chain, t.now)

@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
+	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
@@ -244,8 +245,14 @@ func TestAgreementForSomethingElse(t *testing.T) {
 	_, otherKey := l.certified(l.keydist, identity.Agreement, "T-1")
 	_, otherName := l.certified(l.keydist, identity.Agreement, "T-2")
 	_, otherRole := l.certified(l.keydist, identity.KDH, "T-1")
+	l.clock.forward(time.Hour)
+	early := must[[]certificate](t)(l.keydist.Issue(t.Context(), ca.Request{
+		PublicKey: key.Public(), Identity: identity.Identity{Tenant: tenant, Role: identity.Agreement, Name: "T-1"},
+	}))
+	l.clock.forward(-time.Hour)
 	for name, chain := range map[string][]certificate{
 		"another key": otherKey, "another terminal": otherName, "another role": otherRole, "nothing": {}, "a CA": l.keydist.Chain(),
+		"what is not valid yet": early,
 	} {
 		l.kdh.certify = chain
 		refused(t, name, d.agree(key), provision.CodeDistributorUnavailable)

@@ -42,7 +42,8 @@ func rows(t testing.TB) (*provision.Terminal, *provision.OneTimeCode, *provision
 			Role: identity.Agreement, Serial: "ab", Terminal: "T-1", Chain: [][]byte{{1}, {2}}, KeyHash: provision.KeyHash{1}, Renewal: true,
 			Issued: noon, NotBefore: noon, NotAfter: later, Revoked: later, Reason: 4,
 		}, &provision.Approval{
-			ID: id, Requester: who, Source: "192.0.2.1:1", Created: noon, Expires: later, Approver: who, Approved: noon, SelfApproved: true,
+			ID: id, Requester: who, Source: "192.0.2.1:1", Created: noon, Expires: later,
+			Status: keyset.StatusActive, StatusSince: noon, Approver: who, Approved: noon, SelfApproved: true,
 			Operation: provision.Operation{
 				Action: provision.ActionDrain, Terminal: "T-1", Slot: 1, KeyID: key, First: 1, Last: 3, Count: 2, Until: later, Reason: "why",
 			},

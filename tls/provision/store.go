@@ -69,6 +69,10 @@ type Tx interface {
 	// read chains. State is not set.
 	Certificates(id keyset.TerminalID, after string, yield func(Issuance) error) error
 
+	// CertificatesOfKey calls yield for every certificate of a public key that ends after a time (Unix seconds), whoever has
+	// it and whatever its role, in any order. State is not set.
+	CertificatesOfKey(key KeyHash, unix int64, yield func(Issuance) error) error
+
 	// Approval returns an operation that waits, or waited, for a second person.
 	Approval(id string) (*Approval, bool, error)
 	PutApproval(a *Approval) error

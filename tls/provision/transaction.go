@@ -201,9 +201,10 @@ func (t *transaction) settle(id keyset.TerminalID, slot uint8, k *Key, state key
 	return t.task(&Task{Kind: TaskSettle, Terminal: id, Body: body})
 }
 
-// revoke notes that a TLS certificate is revoked, and leaves it to the outbox to tell the issuer.
-func (t *transaction) revoke(id keyset.TerminalID, serial string, reason int) error {
-	c, ok, err := t.Certificate(identity.Terminal, serial)
+// revoke notes that a certificate is revoked, and leaves it to the outbox to tell the issuer of terminals. Agreement
+// certificates are in no revocation list: only this registry asks for keys under them.
+func (t *transaction) revoke(id keyset.TerminalID, role identity.Role, serial string, reason int) error {
+	c, ok, err := t.Certificate(role, serial)
 	if err != nil || !ok || !c.Revoked.IsZero() {
 		return err
 	}
@@ -211,16 +212,40 @@ func (t *transaction) revoke(id keyset.TerminalID, serial string, reason int) er
 	if err := t.PutCertificate(c); err != nil {
 		return err
 	}
+	if role != identity.Terminal {
+		return nil
+	}
 	return t.task(&Task{Kind: TaskRevoke, Terminal: id, Serial: serial, Reason: reason})
 }
 
-// revokeAll revokes the current TLS certificate of a terminal and the one before.
+// revokeAll revokes every certificate of a terminal that has not ended: those that were replaced and those of agreement
+// keys too.
 func (t *transaction) revokeAll(row *Terminal, reason int) error {
+	var all []Issuance
+	err := t.Certificates(row.ID, "", func(i Issuance) error {
+		if i.Revoked.IsZero() && t.now.Before(i.NotAfter) {
+			all = append(all, i)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if err := t.revoke(row.ID, i.Role, i.Serial, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// supersede revokes the current TLS certificate of a terminal and the one before.
+func (t *transaction) supersede(row *Terminal) error {
 	for _, serial := range []string{row.Serial, row.PreviousSerial} {
 		if serial == "" {
 			continue
 		}
-		if err := t.revoke(row.ID, serial, reason); err != nil {
+		if err := t.revoke(row.ID, identity.Terminal, serial, reasonSuperseded); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ func (c *Client) Do(ctx context.Context, op Operation) (*Outcome, error) {
 // Approve approves what somebody else has asked for, and returns what became of it.
 func (c *Client) Approve(ctx context.Context, id string) (*Outcome, error) {
 	var out Outcome
-	return &out, c.json(ctx, http.MethodPost, PathApprovals+"/"+url.PathEscape(id), nil, &out)
+	return &out, c.json(ctx, http.MethodPost, PathApprovals+"/"+url.PathEscape(id), struct{}{}, &out)
 }
 
 // Approvals lists what waits for a second person.

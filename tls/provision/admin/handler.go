@@ -28,6 +28,7 @@ type Registry interface {
 	Approve(ctx context.Context, by provision.Actor, id string) (*provision.Outcome, error)
 	Terminals(ctx context.Context, after keyset.TerminalID, limit int) (_ []*provision.Terminal, more bool, _ error)
 	Terminal(ctx context.Context, id keyset.TerminalID) (*provision.Terminal, error)
+	OpenCode(ctx context.Context, id keyset.TerminalID) (expires time.Time, _ error)
 	Certificates(ctx context.Context, of keyset.TerminalID, after string, limit int) (_ []provision.Issuance, more bool, _ error)
 	CRL(ctx context.Context) ([]byte, error)
 	Feed(ctx context.Context, epoch, after uint64, wait time.Duration) ([]byte, error)
@@ -82,6 +83,9 @@ func Handler(r Registry) http.Handler {
 			by, err := actor(r)
 			if err != nil {
 				return err
+			}
+			if _, browser := r.Header["Origin"]; browser && e.method != http.MethodGet {
+				return malformed("header Origin: a browser asks for nothing here, whatever page it shows")
 			}
 			if !e.permits(f.registry, by) {
 				return problem(r.Context(), f.registry.Deny(r.Context(), by, e.action))
@@ -139,7 +143,13 @@ func (f face) terminal(w http.ResponseWriter, r *http.Request, _ provision.Actor
 	if err != nil {
 		return err
 	}
-	return write(w, http.StatusOK, describe(t))
+	expires, err := f.registry.OpenCode(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	out := describe(t)
+	out.CodeExpires = unix(expires)
+	return write(w, http.StatusOK, out)
 }
 
 func (f face) operate(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
@@ -173,6 +183,13 @@ func (f face) approvals(w http.ResponseWriter, r *http.Request, _ provision.Acto
 }
 
 func (f face) approve(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, maxRequest)
+	if err != nil {
+		return err
+	}
+	if text := string(body); text != "" && text != "{}" {
+		return malformed("an approval says nothing but its id: want no body, or {}")
+	}
 	out, err := f.registry.Approve(r.Context(), by, r.PathValue("id"))
 	if err != nil {
 		return err

@@ -107,6 +107,10 @@ func (f *fake) Terminal(_ context.Context, id keyset.TerminalID) (*provision.Ter
 	return row(), f.called("terminal "+string(id), provision.Actor{})
 }
 
+func (f *fake) OpenCode(_ context.Context, id keyset.TerminalID) (time.Time, error) {
+	return time.Unix(1_800_000_900, 0), f.called("code of "+string(id), provision.Actor{})
+}
+
 // Certificates has five certificates of each of two terminals.
 func (f *fake) Certificates(_ context.Context, of keyset.TerminalID, after string, limit int) (out []provision.Issuance, more bool, _ error) {
 	at := time.Unix(1_800_000_000, 0)
@@ -268,7 +272,7 @@ func TestEveryRoleAtEveryEndpoint(t *testing.T) {
 			h.fake.calls, h.fake.denied = nil, nil
 			req, err := http.NewRequestWithContext(t.Context(), c.method, h.url+c.path, strings.NewReader(c.body))
 			must(t, err)
-			if c.body != "" {
+			if c.method == http.MethodPost {
 				req.Header.Set("Content-Type", "application/json")
 			}
 			resp, err := client.Do(req)
@@ -375,6 +379,45 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// TestBrowsers keeps pages that an operator looks at from asking for anything: a form sends another content type, a script
+// its origin.
+func TestBrowsers(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for path, body := range map[string]string{
+		"/operations": `{"Action":"block","Terminal":"T-1"}`, "/approvals/WAITS": `{}`, "/registry/observations": `{}`,
+	} {
+		role := identity.Operator
+		if path == "/registry/observations" {
+			role = identity.Decrypt
+		}
+		for media, origin := range map[string]string{
+			"": "", "text/plain": "", "application/x-www-form-urlencoded": "", "multipart/form-data; boundary=x": "", "application/json": h.url,
+			"application/json; charset=utf-8": "null",
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+path, strings.NewReader(body))
+			must(t, err)
+			if media != "" {
+				req.Header.Set("Content-Type", media)
+			}
+			want := 415
+			if origin != "" {
+				req.Header.Set("Origin", origin)
+				want = 400
+			}
+			resp, err := h.clients[role].Do(req)
+			must(t, err)
+			must(t, resp.Body.Close())
+			if resp.StatusCode != want {
+				t.Errorf("%s as %q from %q: status %d, want %d", path, media, origin, resp.StatusCode, want)
+			}
+		}
+	}
+	if len(h.fake.calls) != 0 {
+		t.Errorf("the registry was called: %v", h.fake.calls)
+	}
+}
+
 // TestRefusals come with code, status and hint; what is a fault of ours says nothing.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
@@ -416,7 +459,7 @@ func TestLists(t *testing.T) {
 	if crl, err := c.CRL(t.Context()); err != nil || string(crl) != "a list" {
 		t.Errorf("CRL %q, %v", crl, err)
 	}
-	if one, err := c.Terminal(t.Context(), "T-1"); err != nil || one.Terminal != "T-1" || one.Status != "active" {
+	if one, err := c.Terminal(t.Context(), "T-1"); err != nil || one.Terminal != "T-1" || one.Status != "active" || one.CodeExpires != 1_800_000_900 {
 		t.Errorf("terminal %+v, %v", one, err)
 	}
 	if _, err := admin.NewClient("https://127.0.0.1:1", h.clients[identity.Operator]).Terminals(t.Context()); !errors.Is(err, admin.ErrUnreachable) {

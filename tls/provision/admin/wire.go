@@ -56,6 +56,7 @@ type Terminal struct {
 	PreviousSerial string       `json:"PreviousSerial,omitempty"`
 	PreviousUntil  int64        `json:"PreviousUntil,omitzero"` // Unix seconds
 	Agreement      string       `json:"AgreementSerial,omitempty"`
+	CodeExpires    int64        `json:"CodeExpires,omitzero"` // Unix seconds: until when its one-time code is good; of one terminal, not of lists
 	Grants         []DrainGrant `json:"DrainGrants,omitempty"`
 }
 

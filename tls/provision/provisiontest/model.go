@@ -283,6 +283,22 @@ func (t *tx) Certificates(id keyset.TerminalID, after string, yield func(provisi
 	return nil
 }
 
+func (t *tx) CertificatesOfKey(key provision.KeyHash, unix int64, yield func(provision.Issuance) error) error {
+	for _, r := range t.certificates {
+		c, err := provision.UnmarshalCertificate(r.body)
+		if err != nil {
+			return err
+		}
+		if c.KeyHash != key || c.NotAfter.Unix() <= unix {
+			continue
+		}
+		if err := yield(c.Issuance()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *tx) Approval(id string) (*provision.Approval, bool, error) {
 	i := find(t.approvals, id)
 	if i < 0 {

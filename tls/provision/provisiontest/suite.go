@@ -1,6 +1,7 @@
 package provisiontest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,8 @@ func approval(n int) *provision.Approval {
 	other := who
 	other.Name = "BERT"
 	return &provision.Approval{
-		ID: id(n), Requester: who, Source: "10.0.0.1:1", Created: at(n), Expires: at(n + 60), Approver: other, Approved: at(n + 1),
+		ID: id(n), Requester: who, Source: "10.0.0.1:1", Created: at(n), Expires: at(n + 60), Approver: other,
+		Status: keyset.StatusActive, StatusSince: at(n - 60), Approved: at(n + 1),
 		Operation: provision.Operation{
 			Action: provision.ActionDrain, Terminal: "T-1", Slot: 1, KeyID: keyID(0, 1), First: 1, Last: 9, Count: 3, Until: at(60),
 			Reason: "because",
@@ -365,7 +367,28 @@ func testCertificates(t *testing.T, h Harness) {
 			}
 			same(t, fmt.Sprintf("issued to %q behind %q", tc.of, tc.after), got, tc.want)
 		}
+		for _, tc := range []struct {
+			key  byte
+			unix time.Time
+			want []provision.Issuance
+		}{
+			{1, at(3600), []provision.Issuance{revoked.Issuance(), agreement}}, {1, at(3601), nil}, {2, at(3601), []provision.Issuance{second}}, {9, noon, nil},
+		} {
+			var got []provision.Issuance
+			err := tx.CertificatesOfKey(provision.KeyHash{6, tc.key}, tc.unix.Unix(), func(i provision.Issuance) error {
+				got = append(got, i)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(got, func(a, b provision.Issuance) int { return -cmp.Compare(a.Role, b.Role) })
+			same(t, fmt.Sprintf("of key %d after %v", tc.key, tc.unix), got, tc.want)
+		}
 		stop := errors.New("enough")
+		if err := tx.CertificatesOfKey(provision.KeyHash{6, 1}, 0, func(provision.Issuance) error { return stop }); !errors.Is(err, stop) {
+			t.Errorf("stopped with %v", err)
+		}
 		if err := tx.Certificates("", "", func(provision.Issuance) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("stopped with %v", err)
 		}

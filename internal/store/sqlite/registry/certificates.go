@@ -28,10 +28,10 @@ func (t tx) PutCertificate(c *provision.Certificate) error {
 	if ok && holder != string(c.Terminal) {
 		return fmt.Errorf("%w: certificate %s of role %s belongs to %s", provision.ErrExists, c.Serial, c.Role, holder)
 	}
-	return t.exec(`INSERT INTO certificates (v, role, serial, terminal, issued, not_after, revoked, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	return t.exec(`INSERT INTO certificates (v, role, serial, terminal, issued, not_after, revoked, key_hash, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (role, serial) DO UPDATE SET terminal = excluded.terminal, issued = excluded.issued,
-			not_after = excluded.not_after, revoked = excluded.revoked, body = excluded.body`,
-		version, string(c.Role), c.Serial, string(c.Terminal), seconds(c.Issued), seconds(c.NotAfter), seconds(c.Revoked), b)
+			not_after = excluded.not_after, revoked = excluded.revoked, key_hash = excluded.key_hash, body = excluded.body`,
+		version, string(c.Role), c.Serial, string(c.Terminal), seconds(c.Issued), seconds(c.NotAfter), seconds(c.Revoked), c.KeyHash[:], b)
 }
 
 // Certificates implements provision.Tx. It reads columns and no bodies.
@@ -45,7 +45,18 @@ func (t tx) Certificates(id keyset.TerminalID, after string, yield func(provisio
 		query += ` AND n < (SELECT min(n) FROM certificates WHERE role IN ('terminal', 'agreement') AND serial = ?)`
 		args = append(args, after)
 	}
-	return t.db.Each(query+` ORDER BY n DESC`, args, func(scan func(...any) error) error {
+	return t.issuances(yield, query+` ORDER BY n DESC`, args...)
+}
+
+// CertificatesOfKey implements provision.Tx.
+func (t tx) CertificatesOfKey(key provision.KeyHash, unix int64, yield func(provision.Issuance) error) error {
+	return t.issuances(yield, `SELECT role, serial, terminal, issued, not_after, revoked FROM certificates WHERE key_hash = ? AND not_after > ?`,
+		key[:], unix)
+}
+
+// issuances calls yield for each row of those columns that a query selects.
+func (t tx) issuances(yield func(provision.Issuance) error, query string, args ...any) error {
+	return t.db.Each(query, args, func(scan func(...any) error) error {
 		var role, terminal string
 		var issued, notAfter, revoked int64
 		i := provision.Issuance{}

@@ -39,10 +39,12 @@ CREATE TABLE certificates (
     issued    INTEGER NOT NULL,
     not_after INTEGER NOT NULL,
     revoked   INTEGER NOT NULL, -- 0 for never
+    key_hash  BLOB    NOT NULL CHECK (length(key_hash) = 32),
     body      BLOB    NOT NULL,
     UNIQUE (role, serial)
 ) STRICT;
 CREATE INDEX certificates_of ON certificates (terminal, n);
+CREATE INDEX certificates_key ON certificates (key_hash, not_after);
 
 -- +goose StatementBegin
 CREATE TRIGGER certificates_stay BEFORE UPDATE ON certificates
