@@ -726,7 +726,7 @@ func (p *production) attestations(t *testing.T, listed, strong *device) string {
 func (p *production) wrongCurve(t *testing.T, listed *device) {
 	t.Helper()
 	p.register(t, "T-0004", set256)
-	d := &device{pkcs8: listed.pkcs8, attestation: listed.attestation, medium: terminal.OSFS(t.TempDir()), sealer: listed.sealer}
+	d := p.maker.device(t, listed.serial, elliptic.P256())
 	p.undelivered(t, "a key on P-256 for AES-256", p.enrol(t, d, "T-0004", p.code(t, "T-0004")), "T-0004", keydist.CodeCurveMismatch)
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // callTimeout bounds one call. A terminal that waits asks again by itself.
-const callTimeout = 3 * time.Second
+const callTimeout = 7 * time.Second
 
 // Client gives orders to a host: what the registration authority has. It is safe for concurrent use.
 //
