@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,24 +103,11 @@ func TestACrowdWaits(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
 	ctx, end := context.WithCancel(t.Context())
-	ln := listen(t)
+	ln := &counted{Listener: listen(t)}
 	ended := make(chan error, 1)
-	var mu sync.Mutex
-	open, most := 0, 0
 	go func() {
 		ended <- serve.Run(ctx, ln, serve.Options{
 			Handler: h, Logger: slog.New(slog.DiscardHandler), Idle: 20 * time.Millisecond, Connections: 2,
-			ConnState: func(_ net.Conn, s http.ConnState) {
-				mu.Lock()
-				defer mu.Unlock()
-				switch s {
-				case http.StateNew:
-					open++
-					most = max(most, open)
-				case http.StateClosed:
-					open--
-				}
-			},
 		})
 	}()
 	var crowd sync.WaitGroup
@@ -144,11 +132,35 @@ func TestACrowdWaits(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if most != 2 {
+	if most := ln.most.Load(); most != 2 {
 		t.Errorf("%d connections at once, want 2", most)
 	}
+}
+
+// counted counts the connections that are open at once.
+type counted struct {
+	net.Listener
+	open, most atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.most.Store(max(l.most.Load(), l.open.Add(1))) // one at a time accepts
+	return &countedConn{Conn: c, l: l}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	l    *counted
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.l.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 func TestAListenerThatFailsEndsRun(t *testing.T) {
