@@ -43,6 +43,12 @@ var permitted = []asn1.ObjectIdentifier{
 // no authority, nothing outlives its issuer, and every signature verifies up to the root. Errors wrap ErrMismatch, or
 // ErrRequest if the request itself was not one.
 func Check(req Request, issued, chain []*x509.Certificate, now time.Time) error {
+	return CheckSince(req, issued, chain, now, now)
+}
+
+// CheckSince is Check for who does not know when the certificate was issued, only that it was after begun: between asking
+// an issuer and its answer a second may end.
+func CheckSince(req Request, issued, chain []*x509.Certificate, begun, now time.Time) error {
 	if len(issued) < 2 || len(chain) < 2 || slices.Contains(issued, nil) || slices.Contains(chain, nil) {
 		return errorf(ErrMismatch, "%d certificates under a chain of %d", len(issued), len(chain))
 	}
@@ -53,7 +59,7 @@ func Check(req Request, issued, chain []*x509.Certificate, now time.Time) error 
 	for _, check := range []func() error{
 		func() error { return req.checkHolder(leaf) },
 		func() error { return req.checkPowers(leaf) },
-		func() error { return req.checkValidity(leaf, now) },
+		func() error { return req.checkValidity(leaf, begun, now) },
 		func() error { return checkPath(req.Identity.Role, issued, chain, now) },
 	} {
 		if err := check(); err != nil {
@@ -118,15 +124,19 @@ func (r Request) checkPowers(leaf *x509.Certificate) error {
 }
 
 // checkValidity compares from when and until when the certificate is good.
-func (r Request) checkValidity(leaf *x509.Certificate, now time.Time) error {
-	notBefore, notAfter, err := r.Window(now)
+func (r Request) checkValidity(leaf *x509.Certificate, begun, now time.Time) error {
+	notBefore, earliest, err := r.Window(begun)
 	if err != nil {
 		return err
 	}
-	if leaf.NotBefore.Before(notBefore) || leaf.NotBefore.After(notBefore.Add(tolerance)) {
+	last, notAfter, err := r.Window(now)
+	if err != nil {
+		return err
+	}
+	if leaf.NotBefore.Before(notBefore) || leaf.NotBefore.After(last.Add(tolerance)) {
 		return errorf(ErrMismatch, "valid from %v, want %v", leaf.NotBefore, notBefore)
 	}
-	if leaf.NotAfter.After(notAfter) || leaf.NotAfter.Before(notAfter.Add(-tolerance)) {
+	if leaf.NotAfter.After(notAfter) || leaf.NotAfter.Before(earliest.Add(-tolerance)) {
 		return errorf(ErrMismatch, "valid until %v, want %v", leaf.NotAfter, notAfter)
 	}
 	return nil

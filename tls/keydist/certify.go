@@ -130,9 +130,10 @@ func (c *certification) lasts(chain []*x509.Certificate) bool {
 }
 
 func (c *certification) issue(ctx context.Context) ([]*x509.Certificate, error) {
+	begun := c.host.c.Clock()
 	chain, err := c.host.c.Issuer.Issue(ctx, c.request)
 	if err == nil {
-		err = ca.Check(c.request, chain, c.host.c.Issuer.Chain(), c.host.c.Clock())
+		err = ca.CheckSince(c.request, chain, c.host.c.Issuer.Chain(), begun, c.host.c.Clock())
 	}
 	if err != nil {
 		c.host.c.Logger.ErrorContext(ctx, "agreement key not certified", slog.String("terminal", string(c.Terminal)), slog.String("error", err.Error()))

@@ -276,9 +276,10 @@ func (t *transaction) repeat(a *enrolment, row *Terminal, c *OneTimeCode) (*Cert
 func (e *Engine) issue(ctx context.Context, req ca.Request) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, issueTimeout)
 	defer cancel()
+	begun := e.now()
 	chain, err := e.config.Issuer.Issue(ctx, req)
 	if err == nil {
-		err = ca.Check(req, chain, e.config.Issuer.Chain(), e.now())
+		err = ca.CheckSince(req, chain, e.config.Issuer.Chain(), begun, e.now())
 	}
 	if err != nil {
 		return nil, &Refusal{Code: CodeIssuerUnavailable, RetryAfter: retryAfter(), Cause: err}

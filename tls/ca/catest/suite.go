@@ -94,7 +94,7 @@ func (f Fixture) issue(ctx context.Context, req ca.Request) (*x509.Certificate, 
 	if err != nil {
 		return nil, fmt.Errorf("issue %v: %w", req.Identity, err)
 	}
-	if err := ca.Check(req, issued, f.Issuer.Chain(), now); err != nil {
+	if err := ca.CheckSince(req, issued, f.Issuer.Chain(), now, f.Now()); err != nil {
 		return nil, fmt.Errorf("issue %v: %w", req.Identity, err)
 	}
 	return issued[0], nil

@@ -3,6 +3,9 @@ package embedded_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -521,4 +524,35 @@ func Example() {
 	// Output:
 	// latchkey://ACME/terminal/T-1
 	// 2160h1m0s
+}
+
+// TestSecondsPassWhileItIssues checks certificates by clocks read before and after the issuer's: each is as asked for by whoever
+// knows both, and by nobody who takes another moment for the one of the issuer.
+func TestSecondsPassWhileItIssues(t *testing.T) {
+	t.Parallel()
+	i, _, c := create(t, identity.TerminalCA)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := ca.Request{PublicKey: key.Public(), Identity: identity.Identity{Tenant: "ACME", Role: identity.Terminal, Name: "T-1"}}
+	begun := c.Now()
+	c.Advance(2 * time.Second)
+	issued, err := i.Issue(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := c.Now()
+	c.Advance(2 * time.Second)
+	if err := ca.CheckSince(req, issued, i.Chain(), begun, c.Now()); err != nil {
+		t.Errorf("asked 2 s before, checked 2 s after: %v", err)
+	}
+	for name, window := range map[string][2]time.Time{"before it was asked": {begun, begun}, "after it was answered": {c.Now(), c.Now()}} {
+		if err := ca.CheckSince(req, issued, i.Chain(), window[0], window[1]); !errors.Is(err, ca.ErrMismatch) {
+			t.Errorf("%s: %v, want %v", name, err, ca.ErrMismatch)
+		}
+	}
+	if err := ca.Check(req, issued, i.Chain(), at); err != nil {
+		t.Errorf("by the issuer's clock: %v", err)
+	}
 }
