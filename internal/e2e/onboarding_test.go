@@ -128,6 +128,7 @@ type onboarding struct {
 	a        *authority
 	root     string
 	next     atomic.Int64
+	patience time.Duration
 	inFlight atomic.Int64 // terminals between their first request and their last key
 
 	mu          sync.Mutex
@@ -171,7 +172,7 @@ const stuckAfter = 4 * time.Minute
 
 // onboard registers, hands out the code, enrols and confirms, each again and again until it works.
 func (o *onboarding) onboard(e *enrolee) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stuckAfter)
+	ctx, cancel := context.WithTimeout(context.Background(), o.patience)
 	defer cancel()
 	for _, step := range []func(context.Context, *enrolee) error{o.register, o.code, o.enrol, o.confirm} {
 		var last error
@@ -452,7 +453,7 @@ func TestOnboardingKill(t *testing.T) {
 	f := chosen()
 	a := newAuthority(t)
 	a.start(t, binaries.shipped)
-	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int), interrupted: make(map[string]int)}
+	o := &onboarding{a: a, root: t.TempDir(), patience: stuckAfter, refusals: make(map[string]int), interrupted: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for range f.enrolling + 4 {
@@ -567,7 +568,7 @@ func TestOnboardingKillPlanted(t *testing.T) {
 	a.keyd.start(t, binaries.shipped)
 	a.ra.args = []string{"--keyd", "https://" + a.keyd.doors["listen"]}
 	a.ra.start(t, binaries.planted, "bug.code-reserved-late")
-	o := &onboarding{a: a, root: t.TempDir(), refusals: make(map[string]int), interrupted: make(map[string]int)}
+	o := &onboarding{a: a, root: t.TempDir(), patience: 20 * time.Second, refusals: make(map[string]int), interrupted: make(map[string]int)}
 	ctx, stop := context.WithCancel(t.Context())
 	var workers sync.WaitGroup
 	for range f.enrolling + 4 {
@@ -579,12 +580,13 @@ func TestOnboardingKillPlanted(t *testing.T) {
 		a.ra.kill()
 		a.keyd.kill()
 	}()
-	for i := range f.plantedKills {
+	most := 4 * f.plantedKills // the thief has to come within 20 ms of the terminal
+	for i := range most {
 		o.round(t, f, a.ra, binaries.planted, "bug.code-reserved-late")
 		if codes, _ := o.twice(); len(codes) > 0 {
 			t.Logf("planted bug.code-reserved-late caught after %d kills: %d codes accepted for two keys", i+1, len(codes))
 			return
 		}
 	}
-	t.Errorf("planted bug.code-reserved-late not caught in %d kills", f.plantedKills)
+	t.Errorf("planted bug.code-reserved-late not caught in %d kills", most)
 }
