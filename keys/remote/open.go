@@ -145,7 +145,7 @@ func certifies(path []*x509.Certificate, role identity.Role) bool {
 	return true
 }
 
-// verify reports whether the KDH signed the block in this session.
+// verify reports whether the KDH signed the block for this very delivery.
 func (s *session) verify(d *Delivery) bool {
 	digest, _, err := s.digest(d.Block)
 	if err != nil {

@@ -32,7 +32,7 @@ import (
 
 const (
 	tenant = "ACME"
-	code   = "4XQ7M2B9KTD0ZZZZYYYYXXXX00"
+	code   = "4XQ7M2B9KTD0ZZZZYYYYWWWW00"
 )
 
 var terminal = identity.Identity{Tenant: tenant, Role: identity.Terminal, Name: "T-0001"}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	long = "4XQ7M2B9KTD0ZZZZYYYYXXXX01"
+	long = "4XQ7M2B9KTD0ZZZZYYYYWWWW01"
 	pin  = "0123456789ABCDEFGHJKMNPQRS"
 )
 
@@ -40,10 +40,10 @@ func TestParseTicket(t *testing.T) {
 	ones := short("111111111000")
 	for typed, want := range map[string]string{
 		long + "-" + pin: long, long + pin: long, strings.ToLower(long + "-" + pin): long,
-		"4XQ7-M2B9-KTD0-ZZZZ-YYYY-XXXX-01-0123-4567-89AB-CDEF-GHJK-MNPQ-RS": long,
-		" 4xq7 m2b9 ktd0 zzzz yyyy xxxx 01 - 0123456789abcdefghjkmnpqrs ":   long,
-		"4XQ7M2B9KTDOZZZZYYYYXXXXOI-OL23456789ABCDEFGHJKMNPQRS":             long,
-		"4XQ7M2B9KTDoZZZZYYYYXXXXol-oi23456789abcdefghjkmnpqrs":             long,
+		"4XQ7-M2B9-KTD0-ZZZZ-YYYY-WWWW-01-0123-4567-89AB-CDEF-GHJK-MNPQ-RS": long,
+		" 4xq7 m2b9 ktd0 zzzz yyyy wwww 01 - 0123456789abcdefghjkmnpqrs ":   long,
+		"4XQ7M2B9KTDOZZZZYYYYWWWWOI-OL23456789ABCDEFGHJKMNPQRS":             long,
+		"4XQ7M2B9KTDoZZZZYYYYWWWWol-oi23456789abcdefghjkmnpqrs":             long,
 		s + "-" + pin: s, s + pin: s, strings.ToLower(s) + " " + strings.ToLower(pin): s,
 		s[:4] + "-" + s[4:8] + "-" + s[8:12] + "-" + s[12:] + "-" + pin: s,
 		u + "-" + pin: u, strings.ToLower(u) + pin: u,

@@ -508,7 +508,7 @@ func TestNothingLeavesUnrecorded(t *testing.T) {
 	}
 }
 
-// TestBoundToTheOrder opens what was delivered as somebody else, in another session.
+// TestBoundToTheOrder opens what was delivered as somebody else, or for another order.
 func TestBoundToTheOrder(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t)
