@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -65,32 +66,32 @@ func (a *Assignment) Marshal() ([]byte, error) {
 	for _, s := range a.Slots {
 		w.Slots = append(w.Slots, wireAssignedSlot{s.Slot, string(s.KeySet), s.Delivery.String(), s.Wanted, bytesOf(s.KeyID)})
 	}
-	return encode(&w)
+	return form.Marshal(&w)
 }
 
 // ParseAssignment reads what Marshal gives, and nothing else. The error wraps ErrFormat.
 func ParseAssignment(b []byte) (*Assignment, error) {
 	var w wireAssignment
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	a := &Assignment{
 		Tenant: keyset.TenantID(w.Tenant), Terminal: keyset.TerminalID(w.Terminal), Endpoints: w.Endpoints,
 		RenewAfter: time.Unix(w.RenewAfter, 0).UTC(), RenewBefore: time.Unix(w.RenewBefore, 0).UTC(),
 	}
-	var r reader
-	r.version(w.Version)
-	r.text(&a.Environment, w.Environment)
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
+	r.Text(&a.Environment, w.Environment)
 	for _, ws := range w.Slots {
 		s := AssignedSlot{Slot: ws.Slot, KeySet: keyset.ID(ws.KeySet), Wanted: ws.Wanted}
-		r.text(&s.Delivery, ws.Delivery)
-		r.keyID(&s.KeyID, ws.KeyID)
+		r.Text(&s.Delivery, ws.Delivery)
+		r.Binary(&s.KeyID, ws.KeyID)
 		a.Slots = append(a.Slots, s)
 	}
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(a, b)
+	return canon.Spelled(form, a, b)
 }
 
 func (a *Assignment) validate() error {

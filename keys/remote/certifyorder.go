@@ -1,6 +1,9 @@
 package remote
 
-import "github.com/latchkey-pos/latchkey/keys/keyset"
+import (
+	"github.com/latchkey-pos/latchkey/internal/canon"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+)
 
 // CertifyOrder is how the registration authority asks the key-distribution host to certify the agreement key of a terminal.
 type CertifyOrder struct {
@@ -23,25 +26,25 @@ func (o *CertifyOrder) Marshal() ([]byte, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return encode(&wireCertifyOrder{FormatVersion, string(o.Tenant), string(o.Terminal), o.TLSChain, o.CSR})
+	return form.Marshal(&wireCertifyOrder{FormatVersion, string(o.Tenant), string(o.Terminal), o.TLSChain, o.CSR})
 }
 
 // ParseCertifyOrder reads what Marshal gives, and nothing else. It verifies neither the certificates nor the signing
 // request, which it does not look into. The error wraps ErrFormat.
 func ParseCertifyOrder(b []byte) (*CertifyOrder, error) {
 	var w wireCertifyOrder
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	o := &CertifyOrder{
 		Tenant: keyset.TenantID(w.Tenant), Terminal: keyset.TerminalID(w.Terminal), TLSChain: w.TLSChain, CSR: w.CSR,
 	}
-	var r reader
-	r.version(w.Version)
-	if r.err != nil {
-		return nil, r.err
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(o, b)
+	return canon.Spelled(form, o, b)
 }
 
 func (o *CertifyOrder) validate() error {

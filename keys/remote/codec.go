@@ -1,10 +1,8 @@
 package remote
 
 import (
-	"bytes"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -28,77 +26,16 @@ const (
 // spelling.
 var ErrFormat = errors.New("remote: malformed message")
 
-var codec = canon.New(16, 4)
+var form = canon.NewForm(ErrFormat, maxMessage, 16, 4)
 
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrFormat, fmt.Sprintf(format, args...))
-}
-
-func encode(wire any) ([]byte, error) {
-	b, err := codec.Marshal(wire)
-	if err != nil {
-		return nil, malformed("%v", err)
-	}
-	if len(b) > maxMessage {
-		return nil, malformed("%d bytes, want at most %d", len(b), maxMessage)
-	}
-	return b, nil
-}
-
-func decode(b []byte, wire any) error {
-	if len(b) > maxMessage {
-		return malformed("%d bytes, want at most %d", len(b), maxMessage)
-	}
-	if err := codec.Unmarshal(b, wire); err != nil {
-		return malformed("%v", err)
-	}
-	return nil
-}
-
-// spelled returns m if it is written as b, and validates it by that.
-func spelled[M interface{ Marshal() ([]byte, error) }](m M, b []byte) (M, error) {
-	var none M
-	again, err := m.Marshal()
-	if err != nil {
-		return none, err
-	}
-	if !bytes.Equal(again, b) {
-		return none, malformed("not the deterministic encoding of its content")
-	}
-	return m, nil
-}
+func malformed(format string, args ...any) error { return form.Errorf(format, args...) }
 
 // reader reads member after member and keeps the first error.
-type reader struct{ err error }
-
-func (r *reader) version(v uint) {
-	if r.err == nil && v != FormatVersion {
-		r.err = malformed("format version %d, want %d", v, FormatVersion)
-	}
-}
-
-func (r *reader) text(dst interface{ UnmarshalText([]byte) error }, s string) {
-	if r.err != nil {
-		return
-	}
-	if err := dst.UnmarshalText([]byte(s)); err != nil {
-		r.err = malformed("%v", err)
-	}
-}
-
-// keyID reads a key id, none for no bytes.
-func (r *reader) keyID(dst *dukpt.KeyID, b []byte) {
-	if r.err != nil || len(b) == 0 {
-		return
-	}
-	if err := dst.UnmarshalBinary(b); err != nil {
-		r.err = malformed("%v", err)
-	}
-}
+type reader struct{ canon.Reader }
 
 func (r *reader) fixed(what string, dst *[NonceSize]byte, b []byte) {
-	if r.err == nil && len(b) != NonceSize {
-		r.err = malformed("%s of %d bytes, want %d", what, len(b), NonceSize)
+	if len(b) != NonceSize {
+		r.Fail("%s of %d bytes, want %d", what, len(b), NonceSize)
 		return
 	}
 	copy(dst[:], b)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyblock"
@@ -44,7 +45,7 @@ func (d *Delivery) Marshal() ([]byte, error) {
 	if _, err := d.parse(); err != nil {
 		return nil, err
 	}
-	return encode(&wireDelivery{
+	return form.Marshal(&wireDelivery{
 		FormatVersion, d.KeySet, bytesOf(d.KeyID), bytesOf(d.Replaces), d.IssuedAt.Unix(), d.Ephemeral, d.Block, d.Certificates,
 		d.Signature,
 	})
@@ -55,21 +56,21 @@ func (d *Delivery) Marshal() ([]byte, error) {
 // The error wraps ErrFormat.
 func ParseDelivery(b []byte) (*Delivery, error) {
 	var w wireDelivery
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	d := &Delivery{
 		KeySet: w.KeySet, IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Ephemeral: w.Ephemeral, Block: w.Block,
 		Certificates: w.Certificates, Signature: w.Signature,
 	}
-	var r reader
-	r.version(w.Version)
-	r.keyID(&d.KeyID, w.KeyID)
-	r.keyID(&d.Replaces, w.Replaces)
-	if r.err != nil {
-		return nil, r.err
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
+	r.Binary(&d.KeyID, w.KeyID)
+	r.Binary(&d.Replaces, w.Replaces)
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(d, b)
+	return canon.Spelled(form, d, b)
 }
 
 // parsed is a delivery with its parts read.

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -40,7 +41,7 @@ func (o *Order) Marshal() ([]byte, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return encode(&wireOrder{
+	return form.Marshal(&wireOrder{
 		FormatVersion, string(o.Tenant), string(o.Terminal), o.Slot, string(o.KeySet), bytesOf(o.Replaces), bytesOf(o.Beyond),
 		o.TLSChain, o.AgreementChain, o.Nonce[:], o.Exporter[:], o.Attestation,
 	})
@@ -49,23 +50,23 @@ func (o *Order) Marshal() ([]byte, error) {
 // ParseOrder reads what Marshal gives, and nothing else. It verifies no certificate. The error wraps ErrFormat.
 func ParseOrder(b []byte) (*Order, error) {
 	var w wireOrder
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	o := &Order{
 		Tenant: keyset.TenantID(w.Tenant), Terminal: keyset.TerminalID(w.Terminal), Slot: w.Slot, KeySet: keyset.ID(w.KeySet),
 		TLSChain: w.TLSChain, AgreementChain: w.AgreementChain, Attestation: w.Attestation,
 	}
-	var r reader
-	r.version(w.Version)
-	r.keyID(&o.Replaces, w.Replaces)
-	r.keyID(&o.Beyond, w.Beyond)
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
+	r.Binary(&o.Replaces, w.Replaces)
+	r.Binary(&o.Beyond, w.Beyond)
 	r.fixed("nonce", &o.Nonce, w.Nonce)
 	r.fixed("exporter", &o.Exporter, w.Exporter)
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(o, b)
+	return canon.Spelled(form, o, b)
 }
 
 func (o *Order) validate() error {

@@ -1,5 +1,7 @@
 package remote
 
+import "github.com/latchkey-pos/latchkey/internal/canon"
+
 // Request is what a terminal asks for: an initial key for one of its slots.
 type Request struct {
 	Slot        uint8
@@ -19,23 +21,23 @@ func (r *Request) Marshal() ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	return encode(&wireRequest{FormatVersion, r.Slot, r.Nonce[:], r.Attestation})
+	return form.Marshal(&wireRequest{FormatVersion, r.Slot, r.Nonce[:], r.Attestation})
 }
 
 // ParseRequest reads what Marshal gives, and nothing else. It verifies no certificate. The error wraps ErrFormat.
 func ParseRequest(b []byte) (*Request, error) {
 	var w wireRequest
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	q := &Request{Slot: w.Slot, Attestation: w.Attestation}
-	var r reader
-	r.version(w.Version)
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
 	r.fixed("nonce", &q.Nonce, w.Nonce)
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(q, b)
+	return canon.Spelled(form, q, b)
 }
 
 func (r *Request) validate() error {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -30,7 +31,7 @@ func (s *Settlement) Marshal() ([]byte, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	return encode(&wireSettlement{
+	return form.Marshal(&wireSettlement{
 		FormatVersion, string(s.Tenant), string(s.Terminal), s.Slot, string(s.KeySet), bytesOf(s.KeyID), s.State.String(),
 	})
 }
@@ -38,20 +39,20 @@ func (s *Settlement) Marshal() ([]byte, error) {
 // ParseSettlement reads what Marshal gives, and nothing else. The error wraps ErrFormat.
 func ParseSettlement(b []byte) (*Settlement, error) {
 	var w wireSettlement
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	s := &Settlement{
 		Tenant: keyset.TenantID(w.Tenant), Terminal: keyset.TerminalID(w.Terminal), Slot: w.Slot, KeySet: keyset.ID(w.KeySet),
 	}
-	var r reader
-	r.version(w.Version)
-	r.keyID(&s.KeyID, w.KeyID)
-	r.text(&s.State, w.State)
-	if r.err != nil {
-		return nil, r.err
+	r := reader{form.Reader()}
+	r.Version(w.Version, FormatVersion)
+	r.Binary(&s.KeyID, w.KeyID)
+	r.Text(&s.State, w.State)
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(s, b)
+	return canon.Spelled(form, s, b)
 }
 
 func (s *Settlement) validate() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
@@ -265,7 +266,7 @@ func (a *Approval) Marshal() ([]byte, error) {
 	if !a.Approver.IsZero() {
 		w.Approver = a.Approver.String()
 	}
-	return encode(w)
+	return form.Marshal(w)
 }
 
 func (o *Operation) wire() wireOperation {
@@ -286,48 +287,48 @@ func (o *Operation) wire() wireOperation {
 // UnmarshalApproval reads what Marshal gives, and nothing else. The error wraps ErrFormat.
 func UnmarshalApproval(b []byte) (*Approval, error) {
 	var w wireApproval
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	a := &Approval{
 		ID: w.ID, Source: w.Source, Created: fromSeconds(w.Created), Expires: fromSeconds(w.Expires),
 		StatusSince: fromSeconds(w.StatusSince), Approved: fromSeconds(w.Approved), SelfApproved: w.SelfApproved,
 	}
-	var r reader
-	r.version(w.Version)
+	r := reader{form.Reader()}
+	r.Version(w.Version, formatVersion)
 	a.Operation = r.operation(w.Operation)
 	a.Requester = r.identity(w.Requester)
 	if w.Status != "" {
-		r.text(&a.Status, w.Status)
+		r.Text(&a.Status, w.Status)
 	}
 	if w.Approver != "" {
 		a.Approver = r.identity(w.Approver)
 	}
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(a, b)
+	return canon.Spelled(form, a, b)
 }
 
 func (r *reader) identity(s string) identity.Identity {
 	id, err := identity.ParseURI(s)
-	if r.err == nil && err != nil {
-		r.err = malformed("%v", err)
+	if err != nil {
+		r.Fail("%v", err)
 	}
 	return id
 }
 
 func (r *reader) operation(w wireOperation) Operation {
 	const longest = int64(maxLifetime / time.Second)
-	if r.err == nil && (w.Lifetime < 0 || w.Lifetime > longest) {
-		r.err = malformed("lifetime of %d s", w.Lifetime)
+	if w.Lifetime < 0 || w.Lifetime > longest {
+		r.Fail("lifetime of %d s", w.Lifetime)
 	}
 	o := Operation{
 		Action: Action(w.Action), Terminal: keyset.TerminalID(w.Terminal), Endpoints: w.Endpoints, Short: w.Short,
 		Lifetime: time.Duration(w.Lifetime) * time.Second, Slot: w.Slot, First: w.First, Last: w.Last, Count: w.Count,
 		Until: fromSeconds(w.Until), Reason: w.Reason,
 	}
-	r.binary(&o.KeyID, w.KeyID)
+	r.Binary(&o.KeyID, w.KeyID)
 	for _, s := range w.Slots {
 		o.Slots = append(o.Slots, SlotAssignment{s.Slot, keyset.ID(s.KeySet)})
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
@@ -132,7 +133,7 @@ func (c *Certificate) Marshal() ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return encode(&wireCertificate{
+	return form.Marshal(&wireCertificate{
 		formatVersion, string(c.Role), c.Serial, string(c.Terminal), c.Chain, c.KeyHash[:], c.Renewal, seconds(c.Issued),
 		seconds(c.NotBefore), seconds(c.NotAfter), seconds(c.Revoked), c.Reason,
 	})
@@ -142,7 +143,7 @@ func (c *Certificate) Marshal() ([]byte, error) {
 // ErrFormat.
 func UnmarshalCertificate(b []byte) (*Certificate, error) {
 	var w wireCertificate
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	c := &Certificate{
@@ -150,11 +151,11 @@ func UnmarshalCertificate(b []byte) (*Certificate, error) {
 		Renewal: w.Renewal, Issued: fromSeconds(w.Issued), NotBefore: fromSeconds(w.NotBefore),
 		NotAfter: fromSeconds(w.NotAfter), Revoked: fromSeconds(w.Revoked), Reason: w.Reason,
 	}
-	var r reader
-	r.version(w.Version)
+	r := reader{form.Reader()}
+	r.Version(w.Version, formatVersion)
 	r.hash((*[32]byte)(&c.KeyHash), w.KeyHash)
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(c, b)
+	return canon.Spelled(form, c, b)
 }

@@ -3,6 +3,7 @@ package provision
 import (
 	"time"
 
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -87,7 +88,7 @@ func (c *OneTimeCode) Marshal() ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return encode(&wireCode{
+	return form.Marshal(&wireCode{
 		formatVersion, string(c.Terminal), c.Check[:], c.State.String(), seconds(c.Created), seconds(c.Expires), c.Failures,
 		hashBytes(c.KeyHash), seconds(c.Reserved), seconds(c.Spent), c.Serial, hashBytes(c.Agreement), c.Author,
 	})
@@ -96,7 +97,7 @@ func (c *OneTimeCode) Marshal() ([]byte, error) {
 // UnmarshalOneTimeCode reads what Marshal gives, and nothing else. The error wraps ErrFormat.
 func UnmarshalOneTimeCode(b []byte) (*OneTimeCode, error) {
 	var w wireCode
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	c := &OneTimeCode{
@@ -108,13 +109,13 @@ func UnmarshalOneTimeCode(b []byte) (*OneTimeCode, error) {
 		return nil, err
 	}
 	c.State = CodeState(state)
-	var r reader
-	r.version(w.Version)
+	r := reader{form.Reader()}
+	r.Version(w.Version, formatVersion)
 	r.hash(&c.Check, w.Check)
 	r.hash((*[32]byte)(&c.KeyHash), w.KeyHash)
 	r.hash((*[32]byte)(&c.Agreement), w.Agreement)
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(c, b)
+	return canon.Spelled(form, c, b)
 }

@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,81 +23,20 @@ const (
 // rule.
 var ErrFormat = errors.New("provision: malformed row")
 
-var codec = canon.New(256, 8)
+var form = canon.NewForm(ErrFormat, maxRow, 256, 8)
 
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrFormat, fmt.Sprintf(format, args...))
-}
-
-func encode(wire any) ([]byte, error) {
-	b, err := codec.Marshal(wire)
-	if err != nil {
-		return nil, malformed("%v", err)
-	}
-	if len(b) > maxRow {
-		return nil, malformed("%d bytes, want at most %d", len(b), maxRow)
-	}
-	return b, nil
-}
-
-func decode(b []byte, wire any) error {
-	if len(b) > maxRow {
-		return malformed("%d bytes, want at most %d", len(b), maxRow)
-	}
-	if err := codec.Unmarshal(b, wire); err != nil {
-		return malformed("%v", err)
-	}
-	return nil
-}
-
-// spelled returns the row if it is written as b, and checks it by that.
-func spelled[R interface{ Marshal() ([]byte, error) }](row R, b []byte) (R, error) {
-	var none R
-	again, err := row.Marshal()
-	if err != nil {
-		return none, err
-	}
-	if !bytes.Equal(again, b) {
-		return none, malformed("not the deterministic encoding of its content")
-	}
-	return row, nil
-}
+func malformed(format string, args ...any) error { return form.Errorf(format, args...) }
 
 // reader reads member after member and keeps the first error.
-type reader struct{ err error }
-
-func (r *reader) version(v uint) {
-	if r.err == nil && v != formatVersion {
-		r.err = malformed("format version %d, want %d", v, formatVersion)
-	}
-}
-
-func (r *reader) text(dst interface{ UnmarshalText([]byte) error }, s string) {
-	if r.err != nil {
-		return
-	}
-	if err := dst.UnmarshalText([]byte(s)); err != nil {
-		r.err = malformed("%v", err)
-	}
-}
-
-// binary reads what may be left out.
-func (r *reader) binary(dst interface{ UnmarshalBinary([]byte) error }, b []byte) {
-	if r.err != nil || len(b) == 0 {
-		return
-	}
-	if err := dst.UnmarshalBinary(b); err != nil {
-		r.err = malformed("%v", err)
-	}
-}
+type reader struct{ canon.Reader }
 
 // hash reads 32 bytes that may be left out.
 func (r *reader) hash(dst *[32]byte, b []byte) {
-	if r.err != nil || len(b) == 0 {
+	if len(b) == 0 {
 		return
 	}
 	if len(b) != len(dst) {
-		r.err = malformed("hash of %d bytes, want %d", len(b), len(dst))
+		r.Fail("hash of %d bytes, want %d", len(b), len(dst))
 		return
 	}
 	*dst = [32]byte(b)

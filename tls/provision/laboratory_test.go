@@ -503,7 +503,7 @@ func (k *kdh) Deliver(_ context.Context, o remote.Order) (*remote.Delivery, erro
 	k.orders = append(k.orders, o)
 	set := k.l.sets[o.KeySet]
 	last := k.last[o.KeySet]
-	if !o.Beyond.IsZero() && (last.IsZero() || bytes.Compare(o.Beyond.Append(nil), last.Append(nil)) > 0) {
+	if !o.Beyond.IsZero() && (last.IsZero() || o.Beyond.Compare(last) > 0) {
 		last = o.Beyond
 	}
 	next := set.FirstID

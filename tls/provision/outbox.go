@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/ca"
@@ -183,7 +184,7 @@ func (t *Task) Marshal() ([]byte, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	return encode(&wireTask{
+	return form.Marshal(&wireTask{
 		formatVersion, t.ID, t.Kind.String(), string(t.Terminal), t.Body, t.Serial, t.Reason, seconds(t.Created),
 		seconds(t.Due), t.Tries,
 	})
@@ -192,7 +193,7 @@ func (t *Task) Marshal() ([]byte, error) {
 // UnmarshalTask reads what Marshal gives, and nothing else. It does not look into the body. The error wraps ErrFormat.
 func UnmarshalTask(b []byte) (*Task, error) {
 	var w wireTask
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	kind, err := taskKindWords.parse(w.Kind)
@@ -203,10 +204,10 @@ func UnmarshalTask(b []byte) (*Task, error) {
 		ID: w.ID, Kind: TaskKind(kind), Terminal: keyset.TerminalID(w.Terminal), Body: w.Body, Serial: w.Serial,
 		Reason: w.Reason, Created: fromSeconds(w.Created), Due: fromSeconds(w.Due), Tries: w.Tries,
 	}
-	var r reader
-	r.version(w.Version)
-	if r.err != nil {
-		return nil, r.err
+	r := reader{form.Reader()}
+	r.Version(w.Version, formatVersion)
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(t, b)
+	return canon.Spelled(form, t, b)
 }

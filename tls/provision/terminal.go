@@ -1,13 +1,13 @@
 package provision
 
 import (
-	"bytes"
 	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -194,18 +194,16 @@ func (s *Slot) pending() (n int) {
 // add puts a key into its place.
 func (s *Slot) add(k Key) {
 	s.Keys = append(s.Keys, k)
-	slices.SortFunc(s.Keys, func(a, b Key) int { return compareIDs(a.ID, b.ID) })
+	slices.SortFunc(s.Keys, func(a, b Key) int { return a.ID.Compare(b.ID) })
 }
 
 // before reports whether k was delivered before other: ids of one set are given out in their order.
 func (k *Key) before(other *Key) bool {
 	if k.KeySet == other.KeySet {
-		return compareIDs(k.ID, other.ID) < 0
+		return k.ID.Compare(other.ID) < 0
 	}
 	return k.Delivered.Before(other.Delivered)
 }
-
-func compareIDs(a, b dukpt.KeyID) int { return bytes.Compare(a.Append(nil), b.Append(nil)) }
 
 // check reports the first rule that the row breaks.
 func (t *Terminal) check() error {
@@ -267,7 +265,7 @@ func (s *Slot) check() error {
 	}
 	active := 0
 	for i, k := range s.Keys {
-		if k.ID.IsZero() || i > 0 && compareIDs(s.Keys[i-1].ID, k.ID) >= 0 {
+		if k.ID.IsZero() || i > 0 && s.Keys[i-1].ID.Compare(k.ID) >= 0 {
 			return malformed("keys of slot %d are not ascending by id", s.Number)
 		}
 		if _, err := keyset.ParseID(string(k.KeySet)); err != nil {
@@ -370,7 +368,7 @@ func (t *Terminal) Marshal() ([]byte, error) {
 	for _, g := range t.DrainGrants {
 		w.DrainGrants = append(w.DrainGrants, wireGrant{g.ID, g.Slot, g.KeyID.Append(nil), g.First, g.Last, g.Count, g.Until.Unix()})
 	}
-	return encode(w)
+	return form.Marshal(w)
 }
 
 func (s *Slot) wire() wireSlot {
@@ -387,7 +385,7 @@ func (s *Slot) wire() wireSlot {
 // UnmarshalTerminal reads what Marshal gives, and nothing else. The error wraps ErrFormat.
 func UnmarshalTerminal(b []byte) (*Terminal, error) {
 	var w wireTerminal
-	if err := decode(b, &w); err != nil {
+	if err := form.Unmarshal(b, &w); err != nil {
 		return nil, err
 	}
 	t := &Terminal{
@@ -398,9 +396,9 @@ func UnmarshalTerminal(b []byte) (*Terminal, error) {
 		AgreementNotAfter: fromSeconds(w.AgreementNotAfter), Endpoints: w.Endpoints, IssuedDay: w.IssuedDay,
 		Issued: w.Issued, Registered: fromSeconds(w.Registered), Registrar: w.Registrar,
 	}
-	var r reader
-	r.version(w.Version)
-	r.text(&t.Status, w.Status)
+	r := reader{form.Reader()}
+	r.Version(w.Version, formatVersion)
+	r.Text(&t.Status, w.Status)
 	r.hash((*[32]byte)(&t.KeyHash), w.KeyHash)
 	r.hash((*[32]byte)(&t.AgreementHash), w.AgreementHash)
 	for _, ws := range w.Slots {
@@ -408,13 +406,13 @@ func UnmarshalTerminal(b []byte) (*Terminal, error) {
 	}
 	for _, wg := range w.DrainGrants {
 		g := keyset.DrainGrant{ID: wg.ID, Slot: wg.Slot, First: wg.First, Last: wg.Last, Count: wg.Count, Until: fromSeconds(wg.Until)}
-		r.binary(&g.KeyID, wg.KeyID)
+		r.Binary(&g.KeyID, wg.KeyID)
 		t.DrainGrants = append(t.DrainGrants, g)
 	}
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	return spelled(t, b)
+	return canon.Spelled(form, t, b)
 }
 
 func (r *reader) slot(w wireSlot) Slot {
@@ -424,8 +422,8 @@ func (r *reader) slot(w wireSlot) Slot {
 			KeySet: keyset.ID(wk.KeySet), Delivered: fromSeconds(wk.Delivered), DrainUntil: fromSeconds(wk.DrainUntil),
 			FirstSeen: fromSeconds(wk.FirstSeen), High: wk.High,
 		}
-		r.binary(&k.ID, wk.ID)
-		r.text(&k.State, wk.State)
+		r.Binary(&k.ID, wk.ID)
+		r.Text(&k.State, wk.State)
 		s.Keys = append(s.Keys, k)
 	}
 	return s

@@ -361,7 +361,7 @@ func (t *tx) RaiseHighest(set keyset.ID, id dukpt.KeyID) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	if old := t.highest[set]; !old.IsZero() && bytes.Compare(id.Append(nil), old.Append(nil)) <= 0 {
+	if old := t.highest[set]; !old.IsZero() && id.Compare(old) <= 0 {
 		return nil
 	}
 	if t.highest == nil {
