@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// The time-outs of every server. A request is at most MaxBody long: who needs longer to send it is not a host.
+// The time-outs of a server whose Options say nothing else.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second

@@ -12,7 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // lastCheckpoint bounds the work at the end.
@@ -29,6 +31,21 @@ type Checkpoints struct {
 	Every  time.Duration
 	Logger *slog.Logger
 	Count  *prometheus.CounterVec // by result, ok or failed; nil: not counted
+}
+
+// OpenCheckpoints opens the key that signs the checkpoints of an audit log, which is yet to be named. Errors name the member
+// checkpoint-key.
+func OpenCheckpoints(key, file string, passphrase secret.Bytes, every Duration, log *slog.Logger, count *prometheus.CounterVec) (*Checkpoints, error) {
+	text, err := deploy.OpenCheckpointKey(key, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint-key: %w", err)
+	}
+	defer text.Wipe()
+	signer, err := audit.NewSigner(string(text.Expose()))
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint-key: %w", err)
+	}
+	return &Checkpoints{Signer: signer, File: file, Every: time.Duration(every), Logger: log, Count: count}, nil
 }
 
 // Run signs as often as configured, and a last time when ctx ends. It returns nil.

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 
-	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -44,18 +43,4 @@ func OpenSigner(certificate, key string, passphrase secret.Bytes) (crypto.Signer
 		chain = append(chain, c)
 	}
 	return cert.PrivateKey.(crypto.Signer), chain, nil // deploy.Credential has checked the type
-}
-
-// OpenCheckpointSigner opens what signs the checkpoints of an audit log. Errors name the member checkpoint-key.
-func OpenCheckpointSigner(key string, passphrase secret.Bytes) (*audit.Signer, error) {
-	text, err := deploy.OpenCheckpointKey(key, passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint-key: %w", err)
-	}
-	defer text.Wipe()
-	signer, err := audit.NewSigner(string(text.Expose()))
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint-key: %w", err)
-	}
-	return signer, nil
 }

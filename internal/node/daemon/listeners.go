@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey-pos/latchkey/internal/serve"
 )
@@ -19,8 +22,28 @@ type Door struct {
 	ln      net.Listener
 }
 
-// Doors are the listeners of a daemon. Open them, tell their addresses, and Serve.
+// AdminDoor is the one where operators of the machine look: health and metrics over plain HTTP.
+func AdminDoor(address string, ready *serve.Readiness, metrics *prometheus.Registry, log *slog.Logger) *Door {
+	return &Door{Name: "admin", Address: address, Late: true, Options: serve.Options{
+		Handler: serve.Admin(ready, metrics), Logger: log,
+	}}
+}
+
+// Doors are the listeners of a daemon. Run them; or Open them, tell their addresses, and Serve.
 type Doors []*Door
+
+// Run opens every listener, signs the first checkpoint, calls opened, and serves as Serve does. More checkpoints are signed
+// beside the loops; the first one shows that they can be.
+func (ds Doors) Run(ctx context.Context, c *Checkpoints, r *serve.Readiness, opened func(), loops ...func(context.Context) error) error {
+	if err := ds.Open(ctx); err != nil {
+		return err
+	}
+	if err := c.Sign(ctx); err != nil {
+		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), ds.Close())
+	}
+	opened()
+	return ds.Serve(ctx, r.Drain, append(loops, c.Run)...)
+}
 
 // Open opens every listener, or none.
 func (ds Doors) Open(ctx context.Context) error {

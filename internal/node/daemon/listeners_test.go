@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,30 @@ func TestDoorsThatNobodyServes(t *testing.T) {
 	}
 	if !closed(ds[0]) || !closed(ds[1]) {
 		t.Error("a door is open")
+	}
+}
+
+// TestRun tells that it is ready once the first checkpoint is signed, and signs a last one at the end; it opens no door for long
+// where none can be signed.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"signed": nil, "not signed": errors.New("the disk is gone")} {
+		log := &counted{fault: fault}
+		c := &Checkpoints{Log: log, File: filepath.Join(t.TempDir(), "checkpoint"), Every: time.Hour, Logger: slog.New(slog.DiscardHandler)}
+		ds := Doors{door("service", false, nil, nil), door("admin", true, nil, nil)}
+		ctx, end := context.WithCancel(t.Context())
+		ready := ""
+		err := ds.Run(ctx, c, serve.NewReadiness(), func() { ready = read(t, c.File); end() })
+		end()
+		if fault != nil && (!errors.Is(err, fault) || !strings.HasPrefix(err.Error(), "checkpoint-file: ") || ready != "") {
+			t.Errorf("%s: %v, ready with %q", name, err, ready)
+		}
+		if fault == nil && (err != nil || ready != "checkpoint 1" || read(t, c.File) != "checkpoint 2") {
+			t.Errorf("%s: %v, ready with %q", name, err, ready)
+		}
+		if !closed(ds[0]) || !closed(ds[1]) {
+			t.Errorf("%s: a door is open", name)
+		}
 	}
 }
 

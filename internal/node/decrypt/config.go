@@ -38,7 +38,7 @@ type Config struct {
 
 	Registry *RegistryConfig `yaml:"registry"` // registration authority that says what there is of terminals; absent: the folder says it
 
-	// Reload, if not nil, has the catalog read again at once whenever something is received. The file has no such member.
+	// Reload, if not nil, has key sets and keys read again at once whenever something is received. The file has no such member.
 	Reload <-chan os.Signal `yaml:"-"`
 }
 

@@ -49,24 +49,18 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
 		Handler: serve.Wrap(h.routes(), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
 	}}
-	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
-	}}
+	admin := daemon.AdminDoor(c.Admin, n.readiness, n.metrics.Registry, log)
 	doors := daemon.Doors{service, admin}
-	if err := doors.Open(ctx); err != nil {
-		return err
+	opened := func() {
+		if ready != nil {
+			ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
+		}
 	}
-	if err := n.checkpoints.Sign(ctx); err != nil {
-		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
-	}
-	if ready != nil {
-		ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
-	}
-	loops := []func(context.Context) error{n.checkpoints.Run, n.follower.Run}
+	loops := []func(context.Context) error{n.follower.Run}
 	if n.authority != nil { // a request that is under way may wait for the feed
 		loops = append(loops, n.authority.follower.Run, n.reporter.run)
 	}
-	return doors.Serve(ctx, n.readiness.Drain, loops...)
+	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
 
 // node is everything that runs.
@@ -158,15 +152,9 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
-	if err != nil {
-		return err
-	}
-	n.checkpoints = &daemon.Checkpoints{
-		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: n.metrics.Checkpoints,
-	}
-	return nil
+	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
+		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
+	return err
 }
 
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in

@@ -52,20 +52,14 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
 		Handler: serve.Wrap(keydist.Handler(n.host), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
 	}}
-	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
-	}}
+	admin := daemon.AdminDoor(c.Admin, n.readiness, n.metrics.Registry, log)
 	doors := daemon.Doors{service, admin}
-	if err := doors.Open(ctx); err != nil {
-		return err
+	opened := func() {
+		if ready != nil {
+			ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
+		}
 	}
-	if err := n.checkpoints.Sign(ctx); err != nil {
-		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
-	}
-	if ready != nil {
-		ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
-	}
-	return doors.Serve(ctx, n.readiness.Drain, n.checkpoints.Run, n.follower.Run)
+	return doors.Run(ctx, n.checkpoints, n.readiness, opened, n.follower.Run)
 }
 
 // node is everything that runs.
@@ -163,15 +157,9 @@ func (n *node) openKeys(passphrase secret.Bytes) (err error) {
 	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
-	if err != nil {
-		return err
-	}
-	n.checkpoints = &daemon.Checkpoints{
-		Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: n.metrics.Checkpoints,
-	}
-	return nil
+	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
+		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
+	return err
 }
 
 func (n *node) openAttested(secret.Bytes) (err error) {
@@ -256,14 +244,13 @@ func (n *node) describeMakers() {
 
 // describe says what audit records tell about a base key.
 func (n *node) describe(ref keyset.KeyRef) keydist.KeyInfo {
-	for _, k := range n.ring.List() {
-		if k.Ref == ref || k.ID == ref {
-			return keydist.KeyInfo{KCV: k.KCV.String(), Labels: audit.Labels{
-				KeyMode: k.Labels.KeyMode.String(), PINExposure: k.Labels.PINExposure.String(), Environment: k.Labels.Environment.String(),
-			}}
-		}
+	k, err := n.ring.Engine().Describe(context.Background(), ref) // in memory: it waits for nothing
+	if err != nil {
+		return keydist.KeyInfo{}
 	}
-	return keydist.KeyInfo{}
+	return keydist.KeyInfo{KCV: k.KCV.String(), Labels: audit.Labels{
+		KeyMode: k.Labels.KeyMode.String(), PINExposure: k.Labels.PINExposure.String(), Environment: k.Labels.Environment.String(),
+	}}
 }
 
 // close releases what open took, also when it took only part.

@@ -41,7 +41,7 @@ type Config struct {
 	Overlap daemon.Duration `yaml:"overlap"` // how long the certificate before a renewal still connects; default 24h, at most
 	Drain   daemon.Duration `yaml:"drain"`   // how long a replaced key is still accepted; default 168h
 
-	// Reload, if not nil, has the key sets read again at once whenever something is received. The file has no such member.
+	// Reload, if not nil, has key sets and the trust list read again at once whenever something is received. The file has no such member.
 	Reload <-chan os.Signal `yaml:"-"`
 }
 

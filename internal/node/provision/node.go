@@ -57,20 +57,14 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	terminals := &daemon.Door{Name: "terminals", Address: c.Terminals, Options: n.terminals}
 	services := &daemon.Door{Name: "services", Address: c.Services, Options: n.services}
 	publication := &daemon.Door{Name: "publication", Address: c.Publication, Options: n.publication}
-	admin := &daemon.Door{Name: "admin", Address: c.Admin, Late: true, Options: serve.Options{
-		Handler: serve.Admin(n.readiness, n.metrics.Registry), Logger: log,
-	}}
+	admin := daemon.AdminDoor(c.Admin, n.readiness, n.metrics.Registry, log)
 	doors := daemon.Doors{terminals, services, publication, admin}
-	if err := doors.Open(ctx); err != nil {
-		return err
+	opened := func() {
+		if ready != nil {
+			ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
+		}
 	}
-	if err := n.checkpoints.Sign(ctx); err != nil {
-		return errors.Join(fmt.Errorf("checkpoint-file: %w", err), doors.Close())
-	}
-	if ready != nil {
-		ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
-	}
-	return doors.Serve(ctx, n.readiness.Drain, n.engine.Run, n.checkpoints.Run, n.follower.Run, n.own.Run, n.signer.Run)
+	return doors.Run(ctx, n.checkpoints, n.readiness, opened, n.engine.Run, n.follower.Run, n.own.Run, n.signer.Run)
 }
 
 // strangersIdle is how long who may be anybody keeps a connection without a request.
@@ -79,6 +73,7 @@ const strangersIdle = 10 * time.Second
 // node is everything that runs.
 type node struct {
 	config      Config
+	environment keyset.Environment
 	log         *slog.Logger
 	metrics     *daemon.Metrics
 	credential  *tlsconf.Credential
@@ -104,6 +99,9 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 		return nil, err
 	}
 	n := &node{config: c, log: log}
+	if n.environment, err = keyset.ParseEnvironment(c.Environment); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -168,25 +166,19 @@ func (n *node) openStore(_ context.Context, passphrase secret.Bytes) error {
 	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch}); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	signer, err := daemon.OpenCheckpointSigner(n.path(n.config.CheckpointKey), passphrase)
+	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
+		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
 	if err != nil {
 		return err
 	}
-	n.checkpoints = &daemon.Checkpoints{
-		Log: n.db, Signer: signer, File: n.path(n.config.CheckpointFile), Every: time.Duration(n.config.CheckpointEvery),
-		Logger: n.log, Count: n.metrics.Checkpoints,
-	}
+	n.checkpoints.Log = n.db
 	return nil
 }
 
 // openCatalog reads the key sets. There is no keyring here to compare them with.
-func (n *node) openCatalog(context.Context, secret.Bytes) error {
-	environment, err := keyset.ParseEnvironment(n.config.Environment)
-	if err != nil {
-		return err
-	}
+func (n *node) openCatalog(context.Context, secret.Bytes) (err error) {
 	n.catalog, err = deploy.NewCatalog(deploy.CatalogOptions{
-		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: environment,
+		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
 	})
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
@@ -221,12 +213,8 @@ func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
 	if err != nil {
 		return fmt.Errorf("trust: %w", err)
 	}
-	environment, err := keyset.ParseEnvironment(c.Environment)
-	if err != nil {
-		return err
-	}
 	n.engine, err = provision.New(ctx, provision.Config{
-		Store: n.db, Issuer: n.issuer, Distributor: n.keyd, Tenant: keyset.TenantID(c.Tenant), Environment: environment,
+		Store: n.db, Issuer: n.issuer, Distributor: n.keyd, Tenant: keyset.TenantID(c.Tenant), Environment: n.environment,
 		Instance: c.Instance, Signer: signer, Chain: chain,
 		KeySets: n.catalog.KeySet, Pepper: n.pepper, TrustList: n.trustList, KeyDist: keydist,
 		Logger: n.log, OnChange: n.cut, Overlap: time.Duration(c.Overlap), Drain: time.Duration(c.Drain),
