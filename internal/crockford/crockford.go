@@ -15,7 +15,7 @@ const Alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 // checkAlphabet has the five further symbols that a check character may be.
 const checkAlphabet = Alphabet + "*~$=U"
 
-// ErrText says that a text is not of the alphabet, or that its check character does not fit.
+// ErrText says that a text is not of the alphabet.
 var ErrText = errors.New("crockford: not a code: look for a mistyped character")
 
 // Append appends n characters of the leading bits of b to dst, five bits each. b has at least 5n bits.

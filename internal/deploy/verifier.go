@@ -66,22 +66,9 @@ func (v signers) verify(der []byte) (string, crypto.PublicKey, error) {
 		return "", nil, fmt.Errorf("deploy: certificate of %v: %w", id, err)
 	}
 	for _, chain := range chains {
-		if certifies(chain, id.Role) {
+		if len(chain) >= 3 && identity.MayCertify(chain[1:len(chain)-1], id.Role) == nil {
 			return id.Tenant + "/" + id.Name, cert.PublicKey, nil
 		}
 	}
 	return "", nil, fmt.Errorf("deploy: the issuer of %v may not certify role %s", id, id.Role)
-}
-
-// certifies reports whether every certificate between leaf and root may certify the role.
-func certifies(chain []*x509.Certificate, role identity.Role) bool {
-	if len(chain) < 3 {
-		return false
-	}
-	for _, c := range chain[1 : len(chain)-1] {
-		if !identity.Carries(c, role) {
-			return false
-		}
-	}
-	return true
 }

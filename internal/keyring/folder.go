@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/latchkey-pos/latchkey/internal/crockford"
 	"github.com/latchkey-pos/latchkey/internal/filelock"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
@@ -125,14 +126,12 @@ func underLock(dir string, f func() error) error {
 	return f()
 }
 
-// crockford is the alphabet of key ids; 26 of its characters from 26 random bytes carry 130 bits.
-const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
+// newID makes a key id. 26 characters from 26 random bytes carry 130 bits.
 func newID(random []byte) string {
 	defer secret.Wipe(random)
 	out := make([]byte, len(random))
 	for i, b := range random {
-		out[i] = crockford[b&31]
+		out[i] = crockford.Alphabet[b&31]
 	}
 	return string(out)
 }

@@ -26,7 +26,7 @@ var Imports = map[string][]string{
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
-	"keys/keyset":   {"dukpt", "internal/canon", "keys"},
+	"keys/keyset":   {"dukpt", "internal/canon", "internal/crockford", "keys"},
 	"keys/remote": {
 		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
 	},
@@ -40,10 +40,13 @@ var Imports = map[string][]string{
 	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
 
 	"tls/trustlist": {"internal/canon", "internal/crockford", "internal/planted", "tls/identity", "tls/tlsconf"},
-	"tls/feed":      {"dukpt", "internal/canon", "internal/planted", "internal/strictjson", "keys/keyset", "tls/identity", "tls/tlsconf"},
-	"tls/est":       {"internal/planted", "internal/secret", "tls/identity"},
+	"tls/feed": {
+		"dukpt", "internal/canon", "internal/crockford", "internal/planted", "internal/strictjson", "keys/keyset", "tls/identity",
+		"tls/tlsconf",
+	},
+	"tls/est": {"internal/planted", "internal/secret", "tls/identity"},
 	"tls/enroll": {
-		"internal/crockford", "internal/secret", "keys/remote", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
+		"internal/crockford", "internal/secret", "keys/remote", "tls/ca", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 	"tls/provision": {
 		"dukpt", "internal/audit", "internal/canon", "internal/crockford", "internal/planted", "internal/secret", "internal/serve",
@@ -65,7 +68,8 @@ var Imports = map[string][]string{
 	"decrypt/api":    {"internal/strictjson"},
 
 	"internal/keyring": {
-		"decrypt/engine", "dukpt", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "pin",
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock",
+		"keys/keyset", "pin",
 	},
 	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
 	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},

@@ -95,10 +95,13 @@ func (p *Problem) write(w http.ResponseWriter) {
 	WriteJSON(w, p.Status, body)
 }
 
-// WriteJSON answers with a body that is JSON already. Answers may hold card data: they are marked as not to be stored.
-func WriteJSON(w http.ResponseWriter, status int, body []byte) {
+// WriteJSON is Write for a body that is JSON already.
+func WriteJSON(w http.ResponseWriter, status int, body []byte) { Write(w, status, TypeJSON, body) }
+
+// Write answers with a body of a media type. Answers may hold card data: they are marked as not to be stored.
+func Write(w http.ResponseWriter, status int, media string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", TypeJSON)
+	h.Set("Content-Type", media)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

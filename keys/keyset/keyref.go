@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/latchkey-pos/latchkey/internal/crockford"
 )
 
 const (
 	aliasPrefix    = "alias/"
 	maxAliasLength = 64
 	keyIDLength    = 26
-	// crockford is the alphabet of key identifiers: Douglas Crockford's base 32, upper case.
-	crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 )
 
 // ErrKeyRef is wrapped by every error about a key identifier that is neither an alias nor a 26-character id.
@@ -45,7 +45,7 @@ func parseKeyID(s string) (KeyRef, error) {
 		return KeyRef{}, fmt.Errorf("%w: want %s… or %d characters, got %d characters", ErrKeyRef, aliasPrefix, keyIDLength, len(s))
 	}
 	for i := range len(s) {
-		if strings.IndexByte(crockford, s[i]) < 0 {
+		if strings.IndexByte(crockford.Alphabet, s[i]) < 0 {
 			return KeyRef{}, fmt.Errorf("%w: id has a character outside its alphabet at position %d", ErrKeyRef, i+1)
 		}
 	}

@@ -80,13 +80,15 @@ func (t *Terminal) Validate() error {
 	if len(t.DrainGrants) > 0 {
 		return brokenTerminal("drain grants come from the registry feed, not in a document")
 	}
-	if err := t.checkSerials(); err != nil {
+	if err := t.CheckSerials(); err != nil {
 		return err
 	}
 	return t.checkSlots()
 }
 
-func (t *Terminal) checkSerials() error {
+// CheckSerials reports the first rule that the serials of a record break, of one in the registry feed too. The error wraps
+// ErrTerminal.
+func (t *Terminal) CheckSerials() error {
 	if t.Serial != "" && !validSerial(t.Serial) {
 		return brokenTerminal("serial is not lower-case hex of 1 to %d bytes", maxSerialBytes)
 	}
@@ -100,7 +102,7 @@ func (t *Terminal) checkSerials() error {
 		return brokenTerminal("previous serial is no serial, the current one, or without a current one")
 	}
 	if t.PreviousUntil.Unix() < 1 || t.PreviousUntil.Nanosecond() != 0 {
-		return brokenTerminal("previous serial has no end in whole seconds")
+		return brokenTerminal("no end of the previous serial in whole seconds since 1970")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,6 +15,19 @@ import (
 // ExporterLabel is the label of the value that ties a delivery to a TLS connection (RFC 9266): both ends ask crypto/tls for
 // NonceSize bytes under it, with an empty context. It stands for this very connection, not only for who is at its ends.
 const ExporterLabel = "EXPORTER-Channel-Binding"
+
+// Exporter returns that value of a connection. It exists when the handshake is over, and is unique to the connection in
+// TLS 1.3: without either it is an error, as for a nil cs.
+func Exporter(cs *tls.ConnectionState) (value [NonceSize]byte, err error) {
+	if cs == nil || !cs.HandshakeComplete || cs.Version < tls.VersionTLS13 {
+		return value, errors.New("remote: no finished TLS 1.3 connection")
+	}
+	b, err := cs.ExportKeyingMaterial(ExporterLabel, nil, NonceSize)
+	if err != nil {
+		return value, fmt.Errorf("remote: %w", err)
+	}
+	return [NonceSize]byte(b), nil
+}
 
 // Binding is what both ends know of the session without the other telling them.
 type Binding struct {

@@ -125,24 +125,11 @@ func (o OpenOptions) checkChain(chain []*x509.Certificate, tenant keyset.TenantI
 		return fmt.Errorf("certificate of the key-distribution host: %v", err)
 	}
 	for _, path := range paths {
-		if certifies(path, identity.KDH) {
+		if len(path) >= 2 && identity.MayCertify(path[1:len(path)-1], identity.KDH) == nil {
 			return nil
 		}
 	}
 	return errors.New("certificate of the key-distribution host: its issuer may not certify it")
-}
-
-// certifies reports whether a verified path is of an issuer below a root, and every issuer may certify the role.
-func certifies(path []*x509.Certificate, role identity.Role) bool {
-	if len(path) < 2 {
-		return false
-	}
-	for _, issuing := range path[1 : len(path)-1] {
-		if !identity.Carries(issuing, role) {
-			return false
-		}
-	}
-	return true
 }
 
 // verify reports whether the KDH signed the block for this very delivery.

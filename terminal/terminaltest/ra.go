@@ -374,11 +374,11 @@ func (ra *RA) process(r *http.Request) (body []byte, kind string, err error) {
 		body, err = ra.assignment().Marshal()
 		return body, typeCBOR, err
 	case "POST " + PathKeys:
-		exporter, err := r.TLS.ExportKeyingMaterial(remote.ExporterLabel, nil, remote.NonceSize)
+		exporter, err := remote.Exporter(r.TLS)
 		if err != nil {
 			return nil, "", err
 		}
-		body, err = ra.deliver(leaf, in, [remote.NonceSize]byte(exporter))
+		body, err = ra.deliver(leaf, in, exporter)
 		return body, typeCBOR, err
 	}
 	return nil, "", &enroll.Refusal{Status: http.StatusNotFound, Code: "NotFound", Message: "no such path"}

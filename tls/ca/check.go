@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"encoding/asn1"
 	"net"
 	"slices"
 	"time"
@@ -22,20 +21,6 @@ const (
 	minSerialBits = 64
 	maxSerialBits = 159
 )
-
-// permitted lists the extensions that a leaf may carry. Check looks into each of the first six; the last two say where
-// revocation is published and change nothing about who the holder is.
-var permitted = []asn1.ObjectIdentifier{
-	{2, 5, 29, 15},              // key usage
-	{2, 5, 29, 37},              // extended key usage
-	{2, 5, 29, 19},              // basic constraints
-	{2, 5, 29, 17},              // subject alternative name
-	{2, 5, 29, 32},              // certificate policies
-	{2, 5, 29, 35},              // authority key identifier
-	{2, 5, 29, 14},              // subject key identifier
-	{2, 5, 29, 31},              // CRL distribution points
-	{1, 3, 6, 1, 5, 5, 7, 1, 1}, // authority information access
-}
 
 // Check compares what an issuer returned at now with what was asked for. issued is the leaf and then the issuing
 // certificates; chain is what Issuer.Chain returned, whose last certificate is the root to trust. It is nil only when the
@@ -82,7 +67,7 @@ func (r Request) checkHolder(leaf *x509.Certificate) error {
 	if id != r.Identity {
 		return errorf(ErrMismatch, "identity %v, want %v", id, r.Identity)
 	}
-	if got, want := leaf.Subject.String(), r.subject().String(); got != want {
+	if got, want := leaf.Subject.String(), r.Identity.Subject().String(); got != want {
 		return errorf(ErrMismatch, "subject %q, want %q", got, want)
 	}
 	if !sameSet(leaf.DNSNames, r.DNSNames) {
@@ -100,22 +85,8 @@ func (r Request) checkPowers(leaf *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if !leaf.BasicConstraintsValid || leaf.IsCA {
-		return errorf(ErrMismatch, "a certificate authority, or one that does not say it is none")
-	}
-	if leaf.KeyUsage != p.KeyUsage() {
-		return errorf(ErrMismatch, "key usage %09b, want %09b only", leaf.KeyUsage, p.KeyUsage())
-	}
-	if len(leaf.UnknownExtKeyUsage) != 0 || !sameSet(leaf.ExtKeyUsage, p.Usages()) {
-		return errorf(ErrMismatch, "extended key usages %v and %v, want %v", leaf.ExtKeyUsage, leaf.UnknownExtKeyUsage, p.Usages())
-	}
-	for _, ext := range leaf.Extensions {
-		if !slices.ContainsFunc(permitted, ext.Id.Equal) {
-			return errorf(ErrMismatch, "unexpected extension %v", ext.Id)
-		}
-	}
-	if len(leaf.UnhandledCriticalExtensions) != 0 {
-		return errorf(ErrMismatch, "critical extensions %v", leaf.UnhandledCriticalExtensions)
+	if err := p.Check(leaf); err != nil {
+		return err
 	}
 	if n := leaf.SerialNumber.BitLen(); leaf.SerialNumber.Sign() <= 0 || n < minSerialBits || n > maxSerialBits {
 		return errorf(ErrMismatch, "serial number of %d bits, want %d to %d", n, minSerialBits, maxSerialBits)
@@ -161,10 +132,8 @@ func checkPath(role identity.Role, issued, chain []*x509.Certificate, now time.T
 			return errorf(ErrMismatch, "valid from %v until %v, outside of its issuer %q", leaf.NotBefore, leaf.NotAfter, cert.Subject.CommonName)
 		}
 	}
-	for _, cert := range chain[:len(chain)-1] {
-		if !identity.Carries(cert, role) {
-			return errorf(ErrMismatch, "issuer %q may not certify role %s", cert.Subject.CommonName, role)
-		}
+	if err := identity.MayCertify(chain[:len(chain)-1], role); err != nil {
+		return errorf(ErrMismatch, "%v", err)
 	}
 	at := now
 	if leaf.NotBefore.After(at) {

@@ -2,6 +2,8 @@ package ca
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
+	"slices"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -72,4 +74,41 @@ func (p Profile) within(q Profile) bool {
 	return p.Role == q.Role && (!p.ClientAuth || q.ClientAuth) && (!p.ServerAuth || q.ServerAuth) &&
 		p.KeyAgreement == q.KeyAgreement && (p.ClientAuth || p.ServerAuth || p.KeyAgreement) &&
 		p.DefaultLifetime > 0 && p.DefaultLifetime <= p.MaxLifetime && p.MaxLifetime <= q.MaxLifetime
+}
+
+// permitted lists the extensions that a leaf may carry. A check looks into each of the first six; the last two say where
+// revocation is published and change nothing about who the holder is.
+var permitted = []asn1.ObjectIdentifier{
+	{2, 5, 29, 15},              // key usage
+	{2, 5, 29, 37},              // extended key usage
+	{2, 5, 29, 19},              // basic constraints
+	{2, 5, 29, 17},              // subject alternative name
+	{2, 5, 29, 32},              // certificate policies
+	{2, 5, 29, 35},              // authority key identifier
+	{2, 5, 29, 14},              // subject key identifier
+	{2, 5, 29, 31},              // CRL distribution points
+	{1, 3, 6, 1, 5, 5, 7, 1, 1}, // authority information access
+}
+
+// Check compares what a certificate can be used for: it is no authority, its usages are those of the profile, and it has no
+// extension beside those of a leaf. The error wraps ErrMismatch.
+func (p Profile) Check(leaf *x509.Certificate) error {
+	if !leaf.BasicConstraintsValid || leaf.IsCA {
+		return errorf(ErrMismatch, "a certificate authority, or one that does not say it is none")
+	}
+	if leaf.KeyUsage != p.KeyUsage() {
+		return errorf(ErrMismatch, "key usage %09b, want %09b only", leaf.KeyUsage, p.KeyUsage())
+	}
+	if len(leaf.UnknownExtKeyUsage) != 0 || !sameSet(leaf.ExtKeyUsage, p.Usages()) {
+		return errorf(ErrMismatch, "extended key usages %v and %v, want %v", leaf.ExtKeyUsage, leaf.UnknownExtKeyUsage, p.Usages())
+	}
+	for _, ext := range leaf.Extensions {
+		if !slices.ContainsFunc(permitted, ext.Id.Equal) {
+			return errorf(ErrMismatch, "unexpected extension %v", ext.Id)
+		}
+	}
+	if len(leaf.UnhandledCriticalExtensions) != 0 {
+		return errorf(ErrMismatch, "critical extensions %v", leaf.UnhandledCriticalExtensions)
+	}
+	return nil
 }

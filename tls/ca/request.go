@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"net"
 	"net/url"
@@ -86,7 +85,7 @@ func (r Request) Template(now time.Time) (*x509.Certificate, error) {
 		return nil, err
 	}
 	return &x509.Certificate{
-		Subject:               r.subject(),
+		Subject:               r.Identity.Subject(),
 		PublicKey:             r.PublicKey,
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
@@ -98,10 +97,6 @@ func (r Request) Template(now time.Time) (*x509.Certificate, error) {
 		DNSNames:              slices.Clone(r.DNSNames),
 		IPAddresses:           slices.Clone(r.IPs),
 	}, nil
-}
-
-func (r Request) subject() pkix.Name {
-	return pkix.Name{Organization: []string{r.Identity.Tenant}, CommonName: r.Identity.Name}
 }
 
 // profile returns the profile in force.

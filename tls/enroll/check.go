@@ -3,26 +3,11 @@ package enroll
 import (
 	"crypto"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"slices"
 
+	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
-
-// permitted lists the extensions that a certificate may carry: those that check looks into, and those that say who issued it
-// and where revocation is published.
-var permitted = []asn1.ObjectIdentifier{
-	{2, 5, 29, 15},              // key usage
-	{2, 5, 29, 37},              // extended key usage
-	{2, 5, 29, 19},              // basic constraints
-	{2, 5, 29, 17},              // subject alternative name
-	{2, 5, 29, 32},              // certificate policies
-	{2, 5, 29, 35},              // authority key identifier
-	{2, 5, 29, 14},              // subject key identifier
-	{2, 5, 29, 31},              // CRL distribution points
-	{1, 3, 6, 1, 5, 5, 7, 1, 1}, // authority information access
-}
 
 // check compares an answer with what was asked for. It returns the certificate for our key and what it was issued by, in
 // the order of TLS, without the root; there may be nothing else in the answer. Errors wrap ErrAnswer.
@@ -54,31 +39,20 @@ func checkHolder(leaf *x509.Certificate, id identity.Identity) error {
 	if got != id {
 		return unacceptable("the certificate is for %v, not for %v", got, id)
 	}
-	subject := pkix.Name{Organization: []string{id.Tenant}, CommonName: id.Name}
-	if leaf.Subject.String() != subject.String() {
-		return unacceptable("the subject of the certificate is not %s", subject)
+	if want := id.Subject().String(); leaf.Subject.String() != want {
+		return unacceptable("the subject of the certificate is not %s", want)
 	}
 	return nil
 }
 
 // checkPowers compares what a certificate is good for.
 func checkPowers(leaf *x509.Certificate, role identity.Role) error {
-	usage, extended := x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if role == identity.Agreement {
-		usage, extended = x509.KeyUsageKeyAgreement, nil
+	p, err := ca.ProfileFor(role)
+	if err == nil {
+		err = p.Check(leaf)
 	}
-	switch {
-	case !leaf.BasicConstraintsValid || leaf.IsCA:
-		return unacceptable("the certificate is one of an authority, or does not say that it is none")
-	case leaf.KeyUsage != usage:
-		return unacceptable("the key usage of the certificate is not that of role %s", role)
-	case !slices.Equal(leaf.ExtKeyUsage, extended) || len(leaf.UnknownExtKeyUsage) > 0:
-		return unacceptable("the extended key usage of the certificate is not that of role %s", role)
-	}
-	for _, ext := range leaf.Extensions {
-		if !slices.ContainsFunc(permitted, ext.Id.Equal) {
-			return unacceptable("the certificate has the extension %v", ext.Id)
-		}
+	if err != nil {
+		return unacceptable("%v", err)
 	}
 	return nil
 }
@@ -103,9 +77,7 @@ func (c *Client) path(leaf *x509.Certificate, issuing []*x509.Certificate, role 
 	}
 	for _, chain := range chains {
 		chain = chain[:len(chain)-1]
-		if len(chain) == len(issuing)+1 && !slices.ContainsFunc(chain[1:], func(cert *x509.Certificate) bool {
-			return !identity.Carries(cert, role)
-		}) {
+		if len(chain) == len(issuing)+1 && identity.MayCertify(chain[1:], role) == nil {
 			return chain, nil
 		}
 	}

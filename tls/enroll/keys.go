@@ -52,16 +52,11 @@ func (c *Client) Key(ctx context.Context, r *remote.Request) (*remote.Delivery, 
 	return d, value, nil
 }
 
-// exporter returns the value that stands for a connection (RFC 9266). It exists when the handshake is over, and is unique to
-// the connection in TLS 1.3.
-func exporter(cs *tls.ConnectionState) (value [remote.NonceSize]byte, err error) {
-	if cs == nil || !cs.HandshakeComplete || cs.Version < tls.VersionTLS13 {
-		return value, unacceptable("it did not come over a finished TLS 1.3 connection")
-	}
-	b, err := cs.ExportKeyingMaterial(remote.ExporterLabel, nil, len(value))
+// exporter returns the value that stands for a connection.
+func exporter(cs *tls.ConnectionState) ([remote.NonceSize]byte, error) {
+	value, err := remote.Exporter(cs)
 	if err != nil {
 		return value, unacceptable("%v", err)
 	}
-	copy(value[:], b)
 	return value, nil
 }

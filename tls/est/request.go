@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"net/url"
@@ -45,7 +44,7 @@ func NewRequest(key crypto.Signer, id identity.Identity) ([]byte, error) {
 		return nil, errors.New("est: a request needs a key")
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{Organization: []string{id.Tenant}, CommonName: id.Name},
+		Subject: id.Subject(),
 		URIs:    []*url.URL{id.URI()},
 	}, key)
 	if err != nil {

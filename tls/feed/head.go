@@ -1,11 +1,11 @@
 package feed
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -20,42 +20,27 @@ type Head struct {
 	Objects  uint64            // how many terminals the feed knows
 }
 
+var headForm = canon.NewForm(fmt.Errorf("%w: head", ErrFormat), maxRecordBytes, 64, 8)
+
 // Marshal returns the payload of a valid head. The error wraps ErrFormat.
 func (h *Head) Marshal() ([]byte, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
-	b, err := codec.Marshal(h.wire())
-	if err != nil {
-		return nil, broken("%v", err)
-	}
-	return b, nil
+	return headForm.Marshal(h.wire())
 }
 
 // ParseHead reads the payload of a head. Marshal of the result gives back the same bytes. The error wraps ErrFormat.
 func ParseHead(b []byte) (*Head, error) {
-	if len(b) > maxRecordBytes {
-		return nil, broken("head of %d bytes, want at most %d", len(b), maxRecordBytes)
-	}
 	var w wireHead
-	if err := codec.Unmarshal(b, &w); err != nil {
-		return nil, broken("head: %v", err)
+	if err := headForm.Unmarshal(b, &w); err != nil {
+		return nil, err
 	}
 	h, err := w.parse()
 	if err != nil {
-		return nil, broken("head: %v", err)
+		return nil, headForm.Errorf("%v", err)
 	}
-	if err := h.validate(); err != nil {
-		return nil, err
-	}
-	again, err := codec.Marshal(h.wire())
-	if err != nil {
-		return nil, broken("%v", err)
-	}
-	if !bytes.Equal(again, b) {
-		return nil, broken("head: not the deterministic encoding of its content")
-	}
-	return h, nil
+	return canon.Spelled(headForm, h, b)
 }
 
 func (h *Head) validate() error {

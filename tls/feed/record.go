@@ -1,9 +1,7 @@
 package feed
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/canon"
+	"github.com/latchkey-pos/latchkey/internal/crockford"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -20,7 +19,6 @@ const (
 	maxRecordBytes = 32 << 10 // of a payload
 	maxSlots       = 64       // keys of one terminal, several of them in one slot
 	maxGrants      = 64
-	maxSerialBytes = 20
 )
 
 // Kind says what a record is about.
@@ -51,48 +49,28 @@ type Record struct {
 	Terminal keyset.Terminal
 }
 
-var codec = canon.New(64, 8)
+var recordForm = canon.NewForm(fmt.Errorf("%w: record", ErrFormat), maxRecordBytes, 64, 8)
 
 // Marshal returns the payload of a valid record. The error wraps ErrFormat.
 func (r *Record) Marshal() ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	b, err := codec.Marshal(r.wire())
-	if err != nil {
-		return nil, broken("%v", err)
-	}
-	if len(b) > maxRecordBytes {
-		return nil, broken("record of %d bytes, want at most %d", len(b), maxRecordBytes)
-	}
-	return b, nil
+	return recordForm.Marshal(r.wire())
 }
 
 // ParseRecord reads the payload of a record. Marshal of the result gives back the same bytes. It says nothing about who
 // signed: see Verifier. The error wraps ErrFormat.
 func ParseRecord(b []byte) (*Record, error) {
-	if len(b) > maxRecordBytes {
-		return nil, broken("record of %d bytes, want at most %d", len(b), maxRecordBytes)
-	}
 	var w wireRecord
-	if err := codec.Unmarshal(b, &w); err != nil {
-		return nil, broken("record: %v", err)
+	if err := recordForm.Unmarshal(b, &w); err != nil {
+		return nil, err
 	}
 	r, err := w.parse()
 	if err != nil {
-		return nil, broken("record: %v", err)
+		return nil, recordForm.Errorf("%v", err)
 	}
-	if err := r.validate(); err != nil {
-		return nil, err
-	}
-	again, err := codec.Marshal(r.wire())
-	if err != nil {
-		return nil, broken("%v", err)
-	}
-	if !bytes.Equal(again, b) {
-		return nil, broken("record: not the deterministic encoding of its content")
-	}
-	return r, nil
+	return canon.Spelled(recordForm, r, b)
 }
 
 func (r *Record) validate() error {
@@ -130,23 +108,7 @@ func checkTerminal(t *keyset.Terminal) error {
 	if t.Generation < 1 {
 		return errors.New("generation 0, want 1 or more")
 	}
-	return first(checkSerials(t), checkSlots(t.Slots), checkGrants(t.DrainGrants))
-}
-
-func checkSerials(t *keyset.Terminal) error {
-	if t.Serial != "" && !isSerial(t.Serial) {
-		return fmt.Errorf("serial is not lower-case hex of 1 to %d bytes", maxSerialBytes)
-	}
-	if t.PreviousSerial == "" {
-		if !t.PreviousUntil.IsZero() {
-			return errors.New("there is an end for a previous serial and no such serial")
-		}
-		return nil
-	}
-	if !isSerial(t.PreviousSerial) || t.PreviousSerial == t.Serial || t.Serial == "" {
-		return errors.New("previous serial is no serial, the current one, or without a current one")
-	}
-	return checkTime("end of the previous serial", t.PreviousUntil)
+	return first(t.CheckSerials(), checkSlots(t.Slots), checkGrants(t.DrainGrants))
 }
 
 func checkSlots(slots []keyset.Slot) error {
@@ -209,7 +171,7 @@ func checkGrants(grants []keyset.DrainGrant) error {
 
 func checkGrant(g keyset.DrainGrant) error {
 	switch {
-	case len(g.ID) != 26 || strings.Trim(g.ID, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "":
+	case len(g.ID) != 26 || strings.Trim(g.ID, crockford.Alphabet) != "":
 		return errors.New("id is not 26 characters of Crockford's base 32")
 	case g.Slot < 1 || g.Slot > keyset.MaxSlots || g.KeyID.IsZero():
 		return errors.New("no key id in a slot")
@@ -226,11 +188,6 @@ func checkTime(what string, t time.Time) error {
 		return fmt.Errorf("%s is not in whole seconds since 1970", what)
 	}
 	return nil
-}
-
-func isSerial(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) >= 1 && len(b) <= maxSerialBytes && s == strings.ToLower(s)
 }
 
 // isName reports whether s is a name, of an authority or of anything else.

@@ -149,26 +149,13 @@ func (v *Verifier) verify(der []byte, chain [][]byte, now time.Time) (signer, er
 		return signer{}, fmt.Errorf("certificate of %v: %v", id, err)
 	}
 	for _, c := range chains {
-		if certifies(c, id.Role) {
+		if len(c) >= 2 && identity.MayCertify(c[1:len(c)-1], id.Role) == nil {
 			s := signer{name: id.Name, public: cert.PublicKey}
 			s.from, s.until = validity(c)
 			return s, nil
 		}
 	}
 	return signer{}, fmt.Errorf("the issuer of %v may not certify role %s", id, id.Role)
-}
-
-// certifies reports whether every certificate between leaf and root may certify the role.
-func certifies(chain []*x509.Certificate, role identity.Role) bool {
-	if len(chain) < 2 {
-		return false
-	}
-	for _, c := range chain[1 : len(chain)-1] {
-		if !identity.Carries(c, role) {
-			return false
-		}
-	}
-	return true
 }
 
 // validity returns from when until when all the certificates of a chain are valid.

@@ -163,7 +163,7 @@ func forge(tb testing.TB, of *holder, key *ecdsa.PrivateKey, payload []byte) []b
 	s, err := keyset.ParseSigned((&holder{leaf: selfSignedBy(tb, key, identity.Identity{Tenant: tenant, Role: identity.RA, Name: "RA-1"}), key: key}).sign(tb, kindRecord, payload))
 	check(tb, err)
 	s.Signatures[0].Certificate = of.leaf.Raw
-	b, err := codec.Marshal(s)
+	b, err := recordForm.Marshal(s)
 	check(tb, err)
 	return b
 }
@@ -277,7 +277,7 @@ func TestSignRefuses(t *testing.T) {
 // TestErrorsAreShort: what a stranger wrote does not fill the log.
 func TestErrorsAreShort(t *testing.T) {
 	t.Parallel()
-	b, err := codec.Marshal(map[string]any{"v": 1, "kind": strings.Repeat("K", 10000)})
+	b, err := recordForm.Marshal(map[string]any{"v": 1, "kind": strings.Repeat("K", 10000)})
 	check(t, err)
 	if _, err := ParseRecord(b); err == nil || len(err.Error()) > 300 {
 		t.Errorf("%v", err)

@@ -69,3 +69,14 @@ func Carries(cert *x509.Certificate, r Role) bool {
 	}
 	return slices.ContainsFunc(cert.Policies, r.Policy().Equal)
 }
+
+// MayCertify returns an error that names the first of the issuing certificates that does not carry the policy of r, nil if
+// there is none. Those of a verified path are all but the leaf and the root.
+func MayCertify(issuing []*x509.Certificate, r Role) error {
+	for _, cert := range issuing {
+		if !Carries(cert, r) {
+			return fmt.Errorf("issuer %q may not certify role %s", cert.Subject.CommonName, r)
+		}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"net/url"
@@ -71,6 +72,11 @@ func (id Identity) String() string {
 // URI returns the URI as certificates carry it in their subject alternative name.
 func (id Identity) URI() *url.URL {
 	return &url.URL{Scheme: "latchkey", Host: id.Tenant, Path: "/" + string(id.Role) + "/" + id.Name}
+}
+
+// Subject returns the name that certificates carry beside the URI: O is the tenant, CN the name.
+func (id Identity) Subject() pkix.Name {
+	return pkix.Name{Organization: []string{id.Tenant}, CommonName: id.Name}
 }
 
 func checkName(what, s string) error {

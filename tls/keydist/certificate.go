@@ -32,24 +32,11 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, role identity.Role,
 		return identity.Identity{}, err
 	}
 	for _, path := range paths {
-		if certifies(path, role) {
+		if len(path) >= 3 && identity.MayCertify(path[1:len(path)-1], role) == nil {
 			return id, nil
 		}
 	}
 	return identity.Identity{}, fmt.Errorf("its issuer may not certify role %s", role)
-}
-
-// certifies reports whether every certificate between leaf and root may certify the role, and there is one.
-func certifies(path []*x509.Certificate, role identity.Role) bool {
-	if len(path) < 3 {
-		return false
-	}
-	for _, issuing := range path[1 : len(path)-1] {
-		if !identity.Carries(issuing, role) {
-			return false
-		}
-	}
-	return true
 }
 
 func intermediates(chain []*x509.Certificate) *x509.CertPool {

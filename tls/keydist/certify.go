@@ -67,14 +67,7 @@ func (c *certification) run(ctx context.Context) ([]*x509.Certificate, string, e
 }
 
 func (c *certification) checkOrder() error {
-	if err := c.read(&c.CertifyOrder); err != nil {
-		return err
-	}
-	c.object = string(c.Terminal)
-	if c.Tenant != c.host.c.Tenant {
-		return refuse(CodeTenantMismatch, "")
-	}
-	return nil
+	return c.read(&c.CertifyOrder, c.Tenant, string(c.Terminal))
 }
 
 // checkRequest takes the public key from the signing request, and nothing else.

@@ -25,7 +25,7 @@ const callTimeout = 7 * time.Second
 
 // Client gives orders to a host: what the registration authority has. It is safe for concurrent use.
 //
-// A call takes at most three seconds. Certify and Settle are sent a second time when no answer came; a Deliver never is,
+// A call takes at most seven seconds. Certify and Settle are sent a second time when no answer came; a Deliver never is,
 // because each one uses up a key id. What the host refuses is a *Refusal; every other error means that the host was not
 // reached or did not answer as one.
 type Client struct {

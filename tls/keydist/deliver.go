@@ -91,14 +91,7 @@ func (d *delivery) runLate(ctx context.Context) (*remote.Delivery, error) {
 }
 
 func (d *delivery) checkOrder() error {
-	if err := d.read(&d.Order); err != nil {
-		return err
-	}
-	d.object = fmt.Sprintf("%s/%d/%s", d.Terminal, d.Slot, d.KeySet)
-	if d.Tenant != d.host.c.Tenant {
-		return refuse(CodeTenantMismatch, "")
-	}
-	return nil
+	return d.read(&d.Order, d.Tenant, fmt.Sprintf("%s/%d/%s", d.Terminal, d.Slot, d.KeySet))
 }
 
 // checkSet takes what is known about the key set from its document.
@@ -284,7 +277,7 @@ func (d *delivery) seal(i Issued) (*remote.Delivery, error) {
 	binding := remote.Binding{
 		Tenant: d.Tenant, Terminal: d.Terminal, Slot: d.Slot, TLS: d.tls, Agreement: d.agreement, Nonce: d.Nonce, Exporter: d.Exporter,
 	}
-	out, err := remote.Seal(binding, d.set, d.Replaces, ik, d.now.UTC().Truncate(time.Second), d.host.c.Signer, d.host.c.Chain)
+	out, err := remote.Seal(binding, d.set, d.Replaces, ik, d.now, d.host.c.Signer, d.host.c.Chain)
 	if err != nil {
 		d.host.c.Logger.Error("key not sealed", slog.String("key-set", string(i.KeySet)), slog.String("error", err.Error()))
 		return nil, refuse(CodeKeysUnavailable, "")

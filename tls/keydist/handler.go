@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,15 +69,12 @@ func (e endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problem(err)
 	}
-	w.Header().Set("Cache-Control", "no-store")
 	if answer == nil {
+		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	w.Header().Set("Content-Type", ContentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(answer) // the peer is gone; there is nobody left to tell
+	serve.Write(w, http.StatusOK, ContentType, answer)
 	return nil
 }
 

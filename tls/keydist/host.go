@@ -28,12 +28,9 @@ const MaxPending = 8
 // terminal waits whose answers are lost on their way, so it is short.
 const PendingPause = time.Minute
 
-// ClearInHost is the delivery label of a key that was derived and wrapped in the memory of the host, and InSCD that of one
-// that never was outside a secure cryptographic device. The label stands as the reason in the audit record of a delivery.
-const (
-	ClearInHost = "clear-in-host"
-	InSCD       = "in-scd"
-)
+// ClearInHost is the delivery label of a key that was derived and wrapped in the memory of the host. The label stands as the
+// reason in the audit record of a delivery.
+const ClearInHost = "clear-in-host"
 
 // BaseKeys finds base keys by their names. The host wipes what it gets.
 type BaseKeys interface {
@@ -71,8 +68,8 @@ type Config struct {
 	Observe  func(action, result string) // told about every order that ended; nil: nobody is
 }
 
-// Host answers the orders of the registration authority. It is safe for concurrent use. Every error of its methods is a
-// *Refusal, or the error of the context.
+// Host answers the orders of the registration authority. It is safe for concurrent use. Every error of Certify, Deliver and
+// Settle is a *Refusal, or the error of the context.
 type Host struct{ c Config }
 
 // Caller is who gives an order: the verified identity at the other end of the connection, and its address.

@@ -32,14 +32,8 @@ func (s *settlement) run(ctx context.Context) error {
 }
 
 func (s *settlement) checkOrder() error {
-	if err := s.read(&s.Settlement); err != nil {
-		return err
-	}
-	s.object = object(Issued{Terminal: s.Terminal, Slot: s.Slot, KeySet: s.KeySet, KeyID: s.KeyID})
-	if s.Tenant != s.host.c.Tenant {
-		return refuse(CodeTenantMismatch, "")
-	}
-	return nil
+	about := object(Issued{Terminal: s.Terminal, Slot: s.Slot, KeySet: s.KeySet, KeyID: s.KeyID})
+	return s.read(&s.Settlement, s.Tenant, about)
 }
 
 func (s *settlement) settle(tx Tx) error {

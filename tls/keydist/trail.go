@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
@@ -31,13 +32,17 @@ func (h *Host) order(caller Caller, action string) *order {
 	return &order{host: h, caller: caller, action: action}
 }
 
-// read takes the bytes of the order as they would be sent, and so whether it is one.
-func (o *order) read(m interface{ Marshal() ([]byte, error) }) error {
+// read takes the bytes of the order as they would be sent, and so whether it is one, what it is about for the audit log, and
+// whether it is for the tenant of the host.
+func (o *order) read(m interface{ Marshal() ([]byte, error) }, tenant keyset.TenantID, object string) error {
 	b, err := m.Marshal()
 	if err != nil {
 		return refuse(CodeOrderMalformed, err.Error())
 	}
-	o.digest = sha256.Sum256(b)
+	o.digest, o.object = sha256.Sum256(b), object
+	if tenant != o.host.c.Tenant {
+		return refuse(CodeTenantMismatch, "")
+	}
 	return nil
 }
 

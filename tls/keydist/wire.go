@@ -3,7 +3,6 @@ package keydist
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/canon"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -23,34 +22,31 @@ type certificates struct {
 	Certificates [][]byte `cbor:"certificates"` // DER, leaf first, no root
 }
 
-var codec = canon.New(16, 4)
+var form = canon.NewForm(ErrAnswer, maxAnswer, 16, 4)
 
 func encodeCertificates(chain []*x509.Certificate) ([]byte, error) {
 	w := certificates{Version: remote.FormatVersion}
 	for _, c := range chain {
 		w.Certificates = append(w.Certificates, c.Raw)
 	}
-	return codec.Marshal(w)
+	return form.Marshal(w)
 }
 
 // parseCertificates reads what encodeCertificates gives, and nothing else.
 func parseCertificates(b []byte) ([]*x509.Certificate, error) {
 	var w certificates
-	if len(b) > maxAnswer {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrAnswer, maxAnswer)
-	}
-	if err := codec.Unmarshal(b, &w); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrAnswer, err)
+	if err := form.Unmarshal(b, &w); err != nil {
+		return nil, err
 	}
 	if w.Version != remote.FormatVersion {
-		return nil, fmt.Errorf("%w: version %d, want %d", ErrAnswer, w.Version, remote.FormatVersion)
+		return nil, form.Errorf("version %d, want %d", w.Version, remote.FormatVersion)
 	}
 	if len(w.Certificates) > maxCertificates {
-		return nil, fmt.Errorf("%w: %d certificates, want at most %d", ErrAnswer, len(w.Certificates), maxCertificates)
+		return nil, form.Errorf("%d certificates, want at most %d", len(w.Certificates), maxCertificates)
 	}
 	chain, err := parseChain(w.Certificates)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrAnswer, err)
+		return nil, form.Errorf("%v", err)
 	}
 	return chain, nil
 }

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -309,13 +310,9 @@ func (t *transaction) handOut(row *Terminal, p *execution) error {
 	if row.Serial != "" && p.approval == nil {
 		return refuse(CodeStatusNotPermitted, "terminal %s has been enrolled meanwhile: ask again, for approval", row.ID)
 	}
-	lifetime := p.op.Lifetime
-	if lifetime == 0 {
-		lifetime = defaultLifetime
-	}
 	return t.PutOneTimeCode(&OneTimeCode{
 		Terminal: row.ID, Check: t.engine.checkValue(row.ID, p.code), State: StateOpen, Created: t.now,
-		Expires: t.now.Add(lifetime), Author: p.actor.Identity.Name,
+		Expires: t.now.Add(cmp.Or(p.op.Lifetime, defaultLifetime)), Author: p.actor.Identity.Name,
 	})
 }
 
@@ -422,16 +419,6 @@ func (t *transaction) grant(row *Terminal, op Operation) error {
 	row.DrainGrants = append(row.DrainGrants, keyset.DrainGrant{
 		ID: newID(), Slot: op.Slot, KeyID: op.KeyID, First: op.First, Last: op.Last, Count: op.Count, Until: op.Until,
 	})
-	slices.SortFunc(row.DrainGrants, func(a, b keyset.DrainGrant) int { return compareText(a.ID, b.ID) })
+	slices.SortFunc(row.DrainGrants, func(a, b keyset.DrainGrant) int { return strings.Compare(a.ID, b.ID) })
 	return nil
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -16,12 +16,13 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
 
-// counting is a store that notes what is written, and when a snapshot is read.
+// counting is a store that notes what is written, when a snapshot is read and when the feed is pruned.
 type counting struct {
 	provision.Store
 	mu        sync.Mutex
 	writes    []string
 	snapshots int
+	prunes    int
 	reading   func() // called while a snapshot is read
 }
 
@@ -98,6 +99,13 @@ func (t countingTx) FeedLatest(epoch uint64, yield func(provision.FeedRecord) er
 		reading()
 	}
 	return t.Tx.FeedLatest(epoch, yield)
+}
+
+func (t countingTx) PruneFeed(epoch, through uint64) (int, error) {
+	t.c.mu.Lock()
+	t.c.prunes++
+	t.c.mu.Unlock()
+	return t.Tx.PruneFeed(epoch, through)
 }
 
 func newCountingLaboratory(t testing.TB) (*laboratory, *counting) {

@@ -22,12 +22,9 @@ func (e *Engine) Assignment(ctx context.Context, c Caller) (*remote.Assignment, 
 	}
 	var out *remote.Assignment
 	err = e.view(ctx, func(tx Tx) error {
-		row, ok, err := tx.Terminal(id)
+		row, err := registered(tx, id)
 		if err != nil {
 			return err
-		}
-		if !ok {
-			return refuse(CodeTerminalUnknown, "%s", id)
 		}
 		if err := row.shown(identity.Serial(c.Leaf), e.now(), connecting...); err != nil {
 			return err
@@ -118,12 +115,9 @@ func (e *Engine) deliver(ctx context.Context, c Caller, id keyset.TerminalID, ex
 
 // order fills in what the registry knows, and refuses what the terminal may not have.
 func (e *Engine) order(tx Tx, c Caller, o *remote.Order) error {
-	row, ok, err := tx.Terminal(o.Terminal)
+	row, err := registered(tx, o.Terminal)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		return refuse(CodeTerminalUnknown, "%s", o.Terminal)
 	}
 	slot, err := row.wants(identity.Serial(c.Leaf), o.Slot, e.now())
 	if err != nil {

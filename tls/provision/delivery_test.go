@@ -14,8 +14,6 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
 
-func errorsIn(text, part string) bool { return strings.Contains(text, part) }
-
 func (d *device) quarantine(set keyset.ID, id dukpt.KeyID) error {
 	_, err := d.l.engine.Observe(d.l.t.Context(), decrypt, feed.Observations{
 		Quarantined: []feed.Quarantine{{Terminal: d.id, KeySet: set, KeyID: id, Reason: "clone", Time: d.l.clock.time()}},

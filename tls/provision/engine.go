@@ -272,11 +272,7 @@ func (e *Engine) permitted(actor Actor, roles ...identity.Role) error {
 // Deny refuses an actor who may not do something by role or tenant, and audits that. What is refused is named by whoever
 // serves it. The error is a *Refusal, or says that it could not be audited.
 func (e *Engine) Deny(ctx context.Context, actor Actor, action string) error {
-	code := CodeRoleNotPermitted
-	if actor.Identity.Tenant != string(e.config.Tenant) {
-		code = CodeTenantMismatch
-	}
-	return e.refused(ctx, actor.record(action, ""), refuse(code, "%v", actor.Identity))
+	return e.refused(ctx, actor.record(action, ""), e.permitted(actor)) // permits nobody: it names no role
 }
 
 // OpenCode returns until when the one-time code of a terminal may be redeemed for the first time, zero when it has none

@@ -281,7 +281,7 @@ func TestNewSigner(t *testing.T) {
 	f.ask()
 	old := l.config.Chain[0]
 	l.clock.forward(364 * 24 * time.Hour)
-	l.config.Signer, l.config.Chain = signerOf(l)
+	l.config.Signer, l.config.Chain = l.certified(l.services, identity.RA, "RA-1")
 	l.start()
 	l.clock.forward(2 * 24 * time.Hour) // the old certificate has expired
 	if l.clock.time().Before(old.NotAfter) {
@@ -353,6 +353,47 @@ func TestPrune(t *testing.T) {
 	if f.ask() || fresh.ask() {
 		t.Error("a snapshot for a follower that is up to date")
 	}
+}
+
+// TestPruneOnlyWhenDue lets codes expire: the feed, which the store searches from its beginning, is pruned when it has grown
+// by as much as is worth it, and not because of a code.
+func TestPruneOnlyWhenDue(t *testing.T) {
+	t.Parallel()
+	l, c := newCountingLaboratory(t)
+	l.register("T-1")
+	grow := func(to uint64) {
+		t.Helper()
+		check(t, l.store.Update(t.Context(), func(tx provision.Tx) error {
+			meta, err := tx.Meta()
+			if err != nil {
+				return err
+			}
+			return tx.AppendFeed(provision.FeedRecord{Epoch: meta.Epoch, Sequence: to, Object: "T-1", Envelope: []byte{1}})
+		}))
+	}
+	expire := func(next keyset.TerminalID, want int) {
+		t.Helper()
+		l.code("T-1")
+		l.register(next) // one record more
+		l.clock.forward(40 * 24 * time.Hour)
+		before := l.audited("code/void", "", "expired")
+		c.prunes = 0
+		for range 3 { // once is enough
+			l.sweep()
+		}
+		if c.prunes != want {
+			t.Errorf("%s: the feed was pruned %d times, want %d", next, c.prunes, want)
+		}
+		if l.audited("code/void", "", "expired") != before+1 {
+			t.Errorf("%s: the code is not void", next)
+		}
+	}
+	grow(provision.FeedKept + 9)
+	expire("T-2", 0)
+	grow(2*provision.FeedKept - 1)
+	expire("T-3", 0)
+	expire("T-4", 1)
+	expire("T-5", 0)
 }
 
 // TestKeptAfterAll has the store keep a change and say that it failed: gate and feed find out at once.

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +10,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"strconv"
 
 	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -78,18 +78,24 @@ func routes(endpoints []endpoint) http.Handler {
 func problems(h serve.Handler) serve.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := h(w, r)
-		refusal, ok := errors.AsType[*Refusal](err)
-		if !ok {
-			return err
-		}
-		if refusal.Cause != nil {
-			serve.Note(r.Context(), slog.String("cause", refusal.Cause.Error()))
-		}
-		if refusal.Status() == http.StatusUnauthorized {
+		if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Status() == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", realm)
 		}
-		return refusal.Problem()
+		return Problem(r.Context(), err)
 	}
+}
+
+// Problem makes a refusal the problem that a client sees, and notes its cause for the log. Any other error stays what it
+// is: a fault of ours.
+func Problem(ctx context.Context, err error) error {
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok {
+		return err
+	}
+	if refusal.Cause != nil {
+		serve.Note(ctx, slog.String("cause", refusal.Cause.Error()))
+	}
+	return refusal.Problem()
 }
 
 // Problem returns the refusal as a client sees it.
@@ -149,7 +155,7 @@ func (e *Engine) serveAttributes(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	write(w, est.TypeAttributes, est.TransferEncoding, est.EncodeRequest(der))
+	writeEST(w, est.TypeAttributes, est.EncodeRequest(der))
 	return nil
 }
 
@@ -199,7 +205,7 @@ func (e *Engine) serveTrustList(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil || len(doc) == 0 {
 		return &Refusal{Code: CodeTrustListUnavailable, Cause: err}
 	}
-	write(w, typeCBOR, "", doc)
+	serve.Write(w, http.StatusOK, typeCBOR, doc)
 	return nil
 }
 
@@ -208,7 +214,7 @@ func (e *Engine) serveCRL(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	write(w, typeCRL, "", der)
+	serve.Write(w, http.StatusOK, typeCRL, der)
 	return nil
 }
 
@@ -221,7 +227,7 @@ func (e *Engine) serveEnrolment(w http.ResponseWriter, r *http.Request, c Caller
 	if err != nil {
 		return err
 	}
-	write(w, typeCBOR, "", body)
+	serve.Write(w, http.StatusOK, typeCBOR, body)
 	return nil
 }
 
@@ -234,9 +240,9 @@ func (e *Engine) serveKeys(w http.ResponseWriter, r *http.Request, c Caller) err
 	if err != nil {
 		return refuse(CodeRequestMalformed, "%v", err)
 	}
-	exporter, err := export(r.TLS)
+	exporter, err := remote.Exporter(r.TLS)
 	if err != nil {
-		return err
+		return &Refusal{Code: CodeChannelUnbound, Cause: err}
 	}
 	d, err := e.Deliver(r.Context(), c, exporter, req)
 	if err != nil {
@@ -246,20 +252,8 @@ func (e *Engine) serveKeys(w http.ResponseWriter, r *http.Request, c Caller) err
 	if err != nil {
 		return err
 	}
-	write(w, typeCBOR, "", body)
+	serve.Write(w, http.StatusOK, typeCBOR, body)
 	return nil
-}
-
-// export returns the channel binding of a connection (RFC 9266).
-func export(cs *tls.ConnectionState) (out [remote.NonceSize]byte, err error) {
-	if cs == nil || !cs.HandshakeComplete || cs.Version < tls.VersionTLS13 {
-		return out, refuse(CodeChannelUnbound, "")
-	}
-	b, err := cs.ExportKeyingMaterial(remote.ExporterLabel, nil, remote.NonceSize)
-	if err != nil {
-		return out, &Refusal{Code: CodeChannelUnbound, Cause: err}
-	}
-	return [remote.NonceSize]byte(b), nil
 }
 
 // readCSR reads the signing request of an EST body.
@@ -297,18 +291,12 @@ func writeCerts(w http.ResponseWriter, certs []*x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	write(w, est.TypeCerts, est.TransferEncoding, body)
+	writeEST(w, est.TypeCerts, body)
 	return nil
 }
 
-func write(w http.ResponseWriter, media, encoding string, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", media)
-	if encoding != "" {
-		h.Set("Content-Transfer-Encoding", encoding)
-	}
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) // the peer is gone; there is nobody left to tell
+// writeEST answers in the encoding of EST.
+func writeEST(w http.ResponseWriter, media string, body []byte) {
+	w.Header().Set("Content-Transfer-Encoding", est.TransferEncoding)
+	serve.Write(w, http.StatusOK, media, body)
 }

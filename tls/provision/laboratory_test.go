@@ -508,15 +508,7 @@ func (k *kdh) Deliver(_ context.Context, o remote.Order) (*remote.Delivery, erro
 	}
 	next := set.FirstID
 	if !last.IsZero() {
-		b := last.Append(nil)
-		for i := len(b) - 1; i >= 0; i-- {
-			if b[i]++; b[i] != 0 {
-				break
-			}
-		}
-		if err := next.UnmarshalBinary(b); err != nil {
-			return nil, err
-		}
+		next, _ = last.Next() // a set ends long before
 	}
 	k.last[o.KeySet] = next
 	ik, err := k.base.Derive(next)
@@ -564,16 +556,6 @@ func (k *kdh) settlements(id dukpt.KeyID) (out []keyset.SlotState) {
 	}
 	return out
 }
-
-// signerOf makes another signer of the feed.
-func signerOf(l *laboratory) (*ecdsa.PrivateKey, []*x509.Certificate) {
-	l.t.Helper()
-	return l.certified(l.services, identity.RA, "RA-1")
-}
-
-type revocations = x509.RevocationList
-
-func parseCRL(der []byte) (*revocations, error) { return x509.ParseRevocationList(der) }
 
 // hosted asks for a certificate of a server on this machine.
 func hosted(key *ecdsa.PrivateKey, id identity.Identity) ca.Request {

@@ -151,7 +151,7 @@ func (s *observed) quarantine(row *Terminal, q feed.Quarantine) error {
 	default:
 		return nil // held already, or worse
 	}
-	row.Status, row.StatusReason, row.StatusSince = keyset.StatusQuarantined, q.Reason, s.now
+	s.setStatus(row, keyset.StatusQuarantined, q.Reason)
 	row.DrainGrants = nil // whoever granted them did not know of the evidence
 	r := s.actor.record("observe/quarantine", fmt.Sprintf("%s/%v", row.ID, q.KeyID))
 	r.Result, r.Reason = resultDone, q.Reason
@@ -178,7 +178,7 @@ func (s *observed) confirm(c feed.Confirmation) error {
 	changed := !row.Confirmed
 	row.Confirmed = true
 	if row.Status == keyset.StatusPending {
-		row.Status, row.StatusReason, row.StatusSince = keyset.StatusActive, "", s.now
+		s.setStatus(row, keyset.StatusActive, "")
 	}
 	if k.State == keyset.SlotPending {
 		changed = true

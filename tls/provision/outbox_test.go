@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -105,10 +106,10 @@ func TestRevocationList(t *testing.T) {
 	}
 	l.act(provision.ActionRevoke, "T-1")
 	l.sweep()
-	list := must[*revocations](t)(parseCRL(must[[]byte](t)(l.engine.CRL(t.Context()))))
+	list := must[*x509.RevocationList](t)(x509.ParseRevocationList(must[[]byte](t)(l.engine.CRL(t.Context()))))
 	if len(list.RevokedCertificateEntries) != 1 || list.RevokedCertificateEntries[0].SerialNumber.Cmp(d.chain[0].SerialNumber) != 0 {
 		t.Errorf("list %+v", list.RevokedCertificateEntries)
 	}
 	must[[]byte](t)(l.engine.CRL(t.Context()))[0] = 0 // ours, not the engine's
-	must[*revocations](t)(parseCRL(must[[]byte](t)(l.engine.CRL(t.Context()))))
+	must[*x509.RevocationList](t)(x509.ParseRevocationList(must[[]byte](t)(l.engine.CRL(t.Context()))))
 }

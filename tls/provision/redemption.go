@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"strings"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/crockford"
@@ -48,14 +49,7 @@ func appendCode(entropy secret.Bytes, characters, size int) secret.Bytes {
 	return code
 }
 
-func isAlphabet(c byte) bool {
-	for i := range len(crockford.Alphabet) {
-		if crockford.Alphabet[i] == c {
-			return true
-		}
-	}
-	return false
-}
+func isAlphabet(c byte) bool { return strings.IndexByte(crockford.Alphabet, c) >= 0 }
 
 // readCode returns a typed code as it was drawn, and false for what can be no code: another length, another character, or
 // a check character that shows a typing mistake. The caller wipes it.
@@ -66,23 +60,14 @@ func readCode(typed secret.Bytes) (secret.Bytes, bool) {
 	if err != nil {
 		return secret.Bytes{}, false
 	}
+	var ok bool
 	switch len(code) {
 	case longCode:
-		for _, c := range code {
-			if !isAlphabet(c) {
-				return secret.Bytes{}, false
-			}
-		}
+		ok = isAlphabet(code[longCode-1]) // Normalize lets the last one be a check symbol
 	case shortCode + 1:
-		for _, c := range code {
-			if !isAlphabet(c) {
-				return secret.Bytes{}, false
-			}
-		}
-		if crockford.Check(code[:shortCode]) != code[shortCode] {
-			return secret.Bytes{}, false
-		}
-	default:
+		ok = isAlphabet(code[shortCode]) && crockford.Check(code[:shortCode]) == code[shortCode]
+	}
+	if !ok {
 		return secret.Bytes{}, false
 	}
 	return secret.From(code), true
@@ -138,13 +123,11 @@ func (a *redemption) judge(c *OneTimeCode, now time.Time) verdict {
 	if c.State == StateVoid {
 		return void
 	}
-	if c.State != StateOpen && c.KeyHash == a.key {
-		switch {
-		case c.State == StateSpent && now.Before(c.Spent.Add(replayTime)):
+	if c.State == StateSpent && c.KeyHash == a.key {
+		if now.Before(c.Spent.Add(replayTime)) {
 			return repeat
-		case c.State == StateSpent:
-			return spent
 		}
+		return spent
 	}
 	if !now.Before(c.Expires) {
 		return expired

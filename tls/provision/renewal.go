@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"slices"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
@@ -65,15 +66,13 @@ func (t *Terminal) shown(serial string, now time.Time, statuses ...keyset.Status
 	if serial == "" || serial != t.Serial && !previous {
 		return refuse(CodeCertificateUnknown, "serial number %s", serial)
 	}
-	for _, s := range statuses {
-		if t.Status == s {
-			if previous {
-				return refuse(CodeCertificateSuperseded, "the current serial number is %s", t.Serial)
-			}
-			return nil
-		}
+	if !slices.Contains(statuses, t.Status) {
+		return refuse(CodeStatusNotPermitted, "terminal %s is %v", t.ID, t.Status)
 	}
-	return refuse(CodeStatusNotPermitted, "terminal %s is %v", t.ID, t.Status)
+	if previous {
+		return refuse(CodeCertificateSuperseded, "the current serial number is %s", t.Serial)
+	}
+	return nil
 }
 
 // Reenroll certifies the public key of a signing request (DER) for a terminal that has connected with its current

@@ -59,28 +59,31 @@ func (e *Engine) sweep(ctx context.Context, last time.Time) error {
 			return err
 		}
 	}
-	overdue, err := e.overdue(ctx)
-	if err != nil || !overdue {
+	long := e.feedLong()
+	overdue, err := e.codesOverdue(ctx)
+	if err != nil || !long && !overdue {
 		return err
 	}
-	err = e.update(ctx, func(t *transaction) error { return t.tidy() })
-	if err == nil {
+	err = e.update(ctx, func(t *transaction) error { return t.tidy(long) })
+	if err == nil && long {
 		end, _ := e.memory.newest()
 		e.pruned = end.position
 	}
 	return err
 }
 
-// overdue reports whether there is something to tidy up, without writing.
-func (e *Engine) overdue(ctx context.Context) (overdue bool, err error) {
+// feedLong reports whether the feed has grown enough to be pruned.
+func (e *Engine) feedLong() bool {
 	end, _ := e.memory.newest()
 	pruned := uint64(0)
 	if e.pruned.epoch == end.epoch {
 		pruned = e.pruned.sequence
 	}
-	if end.sequence-pruned > 2*feedKept {
-		return true, nil
-	}
+	return end.sequence-pruned > 2*feedKept
+}
+
+// codesOverdue reports whether there are codes to void, without writing.
+func (e *Engine) codesOverdue(ctx context.Context) (overdue bool, err error) {
 	err = e.view(ctx, func(tx Tx) error {
 		codes, err := tx.OverdueCodes(e.now().Unix(), 1)
 		overdue = len(codes) > 0
@@ -110,19 +113,28 @@ func (t *transaction) drained(id keyset.TerminalID) error {
 	return t.save(row)
 }
 
-// tidy voids codes that have expired, and drops what is kept no longer.
-func (t *transaction) tidy() error {
+// tidy voids codes that have expired, and drops approvals that are kept no longer, and the beginning of a long feed.
+func (t *transaction) tidy(long bool) error {
 	if err := t.void(t.now.Unix(), "expired"); err != nil {
 		return err
 	}
-	if err := t.readEnd(); err != nil {
-		return err
-	}
-	if t.end.sequence > feedKept {
-		if _, err := t.PruneFeed(t.end.epoch, t.end.sequence-feedKept); err != nil {
+	if long {
+		if err := t.prune(); err != nil {
 			return err
 		}
 	}
 	_, err := t.PruneApprovals(t.now.Add(-approvalKept).Unix())
+	return err
+}
+
+// prune drops the beginning of the feed.
+func (t *transaction) prune() error {
+	if err := t.readEnd(); err != nil {
+		return err
+	}
+	if t.end.sequence <= feedKept { // of an epoch that has begun since
+		return nil
+	}
+	_, err := t.PruneFeed(t.end.epoch, t.end.sequence-feedKept)
 	return err
 }

@@ -99,14 +99,23 @@ func storeFailure(err error) error {
 	return &Refusal{Code: CodeStoreUnavailable, Cause: err}
 }
 
-// row returns the row of a terminal that is to be changed, and refuses when there is none.
-func (t *transaction) row(id keyset.TerminalID) (*Terminal, error) {
-	row, ok, err := t.Terminal(id)
+// registered returns the row of a terminal, and refuses when there is none.
+func registered(tx Tx, id keyset.TerminalID) (*Terminal, error) {
+	row, ok, err := tx.Terminal(id)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
 		return nil, refuse(CodeTerminalUnknown, "%s", id)
+	}
+	return row, nil
+}
+
+// row returns the row of a terminal that is to be changed, and refuses when there is none.
+func (t *transaction) row(id keyset.TerminalID) (*Terminal, error) {
+	row, err := registered(t.Tx, id)
+	if err != nil {
+		return nil, err
 	}
 	t.loaded[id] = row.Record()
 	return row, nil

@@ -59,15 +59,20 @@ func cut(t *tls.Conn, gate Gate) bool {
 	if !cs.HandshakeComplete || len(cs.PeerCertificates) == 0 {
 		return false
 	}
-	id, serial, err := Peer(cs)
-	if err == nil {
-		err = gate.Admit(id, serial)
-	}
-	if err == nil {
+	if admit(gate, cs) == nil {
 		return false
 	}
 	_ = t.NetConn().Close() // not the orderly end of TLS, which would wait for a write under way
 	return true
+}
+
+// admit asks the gate about the peer of a connection.
+func admit(gate Gate, cs tls.ConnectionState) error {
+	id, serial, err := Peer(cs)
+	if err != nil {
+		return err
+	}
+	return gate.Admit(id, serial)
 }
 
 // Guard asks the gate about the peer of each request before next answers it. It does not answer one that is no longer
@@ -77,11 +82,7 @@ func cut(t *tls.Conn, gate Gate) bool {
 func (c *Connections) Guard(gate Gate, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-			id, serial, err := Peer(*r.TLS)
-			if err == nil {
-				err = gate.Admit(id, serial)
-			}
-			if err != nil {
+			if admit(gate, *r.TLS) != nil {
 				c.Cut(gate)
 				panic(http.ErrAbortHandler) // without an answer, as the handshake would
 			}

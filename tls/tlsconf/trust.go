@@ -51,10 +51,8 @@ func (t Trust) belongs(chain []*x509.Certificate, role identity.Role) error {
 	if !contains(pool, chain[len(chain)-1]) {
 		return fmt.Errorf("%w: role %s is not from the %v authority", ErrRefused, role, role.Authority())
 	}
-	for _, issuing := range chain[1 : len(chain)-1] {
-		if !identity.Carries(issuing, role) {
-			return fmt.Errorf("%w: issuer %q may not certify role %s", ErrRefused, issuing.Subject.CommonName, role)
-		}
+	if err := identity.MayCertify(chain[1:len(chain)-1], role); err != nil {
+		return fmt.Errorf("%w: %v", ErrRefused, err)
 	}
 	return nil
 }

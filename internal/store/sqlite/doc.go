@@ -9,6 +9,6 @@
 // A lock file beside the database keeps a second process out. [OpenAudit] reads the audit log without that lock, also while
 // a daemon is running.
 //
-// Nothing here expires. The file holds no secrets; who writes to it can still undo what it protects, so it belongs to the
-// service alone (mode 0600).
+// The file holds no secrets; who writes to it can still undo what it protects, so it belongs to the service alone (mode
+// 0600).
 package sqlite

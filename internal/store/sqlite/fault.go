@@ -22,6 +22,11 @@ var (
 	ErrReadOnly = errors.New("sqlite: a view does not write")
 )
 
+// Unreadable is the error of a stored value that the room that reads it cannot have written.
+func Unreadable(what string, err error) error {
+	return fmt.Errorf("%w: stored %s: %v", ErrDamaged, what, err)
+}
+
 // fault gives an error of the driver its meaning.
 func fault(err error) error {
 	if err == nil || errors.Is(err, ErrDamaged) { // it has it already

@@ -88,9 +88,9 @@ func Handler(r Registry) http.Handler {
 				return malformed("header Origin: a browser asks for nothing here, whatever page it shows")
 			}
 			if !e.permits(f.registry, by) {
-				return problem(r.Context(), f.registry.Deny(r.Context(), by, e.action))
+				return provision.Problem(r.Context(), f.registry.Deny(r.Context(), by, e.action))
 			}
-			return problem(r.Context(), e.answer(f, w, r, by))
+			return provision.Problem(r.Context(), e.answer(f, w, r, by))
 		}))
 		mux.Handle(e.pattern, serve.MethodNotAllowed(e.method))
 	}
@@ -241,7 +241,7 @@ func (f face) feed(w http.ResponseWriter, r *http.Request, by provision.Actor) e
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/cbor")
+	w.Header().Set("Content-Type", feed.ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(page) // the peer is gone; it asks again
 	return nil

@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -28,19 +25,6 @@ func forbidden(message string) error {
 func malformed(message string) error {
 	return &serve.Problem{Status: http.StatusBadRequest, Code: CodeRequestMalformed, Message: message,
 		Hint: "compare the members with the documentation: unknown, repeated, wrong-case and null members are refused"}
-}
-
-// problem gives a refusal of the registry the form of an answer, and its cause to the log. Any other error stays what it is:
-// a fault of ours.
-func problem(ctx context.Context, err error) error {
-	r, ok := errors.AsType[*provision.Refusal](err)
-	if !ok {
-		return err
-	}
-	if r.Cause != nil {
-		serve.Note(ctx, slog.String("cause", r.Cause.Error()))
-	}
-	return r.Problem()
 }
 
 // parseOperation reads the body of POST /operations.

@@ -21,7 +21,7 @@ func TestCausesAreForTheLog(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	h := serve.Wrap(serve.Handler(func(_ http.ResponseWriter, r *http.Request) error {
-		return problem(r.Context(), &provision.Refusal{Code: provision.CodeStoreUnavailable, Cause: errors.New("the disk is gone")})
+		return provision.Problem(r.Context(), &provision.Refusal{Code: provision.CodeStoreUnavailable, Cause: errors.New("the disk is gone")})
 	}), slog.New(slog.NewJSONHandler(&log, nil)), nil)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))

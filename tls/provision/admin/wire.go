@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/latchkey-pos/latchkey/tls/feed"
+)
 
 // The endpoints. Paths have no trailing slash.
 const (
@@ -9,8 +13,8 @@ const (
 	PathApprovals    = "/approvals"
 	PathCertificates = "/certificates"
 	PathCRL          = "/crl"
-	PathFeed         = "/registry/feed"
-	PathObservations = "/registry/observations"
+	PathFeed         = feed.PathFeed
+	PathObservations = feed.PathObservations
 )
 
 // Operation asks for a change of one terminal. Which members an action takes stands behind them; others are left out.

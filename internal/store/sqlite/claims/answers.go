@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
@@ -102,7 +103,7 @@ func lookupDecision(q tx, original message.Digest) (decrypt.Answer, bool, error)
 	a.Tenant = keyset.TenantID(tenant)
 	a.Time = time.UnixMilli(at).UTC()
 	if a.Result, err = message.ParseResult(result); err != nil {
-		return decrypt.Answer{}, false, unreadable("result", err)
+		return decrypt.Answer{}, false, sqlite.Unreadable("result", err)
 	}
 	return a, true, nil
 }

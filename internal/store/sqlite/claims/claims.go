@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -164,10 +165,10 @@ func (t tx) eachCounter(where string, f func(decrypt.CounterKey, decrypt.KeyIDSt
 
 func counterKey(base, id []byte) (key decrypt.CounterKey, err error) {
 	if key.BaseKey, err = keys.ParseFingerprint(hex.EncodeToString(base)); err != nil {
-		return key, unreadable("fingerprint", err)
+		return key, sqlite.Unreadable("fingerprint", err)
 	}
 	if err = key.KeyID.UnmarshalBinary(id); err != nil {
-		return key, unreadable("key id", err)
+		return key, sqlite.Unreadable("key id", err)
 	}
 	return key, nil
 }
@@ -295,7 +296,7 @@ func optionalKSN(b []byte) (dukpt.KSN, error) {
 	}
 	k, err := dukpt.ParseKSN(b)
 	if err != nil {
-		return dukpt.KSN{}, unreadable("ksn", err)
+		return dukpt.KSN{}, sqlite.Unreadable("ksn", err)
 	}
 	return k, nil
 }
@@ -334,7 +335,7 @@ func parseRanges(b []byte) ([]decrypt.Range, error) {
 	}
 	var wire [][2]uint32
 	if err := cbor.Unmarshal(b, &wire); err != nil {
-		return nil, unreadable("ranges", err)
+		return nil, sqlite.Unreadable("ranges", err)
 	}
 	var out []decrypt.Range
 	for _, r := range wire {

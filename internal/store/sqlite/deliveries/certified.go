@@ -44,7 +44,7 @@ func (t tx) Certified(terminal keyset.TerminalID, spki [32]byte) (keydist.Certif
 		return keydist.Certified{}, false, err
 	}
 	if err := codec.Unmarshal(chain, &c.Chain); err != nil {
-		return keydist.Certified{}, false, unreadable("chain", err)
+		return keydist.Certified{}, false, sqlite.Unreadable("chain", err)
 	}
 	c.IssuedAt = time.UnixMilli(at).UTC()
 	return c, true, nil

@@ -37,8 +37,3 @@ func fault(err error) error {
 	}
 	return err
 }
-
-// unreadable is the error of a stored value that this package cannot have written.
-func unreadable(what string, err error) error {
-	return fmt.Errorf("%w: stored %s: %v", sqlite.ErrDamaged, what, err)
-}

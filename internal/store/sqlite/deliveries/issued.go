@@ -122,7 +122,7 @@ func scanIssued(scan func(...any) error) (keydist.Issued, error) {
 		return keydist.Issued{}, err
 	}
 	if len(agreement) != len(i.Agreement) {
-		return keydist.Issued{}, unreadable("hash", fmt.Errorf("%d bytes", len(agreement)))
+		return keydist.Issued{}, sqlite.Unreadable("hash", fmt.Errorf("%d bytes", len(agreement)))
 	}
 	i.KeySet, i.Terminal, i.Agreement = keyset.ID(set), keyset.TerminalID(terminal), [32]byte(agreement)
 	i.IssuedAt = time.UnixMilli(issuedAt).UTC()
@@ -138,7 +138,7 @@ func scanIssued(scan func(...any) error) (keydist.Issued, error) {
 		}
 	}
 	if err := errors.Join(i.Delivery.UnmarshalText([]byte(delivery)), i.State.UnmarshalText([]byte(state))); err != nil {
-		return keydist.Issued{}, unreadable("word", err)
+		return keydist.Issued{}, sqlite.Unreadable("word", err)
 	}
 	return i, nil
 }
@@ -146,7 +146,7 @@ func scanIssued(scan func(...any) error) (keydist.Issued, error) {
 func parseKeyID(b []byte) (dukpt.KeyID, error) {
 	var id dukpt.KeyID
 	if err := id.UnmarshalBinary(b); err != nil {
-		return dukpt.KeyID{}, unreadable("key id", err)
+		return dukpt.KeyID{}, sqlite.Unreadable("key id", err)
 	}
 	return id, nil
 }

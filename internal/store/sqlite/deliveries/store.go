@@ -53,8 +53,5 @@ func (s *Store) Checkpoint(ctx context.Context, signer *audit.Signer) ([]byte, e
 	return b, fault(err)
 }
 
-// Stats counts the work since the store was opened.
-func (s *Store) Stats() sqlite.Stats { return s.db.Stats() }
-
 // Close implements keydist.Store. It is called once.
 func (s *Store) Close() error { return s.db.Close() }

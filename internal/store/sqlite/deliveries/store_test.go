@@ -205,7 +205,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	sqlitetest.Verify(t, s, path, 1)
-	if before := s.Stats(); before.Commits == 0 {
+	if before := s.db.Stats(); before.Commits == 0 {
 		t.Error("no commits are counted")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/provision"
 )
@@ -19,7 +20,7 @@ func (t tx) Meta() (provision.Meta, error) {
 		return provision.Meta{}, err
 	}
 	if len(signer) != len(m.Signer) || len(pepper) != len(m.Pepper) {
-		return provision.Meta{}, unreadable(fmt.Errorf("hashes of %d and %d bytes", len(signer), len(pepper)))
+		return provision.Meta{}, sqlite.Unreadable("row", fmt.Errorf("hashes of %d and %d bytes", len(signer), len(pepper)))
 	}
 	m.Tenant, m.Signer, m.Pepper = keyset.TenantID(tenant), [32]byte(signer), [32]byte(pepper)
 	return m, nil
@@ -42,7 +43,7 @@ func (t tx) Highest(set keyset.ID) (dukpt.KeyID, error) {
 	}
 	var id dukpt.KeyID
 	if err := id.UnmarshalBinary(b); err != nil {
-		return dukpt.KeyID{}, unreadable(err)
+		return dukpt.KeyID{}, sqlite.Unreadable("row", err)
 	}
 	return id, nil
 }

@@ -49,7 +49,7 @@ func body[R any](t tx, unmarshal func([]byte) (*R, error), query string, args ..
 	}
 	row, err := unmarshal(b)
 	if err != nil {
-		return nil, false, unreadable(err)
+		return nil, false, sqlite.Unreadable("row", err)
 	}
 	return row, true, nil
 }
@@ -63,7 +63,7 @@ func bodies[R any](t tx, unmarshal func([]byte) (*R, error), yield func(*R) erro
 		}
 		row, err := unmarshal(b)
 		if err != nil {
-			return unreadable(err)
+			return sqlite.Unreadable("row", err)
 		}
 		return yield(row)
 	})
@@ -77,9 +77,6 @@ func collect[R any](t tx, unmarshal func([]byte) (*R, error), query string, args
 	}, query, args...)
 	return out, err
 }
-
-// unreadable is the error of a stored value that this package cannot have written.
-func unreadable(err error) error { return fmt.Errorf("%w: stored row: %v", sqlite.ErrDamaged, err) }
 
 // number is n as a column holds it. What is beyond is beyond every row.
 func number(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

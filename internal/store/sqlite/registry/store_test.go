@@ -179,7 +179,7 @@ func TestCheckpoint(t *testing.T) {
 	s, path := openNew(t)
 	update(t, s, func(tx provision.Tx) error { return register(tx, 1) })
 	sqlitetest.Verify(t, s, path, 1)
-	if s.Stats().Commits == 0 {
+	if s.db.Stats().Commits == 0 {
 		t.Error("no commits are counted")
 	}
 }
