@@ -15,7 +15,6 @@ import (
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
-	"github.com/latchkey-pos/latchkey/tls/est"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 	"github.com/latchkey-pos/latchkey/tls/trustlist"
@@ -401,22 +400,15 @@ func (e *enroller) certifyAgreement(ctx context.Context) error {
 }
 
 func (e *enroller) request(der secret.Bytes, role identity.Role) ([]byte, error) {
-	key, err := openKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrState, enrolmentName, err)
-	}
-	return est.NewRequest(key, identity.Identity{Tenant: string(e.state.tenant), Role: role, Name: string(e.state.terminal)})
+	id := identity.Identity{Tenant: string(e.state.tenant), Role: role, Name: string(e.state.terminal)}
+	return newRequest(enrolmentName, der, id)
 }
 
 // client is that of the terminal with its new certificate.
 func (e *enroller) client() (*enroll.Client, *tlsconf.Credential, error) {
-	cert, err := certificate(e.state.chain, e.state.tlsKey)
+	cred, _, err := credential(enrolmentName, e.state.chain, e.state.tlsKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %v", ErrState, enrolmentName, err)
-	}
-	cred, err := tlsconf.NewCredential(cert)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %v", ErrState, enrolmentName, err)
+		return nil, nil, err
 	}
 	c, err := enroll.NewMember(e.service(), e.state.member.list, cred)
 	return c, cred, err
@@ -499,12 +491,11 @@ func (e *enroller) finish(a *remote.Assignment) error {
 	if len(a.Endpoints) == 0 {
 		return fmt.Errorf("%w: it names no endpoint", ErrAssignment)
 	}
-	member := e.state.member
-	member.renewAfter, member.renewBefore = a.RenewAfter, a.RenewBefore
 	h := &holder{
 		tenant: e.state.tenant, terminal: e.state.terminal, environment: a.Environment, chain: e.state.chain,
-		tlsKey: e.state.tlsKey, endpoints: endpointsAt(a.Endpoints), slots: e.state.slots, member: &member,
+		tlsKey: e.state.tlsKey, slots: e.state.slots, member: &e.state.member,
 	}
+	h = h.follow(a)
 	slices.SortFunc(h.slots, func(x, y Slot) int { return int(x.Number) - int(y.Number) })
 	if err := e.tidy(); err != nil {
 		return err

@@ -103,7 +103,7 @@ func generateKey(curve elliptic.Curve) (secret.Bytes, error) {
 	return secret.From(der), nil
 }
 
-// openKey reads a key that generateKey has made.
+// openKey reads a private key of ECDSA, PKCS #8: one that generateKey has made, or the maker of the device.
 func openKey(der secret.Bytes) (*ecdsa.PrivateKey, error) {
 	k, err := x509.ParsePKCS8PrivateKey(der.Expose())
 	if err != nil {

@@ -8,6 +8,9 @@ import (
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/est"
+	"github.com/latchkey-pos/latchkey/tls/identity"
+	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 // parsePrivateKey reads a PKCS #8 key and checks that it is that of the certificate.
@@ -38,6 +41,28 @@ func certificate(chain [][]byte, key secret.Bytes) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.Certificate{Certificate: chain, PrivateKey: signer, Leaf: leaf}, nil
+}
+
+// credential makes what the terminal shows in TLS of what a file holds, and the certificate that is in it.
+func credential(file string, chain [][]byte, key secret.Bytes) (*tlsconf.Credential, tls.Certificate, error) {
+	cert, err := certificate(chain, key)
+	if err != nil {
+		return nil, tls.Certificate{}, fmt.Errorf("%w: %s: %v", ErrState, file, err)
+	}
+	c, err := tlsconf.NewCredential(cert)
+	if err != nil {
+		return nil, tls.Certificate{}, fmt.Errorf("%w: %s: %v", ErrState, file, err)
+	}
+	return c, cert, nil
+}
+
+// newRequest asks for a certificate of a key that a file holds.
+func newRequest(file string, key secret.Bytes, id identity.Identity) ([]byte, error) {
+	k, err := openKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrState, file, err)
+	}
+	return est.NewRequest(k, id)
 }
 
 func pool(roots [][]byte) (*x509.CertPool, error) {

@@ -3,7 +3,6 @@ package terminal
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,18 +36,6 @@ const contentType = "application/cbor"
 // patience is how long a Link goes on, in pauses, although every endpoint refuses the certificate: a host that has just
 // started, or has not heard yet of a new certificate, refuses it at first.
 const patience = 2 * time.Second
-
-// certificateAlerts are those by which a server refuses the certificate of a client (RFC 8446, 6.2).
-var certificateAlerts = []tls.AlertError{
-	42,  // bad_certificate
-	43,  // unsupported_certificate
-	44,  // certificate_revoked
-	45,  // certificate_expired
-	46,  // certificate_unknown
-	48,  // unknown_ca
-	49,  // access_denied
-	116, // certificate_required
-}
 
 // maxHostError bounds what is read of an answer that is no acknowledgement.
 const maxHostError = 4 << 10
@@ -314,7 +300,7 @@ func (l *Link) post(ctx context.Context, t target, message []byte, accept func([
 	}
 	req.Header.Set("Content-Type", contentType)
 	resp, err := t.client.Do(req)
-	if connected && refusesCertificate(err) { // the host itself said so: an alert from before could be anybody's
+	if connected && tlsconf.CertificateRefused(err) { // the host itself said so: an alert from before could be anybody's
 		return 0, fmt.Errorf("%w: %w", ErrCertificateRefused, err)
 	}
 	if err != nil {
@@ -332,14 +318,6 @@ func (l *Link) post(ctx context.Context, t target, message []byte, accept func([
 		return 0, err
 	}
 	return 0, accept(answer)
-}
-
-// refusesCertificate reports whether a call ended with the alert of a server that does not take the certificate of the client.
-func refusesCertificate(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" && slices.ContainsFunc(certificateAlerts, func(a tls.AlertError) bool {
-		return op.Err.Error() == a.Error() // crypto/tls does not export the type of an alert that came in
-	})
 }
 
 func readAnswer(r io.Reader) ([]byte, error) {

@@ -94,13 +94,7 @@ func (m *membership) accept(document []byte) (news bool, err error) {
 }
 
 // roots are those of the services authority: whom the terminal calls.
-func (m *membership) roots() [][]byte {
-	var out [][]byte
-	for _, c := range m.list.Services {
-		out = append(out, c.Raw)
-	}
-	return out
-}
+func (m *membership) roots() [][]byte { return rawOf(m.list.Services) }
 
 // service is where package enroll finds the authority, and as whom. A clock that is behind the list cannot be right: that
 // was made when it says.

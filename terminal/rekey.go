@@ -11,7 +11,6 @@ import (
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
-	"github.com/latchkey-pos/latchkey/tls/est"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
@@ -100,7 +99,7 @@ func (t *Terminal) proveNext(ctx context.Context) error {
 
 // fetchWanted fetches the keys that the authority wants the terminal to have, has them wait, and returns how many came.
 func (t *Terminal) fetchWanted(ctx context.Context) (int, error) {
-	c, err := enroll.NewMember(t.service(), t.holder.member.list, t.credential)
+	c, err := t.client(t.credential)
 	if err != nil {
 		return 0, err
 	}
@@ -147,13 +146,7 @@ func (t *Terminal) renewAgreement(ctx context.Context, c *enroll.Client) error {
 	if t.service().Clock().Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)) {
 		return nil
 	}
-	key, err := openKey(t.holder.member.agreementKey)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
-	}
-	csr, err := est.NewRequest(key, identity.Identity{
-		Tenant: string(t.holder.tenant), Role: identity.Agreement, Name: string(t.holder.terminal),
-	})
+	csr, err := newRequest(identityName, t.holder.member.agreementKey, t.holder.identity(identity.Agreement))
 	if err != nil {
 		return err
 	}
@@ -161,14 +154,9 @@ func (t *Terminal) renewAgreement(ctx context.Context, c *enroll.Client) error {
 	if err != nil {
 		return err
 	}
-	h, member := *t.holder, *t.holder.member
-	member.agreement = rawOf(chain)
-	h.member = &member
-	if err := t.store.saveHolder(&h); err != nil {
-		return err
-	}
-	t.holder = &h
-	return nil
+	h := t.holder.copy()
+	h.member.agreement = rawOf(chain)
+	return t.hold(h)
 }
 
 // fetchNext fetches one key and has it wait. A key in use that the engine could not put into its slot lies where the new one
@@ -217,11 +205,10 @@ func (t *Terminal) stage(slot Slot, ik *dukpt.InitialKey) error {
 
 // wait names the keys that wait.
 func (t *Terminal) wait(next []Slot) error {
-	h := *t.holder
+	h := t.holder.copy()
 	h.next = next
-	if err := t.store.saveHolder(&h); err != nil {
+	if err := t.hold(h); err != nil {
 		return err
 	}
-	t.holder = &h
 	return t.arrange()
 }

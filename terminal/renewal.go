@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
-	"github.com/latchkey-pos/latchkey/tls/est"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
@@ -121,7 +120,7 @@ func (t *Terminal) renew(ctx context.Context) error {
 // current reports whether the authority takes the certificate in use for the latest: then it does not know a later one,
 // which is worth nothing.
 func (t *Terminal) current(ctx context.Context) bool {
-	c, err := enroll.NewMember(t.service(), t.holder.member.list, t.credential)
+	c, err := t.client(t.credential)
 	if err != nil {
 		return false
 	}
@@ -146,7 +145,7 @@ func rejected(err error) bool {
 	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
 		return r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden
 	}
-	return refusesCertificate(err)
+	return tlsconf.CertificateRefused(err)
 }
 
 // takeUpRenewal returns the renewal under way, or begins one.
@@ -174,17 +173,11 @@ func (t *Terminal) beginRenewal() (*renewal, error) {
 
 // certifyRenewal gets the certificate, by the one in use.
 func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
-	key, err := openKey(r.key)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
-	}
-	csr, err := est.NewRequest(key, identity.Identity{
-		Tenant: string(t.holder.tenant), Role: identity.Terminal, Name: string(t.holder.terminal),
-	})
+	csr, err := newRequest(renewalName, r.key, t.holder.identity(identity.Terminal))
 	if err != nil {
 		return err
 	}
-	c, err := enroll.NewMember(t.service(), t.holder.member.list, t.credential)
+	c, err := t.client(t.credential)
 	if err != nil {
 		return err
 	}
@@ -199,15 +192,11 @@ func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
 
 // useRenewal connects to the authority with the new certificate, and when that works puts it into use.
 func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
-	cert, err := certificate(r.chain, r.key)
+	cred, cert, err := credential(renewalName, r.chain, r.key)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
+		return err
 	}
-	cred, err := tlsconf.NewCredential(cert)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrState, renewalName, err)
-	}
-	c, err := enroll.NewMember(t.service(), t.holder.member.list, cred)
+	c, err := t.client(cred)
 	if err != nil {
 		return err
 	}
@@ -218,12 +207,12 @@ func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
 	}
 	h := t.holder.follow(a)
 	h.chain, h.tlsKey = r.chain, r.key.Clone()
-	if err := t.store.saveHolder(h); err != nil {
+	old := t.holder.tlsKey
+	if err := t.hold(h); err != nil {
 		h.tlsKey.Wipe()
 		return err
 	}
-	t.holder.tlsKey.Wipe()
-	t.holder = h
+	old.Wipe()
 	if err := t.credential.Set(cert); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
@@ -252,13 +241,12 @@ func (t *Terminal) endRenewal() error {
 
 // follow returns the holder with what an assignment says about when to renew and whom to call.
 func (h *holder) follow(a *remote.Assignment) *holder {
-	next, member := *h, *h.member
-	member.renewAfter, member.renewBefore = a.RenewAfter, a.RenewBefore
-	next.member = &member
+	next := h.copy()
+	next.member.renewAfter, next.member.renewBefore = a.RenewAfter, a.RenewBefore
 	if urls := endpointsAt(a.Endpoints); len(urls) > 0 {
 		next.endpoints = urls
 	}
-	return &next
+	return next
 }
 
 // adopt saves what an assignment says, if it is news.
@@ -268,34 +256,31 @@ func (t *Terminal) adopt(a *remote.Assignment) error {
 		h.member.renewBefore.Equal(t.holder.member.renewBefore) {
 		return nil
 	}
-	if err := t.store.saveHolder(h); err != nil {
+	if err := t.hold(h); err != nil {
 		return err
 	}
-	t.holder = h
 	return t.relink()
 }
 
 // refreshList gets the trust list from the authority or, when that cannot be reached under the list that is here, from
 // where lists are published: a later one may say why.
 func (t *Terminal) refreshList(ctx context.Context) error {
-	member := *t.holder.member
+	h := t.holder.copy()
 	document, err := t.listOfAuthority(ctx)
 	if err != nil {
 		var e error
-		if document, _, e = enroll.FetchTrustList(ctx, member.trustURL, member.trust); e != nil {
+		if document, _, e = enroll.FetchTrustList(ctx, h.member.trustURL, h.member.trust); e != nil {
 			return err
 		}
 	}
-	news, err := member.accept(document)
+	news, err := h.member.accept(document)
 	if err != nil || !news {
 		return err
 	}
-	h := *t.holder
-	h.member, h.roots = &member, member.roots()
-	if err := t.store.saveHolder(&h); err != nil {
+	h.roots = h.member.roots()
+	if err := t.hold(h); err != nil {
 		return err
 	}
-	t.holder = &h
 	return t.relink()
 }
 
@@ -306,6 +291,11 @@ func (t *Terminal) listOfAuthority(ctx context.Context) ([]byte, error) {
 	}
 	defer c.Close()
 	return c.TrustList(ctx)
+}
+
+// client is that of the terminal with a certificate.
+func (t *Terminal) client(cred *tlsconf.Credential) (*enroll.Client, error) {
+	return enroll.NewMember(t.service(), t.holder.member.list, cred)
 }
 
 func (t *Terminal) service() enroll.Options {

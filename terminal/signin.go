@@ -143,12 +143,11 @@ func (t *Terminal) confirm(proved []Slot) error {
 // takeOver puts the waiting keys into their slots. From the moment that the identity says so they are in use, wherever the
 // engine has them; after a power cut Open goes on from there.
 func (t *Terminal) takeOver() error {
-	h := *t.holder
+	h := t.holder.copy()
 	h.slots, h.next = replaced(h.slots, h.next, numberOf), nil
-	if err := t.store.saveHolder(&h); err != nil {
+	if err := t.hold(h); err != nil {
 		return err
 	}
-	t.holder = &h
 	if err := t.arrange(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
 // The files of a terminal. All but the marker are sealed, each under a label that is its name.
@@ -143,6 +144,21 @@ type holder struct {
 	slots       []Slot      // whose keys are in use
 	next        []Slot      // whose keys wait for a sign-in to confirm them
 	member      *membership // nil for a terminal that came from a bundle
+}
+
+// copy returns a holder to change, with a membership of its own: the one in use stays as it was saved.
+func (h *holder) copy() *holder {
+	next := *h
+	if h.member != nil {
+		member := *h.member
+		next.member = &member
+	}
+	return &next
+}
+
+// identity is the terminal in a role.
+func (h *holder) identity(role identity.Role) identity.Identity {
+	return identity.Identity{Tenant: string(h.tenant), Role: role, Name: string(h.terminal)}
 }
 
 // wipe destroys the secrets.

@@ -182,15 +182,8 @@ func (t *Terminal) relink() error {
 
 // credential is what the terminal shows in TLS.
 func (h *holder) credential() (*tlsconf.Credential, error) {
-	cert, err := certificate(h.chain, h.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
-	}
-	c, err := tlsconf.NewCredential(cert)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrState, identityName, err)
-	}
-	return c, nil
+	c, _, err := credential(identityName, h.chain, h.tlsKey)
+	return c, err
 }
 
 // link makes the link that the identity prescribes.
@@ -237,6 +230,15 @@ func (t *Terminal) start() error {
 		c.Boot++
 		c.Sequence += sequenceBatch
 	})
+}
+
+// hold saves the identity; from then on the terminal goes by it.
+func (t *Terminal) hold(h *holder) error {
+	if err := t.store.saveHolder(h); err != nil {
+		return err
+	}
+	t.holder = h
+	return nil
 }
 
 // count changes the counters durably, or not at all.

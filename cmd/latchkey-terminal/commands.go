@@ -59,11 +59,7 @@ func (a *app) importBundle(bundle, code string) error {
 		return err
 	}
 	defer b.Wipe()
-	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
-		return err
-	}
-	medium := terminal.OSFS(a.dir)
-	sealer, err := terminal.CreateInsecureFile(medium)
+	medium, sealer, err := a.create()
 	if err != nil {
 		return err
 	}
@@ -80,6 +76,16 @@ func readCode(path string) (secret.Bytes, error) {
 		err = exit.With(exit.Usage, err, "name the file that holds the code of the bundle and nothing else with --code-file")
 	}
 	return pass, err
+}
+
+// create makes the folder of a terminal, and what guards it.
+func (a *app) create() (terminal.FS, terminal.Sealer, error) {
+	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
+		return nil, nil, err
+	}
+	medium := terminal.OSFS(a.dir)
+	sealer, err := terminal.CreateInsecureFile(medium)
+	return medium, sealer, err
 }
 
 // testOnlySyncDir is replaced by tests only.

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -103,11 +102,7 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 		step = name
 		fmt.Fprintln(a.stderr, "enrol: "+name)
 	}
-	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
-		return err
-	}
-	medium := terminal.OSFS(a.dir)
-	sealer, err := terminal.CreateInsecureFile(medium)
+	medium, sealer, err := a.create()
 	if err != nil {
 		return err
 	}
@@ -192,8 +187,7 @@ func addressed(step string, err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return err
 	}
-	op, ok := errors.AsType[*net.OpError](err)
-	switch alert := ok && op.Op == "remote error"; {
+	switch alert := tlsconf.Alert(err); {
 	case strings.HasPrefix(u.URL, "http:"):
 		return exit.With(exit.Unreachable, err, "check the network and "+trustForm)
 	case errors.Is(err, http.ErrSchemeMismatch):

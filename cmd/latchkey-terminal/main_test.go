@@ -261,6 +261,8 @@ func TestAddressed(t *testing.T) {
 		{"a listener that wants a certificate", "trust list", at(ra, alert), exit.Refused, "not the one for terminals: check --url"},
 		{"the right one, which refuses the certificate", "initial keys", at(ra, alert), exit.Refused, "refuses this terminal's certificate"},
 		{"the right one, which has revoked it", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(42)}), exit.Refused, "latchkey terminal show"},
+		{"the right one, which denies access", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(49)}), exit.Refused, "latchkey terminal show"},
+		{"an alert about the stapled status", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(113)}), exit.Unreachable, "check the network"},
 		{"an alert of another kind", "initial keys", at(ra, &net.OpError{Op: "remote error", Err: tls.AlertError(80)}), exit.Unreachable, "check the network"},
 		{"no TLS", "trust list", at(ra, http.ErrSchemeMismatch), exit.Unreachable, "no TLS: check --url"},
 		{"nobody", "initial keys", at(ra, context.DeadlineExceeded), exit.Unreachable, "network and --url"},

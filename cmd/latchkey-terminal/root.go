@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -213,7 +211,7 @@ func explain(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return exit.With(exit.Verification, err, "check --url, the clock, and with the operator which trust list is published")
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") { // an alert
+	if tlsconf.CertificateRefused(err) {
 		return exit.With(exit.Refused, err, "the registration authority refuses this terminal's certificate: ask the operator (latchkey terminal show)")
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok {

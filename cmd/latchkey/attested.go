@@ -92,10 +92,7 @@ shows the latest and who signed it. It needs no passphrase.`,
 
 // attested reads the documents of the deployment.
 func (f *folder) attested() (*deploy.Attested, error) {
-	config, err := deploy.LoadConfig(f.dir)
-	if errors.Is(err, deploy.ErrNotDeployment) {
-		return nil, exit.With(exit.NotFound, err, "make a deployment with: latchkey init "+f.dir)
-	}
+	config, err := f.config()
 	if err != nil {
 		return nil, err
 	}
@@ -205,11 +202,7 @@ that begin with # do not count. A list without devices lets none have keys.`,
 	}
 	cmd.Flags().StringVar(&r.roots, "roots", "", "file with the certificates of makers and key-injection facilities that are trusted (PEM)")
 	cmd.Flags().StringVar(&r.devices, "devices", "", "file with the devices that may have keys, one a line")
-	for _, required := range []string{"roots", "devices"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "roots", "devices")
 	f.signs(cmd)
 	return cmd
 }

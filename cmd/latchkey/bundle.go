@@ -112,11 +112,7 @@ Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
 	fl.StringArrayVar(&endpoints, "endpoint", nil, "https://HOST:PORT of the acquirer, in the order of preference")
 	fl.StringVar(&bundleFile, "bundle-file", "", "where to write the sealed bundle")
 	fl.StringVar(&codeFile, "code-file", "", "where to write the code that opens it")
-	for _, required := range []string{"id", "slot", "endpoint", "bundle-file", "code-file"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "id", "slot", "endpoint", "bundle-file", "code-file")
 	f.signs(cmd)
 	return cmd
 }

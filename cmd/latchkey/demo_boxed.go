@@ -168,11 +168,7 @@ func (s *story) attackSpentCode(ctx context.Context) error {
 		return err
 	}
 	defer ticket.Wipe()
-	doc, pin, err := s.deployment.TrustList()
-	if err != nil {
-		return err
-	}
-	list, err := trustlist.Open(doc, trustlist.Accepted{Tenant: demoTenant, Pins: []trustlist.Pin{pin}})
+	list, _, err := deploy.OpenTrustList(deploy.TrustListPath(s.dir), demoTenant)
 	if err != nil {
 		return err
 	}
@@ -227,7 +223,7 @@ func newStranger(ctx context.Context, b *site, root string) (*stranger, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := strangersList(b.deployment, issuer, key)
+	doc, err := strangersList(b.dir, issuer, key)
 	if err != nil {
 		return nil, err
 	}
@@ -239,12 +235,8 @@ func newStranger(ctx context.Context, b *site, root string) (*stranger, error) {
 }
 
 // strangersList is the genuine list with another services root, signed by a key that no slip of paper vouches for.
-func strangersList(d *deploy.Deployment, issuer *embedded.Issuer, key crypto.Signer) ([]byte, error) {
-	doc, pin, err := d.TrustList()
-	if err != nil {
-		return nil, err
-	}
-	genuine, err := trustlist.Open(doc, trustlist.Accepted{Tenant: demoTenant, Pins: []trustlist.Pin{pin}})
+func strangersList(dir string, issuer *embedded.Issuer, key crypto.Signer) ([]byte, error) {
+	genuine, _, err := deploy.OpenTrustList(deploy.TrustListPath(dir), demoTenant)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -406,7 +405,7 @@ func (s *story) authorityRefuses(ctx context.Context, begin time.Time, t *till) 
 		err := t.terminal.Renew(attempt)
 		cancel()
 		took := time.Since(begin)
-		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert: any other failure is no answer
+		if tlsconf.Alert(err) { // any other failure is no answer
 			return took, nil
 		}
 		if took > cutWithin {

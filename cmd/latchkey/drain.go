@@ -39,11 +39,7 @@ second person approves it.`,
 	fl.Uint32Var(&op.Count, "count", 0, "messages at most")
 	fl.DurationVar(&life, "life", time.Hour, "how long the grant is good for, 1s to 744h")
 	fl.StringVar(&op.Reason, "reason", "", "why, for the audit log")
-	for _, required := range []string{"slot", "key-id", "first", "last", "count"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "slot", "key-id", "first", "last", "count")
 	return cmd
 }
 

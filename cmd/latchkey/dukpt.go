@@ -214,11 +214,7 @@ through latchkey-decryptd.`,
 	f.StringVar(&cipherText, "data", "", "the encrypted data in hexadecimal digits")
 	f.StringVar(&iv, "iv", "", "initialization vector in hexadecimal digits (default all zeros)")
 	f.BoolVar(&reveal, "reveal", false, "show the clear text: card data of a real customer must not be shown")
-	for _, required := range []string{"ksn", "data"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "ksn", "data")
 	return cmd
 }
 

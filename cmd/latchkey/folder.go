@@ -53,9 +53,22 @@ func (f *folder) open(passphrase func() (secret.Bytes, error)) (*deploy.Deployme
 	defer p.Wipe()
 	d, err := deploy.Open(f.dir, p)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, deploy.ErrNotDeployment) {
-		return nil, exit.With(exit.NotFound, err, "make a deployment with: latchkey init "+f.dir)
+		return nil, f.missing(err)
 	}
 	return d, err
+}
+
+// config reads what the deployment is. It needs no passphrase.
+func (f *folder) config() (deploy.Config, error) {
+	c, err := deploy.LoadConfig(f.dir)
+	if errors.Is(err, deploy.ErrNotDeployment) {
+		err = f.missing(err)
+	}
+	return c, err
+}
+
+func (f *folder) missing(err error) error {
+	return exit.With(exit.NotFound, err, "make a deployment with: latchkey init "+f.dir)
 }
 
 // with opens the deployment for one piece of work.
@@ -85,13 +98,7 @@ func (f *folder) sign(d *deploy.Deployment, kind string, payload []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	doc, err := people[0].Sign(kind, payload)
-	for _, p := range people[1:] {
-		if err == nil {
-			doc, err = p.AddSignature(doc)
-		}
-	}
-	return doc, err
+	return deploy.Sign(people, kind, payload)
 }
 
 // people opens the keys of everybody named with --as.

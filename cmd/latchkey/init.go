@@ -76,9 +76,7 @@ a copy of both.`,
 	cmd.Flags().StringVar(&environment, "environment", "test", "test or production")
 	cmd.Flags().StringSliceVar(&hosts, "host", []string{"localhost", "127.0.0.1"}, "names and addresses that the services answer on")
 	cmd.Flags().StringVar(&f.passphraseFile, "passphrase-file", "", "file with the passphrase (mode 0600); - for standard input; default: ask, twice")
-	if err := cmd.MarkFlagRequired("tenant"); err != nil {
-		panic("latchkey: " + err.Error())
-	}
+	required(cmd, "tenant")
 	return cmd
 }
 

@@ -89,9 +89,7 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 	cmd.Flags().StringVar(&name, "name", "", "name of the key: alias/…")
 	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
 	cmd.Flags().StringVar(&usage, "usage", "B0", "B0, P0 or D0")
-	if err := cmd.MarkFlagRequired("name"); err != nil {
-		panic("latchkey: " + err.Error())
-	}
+	required(cmd, "name")
 	return cmd
 }
 

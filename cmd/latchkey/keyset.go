@@ -121,11 +121,7 @@ What a key set is for never changes; its state does (keyset state), and where it
 	fl.StringVar(&r.profile, "profile", "", "TDES card data: how the maker's readers use the key")
 	fl.StringVar(&r.delivery, "delivery", "", "how initial keys reach terminals: attested, code (test only) or none (bundles); default: code in test, attested in production")
 	fl.StringSliceVar(&r.pinKeys, "pin-key", nil, "zone keys that PINs may be translated to: alias/…")
-	for _, required := range []string{"id", "kind", "base-key", "first", "last"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "id", "kind", "base-key", "first", "last")
 	f.signs(cmd)
 	return cmd
 }

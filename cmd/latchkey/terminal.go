@@ -71,11 +71,7 @@ The name of a terminal is used once, ever. In production a second person approve
 	fl.StringVar(&op.Terminal, "id", "", "name of the terminal: 1 to 32 of A-Z, 0-9 and -")
 	fl.StringArrayVar(&slots, "slot", nil, "NUMBER=KEYSET, once for each slot; the first data slot MACs the messages")
 	fl.StringArrayVar(&op.Endpoints, "endpoint", nil, "https://HOST:PORT of the acquirer, in the order of preference")
-	for _, required := range []string{"id", "slot", "endpoint"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic("latchkey: " + err.Error())
-		}
-	}
+	required(cmd, "id", "slot", "endpoint")
 	return cmd
 }
 
@@ -102,7 +98,7 @@ const (
 
 func checkReason(reason string) error {
 	if len(reason) > maxReason || strings.ContainsFunc(reason, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return exit.With(exit.Usage, fmt.Errorf("--reason has %d bytes", len(reason)), "want at most 200 printable characters of ASCII")
+		return exit.With(exit.Usage, fmt.Errorf("--reason has %d bytes", len(reason)), fmt.Sprintf("want at most %d printable characters of ASCII", maxReason))
 	}
 	return nil
 }

@@ -93,18 +93,11 @@ also says when the roots in trust/*.pem are others than those of the list.`,
 
 // trustList reads the list that is in force. It needs no passphrase.
 func (f *folder) trustList() (*trustlist.List, trustlist.Pin, error) {
-	config, err := deploy.LoadConfig(f.dir)
-	if errors.Is(err, deploy.ErrNotDeployment) {
-		return nil, trustlist.Pin{}, exit.With(exit.NotFound, err, "make a deployment with: latchkey init "+f.dir)
-	}
+	config, err := f.config()
 	if err != nil {
 		return nil, trustlist.Pin{}, err
 	}
-	doc, pin, err := deploy.LoadTrustList(deploy.TrustListPath(f.dir), config.Tenant)
-	if err != nil {
-		return nil, trustlist.Pin{}, badTrustList(err)
-	}
-	l, err := trustlist.Open(doc, trustlist.Accepted{Tenant: string(config.Tenant), Pins: []trustlist.Pin{pin}})
+	l, pin, err := deploy.OpenTrustList(deploy.TrustListPath(f.dir), config.Tenant)
 	return l, pin, badTrustList(err)
 }
 

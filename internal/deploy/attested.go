@@ -101,10 +101,8 @@ func (a *Attested) Reload() error {
 		}
 		l.next.verified[sum] = latest
 	}
-	for path, was := range a.last.files {
-		if l.next.files[path].sum != was.sum {
-			return fmt.Errorf("%w: %s is gone or another document", ErrRollback, path)
-		}
+	if err := l.next.keeps(a.last); err != nil {
+		return err
 	}
 	a.last = &l.next
 	a.latest.Store(&latest)

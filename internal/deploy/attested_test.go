@@ -196,7 +196,7 @@ func TestAttestedReload(t *testing.T) {
 		"one left out":         {func() { put("r5.signed", signMakers(t, makers(t, d, 5, root, "SN-9"), op, second)) }, ErrDocument, "r5.signed"},
 		"cut":                  {func() { put("r3.signed", was["r3.signed"][:100]) }, ErrDocument, "r3.signed"},
 		"empty":                {func() { put("r4.signed", nil) }, ErrDocument, "r4.signed"},
-		"huge":                 {func() { put("r4.signed", make([]byte, maxDocument+1)) }, ErrDocument, "r4.signed"},
+		"huge":                 {func() { put("r4.signed", make([]byte, keyset.MaxSigned+1)) }, ErrDocument, "r4.signed"},
 		"notes":                {func() { put("notes.txt", nil) }, ErrDocument, "notes.txt"},
 		"r04":                  {func() { put("r04.signed", nil) }, ErrDocument, "r04.signed"},
 		"a key set":            {func() { put("PIN-1.r4.signed", nil) }, ErrDocument, "PIN-1.r4.signed"},

@@ -109,12 +109,20 @@ func (c *Catalog) Reload() error {
 	if err := l.load(); err != nil {
 		return err
 	}
+	if err := l.next.keeps(before); err != nil {
+		return err
+	}
+	c.contents.Store(&l.next)
+	return nil
+}
+
+// keeps checks that every document of the load before is there as it was.
+func (c *contents) keeps(before *contents) error {
 	for _, path := range slices.Sorted(maps.Keys(before.files)) {
-		if l.next.files[path].sum != before.files[path].sum {
+		if c.files[path].sum != before.files[path].sum {
 			return fmt.Errorf("%w: %s is gone or another document", ErrRollback, path)
 		}
 	}
-	c.contents.Store(&l.next)
 	return nil
 }
 
@@ -219,17 +227,14 @@ func (l *loader) files(dir string, pattern *regexp.Regexp) ([]document, error) {
 	return out, nil
 }
 
-// maxDocument is what keyset accepts.
-const maxDocument = keyset.MaxSigned
-
 // read returns a document. If its very bytes were verified before, it returns what they hold instead.
 func (l *loader) read(f document) (doc []byte, sum digest, verified any, err error) {
 	info, err := os.Lstat(f.path)
 	if err != nil {
 		return nil, digest{}, nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxDocument {
-		return nil, digest{}, nil, fmt.Errorf("mode %v and %d bytes, want a file of at most %d", info.Mode(), info.Size(), maxDocument)
+	if !info.Mode().IsRegular() || info.Size() > keyset.MaxSigned {
+		return nil, digest{}, nil, fmt.Errorf("mode %v and %d bytes, want a file of at most %d", info.Mode(), info.Size(), keyset.MaxSigned)
 	}
 	was := l.before.files[f.path]
 	if verified = l.before.verified[was.sum]; verified != nil && was.size == info.Size() && was.modified.Equal(info.ModTime()) {

@@ -213,7 +213,7 @@ func TestCatalogReload(t *testing.T) {
 		"another": {func() { must(t, os.WriteFile(second, sign(t, active, op), 0o600)) }, ErrRollback},
 		"damaged": {func() { must(t, os.WriteFile(second, was[:len(was)-1], 0o600)) }, ErrDocument},
 		"empty":   {func() { must(t, os.WriteFile(second, nil, 0o600)) }, ErrDocument},
-		"huge":    {func() { must(t, os.WriteFile(second, make([]byte, maxDocument+1), 0o600)) }, ErrDocument},
+		"huge":    {func() { must(t, os.WriteFile(second, make([]byte, keyset.MaxSigned+1), 0o600)) }, ErrDocument},
 	} {
 		tt.damage()
 		if err := c.Reload(); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), second) {

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
@@ -43,13 +42,5 @@ func createCheckpointKey(dir, file, name string, passphrase secret.Bytes) error 
 // OpenCheckpointKey opens the sealed signer of audit checkpoints: the text that audit.NewSigner takes. The caller wipes
 // it. Errors name the file and wrap seal.ErrPassphrase or seal.ErrFormat.
 func OpenCheckpointKey(path string, passphrase secret.Bytes) (secret.Bytes, error) {
-	sealed, err := readSealed(path)
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	key, err := seal.Open(passphrase, checkpointKeyLabel, sealed)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("deploy: %s: %w", path, err)
-	}
-	return key, nil
+	return openSealed(path, checkpointKeyLabel, passphrase)
 }

@@ -76,13 +76,9 @@ func Credential(certPath, sealedKeyPath string, passphrase secret.Bytes) (tls.Ce
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	sealed, err := readSealed(sealedKeyPath)
+	der, err := openSealed(sealedKeyPath, serviceKeyLabel, passphrase)
 	if err != nil {
 		return tls.Certificate{}, err
-	}
-	der, err := seal.Open(passphrase, serviceKeyLabel, sealed)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("deploy: %s: %w", sealedKeyPath, err)
 	}
 	defer der.Wipe()
 	key, err := x509.ParsePKCS8PrivateKey(der.Expose())
@@ -103,6 +99,19 @@ func Credential(certPath, sealedKeyPath string, passphrase secret.Bytes) (tls.Ce
 func sameKey(a, b crypto.PublicKey) bool {
 	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(b)
+}
+
+// openSealed opens a sealed file. The caller wipes what is in it. Errors name the file.
+func openSealed(path, label string, passphrase secret.Bytes) (secret.Bytes, error) {
+	sealed, err := readSealed(path)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	content, err := seal.Open(passphrase, label, sealed)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("deploy: %s: %w", path, err)
+	}
+	return content, nil
 }
 
 // readSealed reads a sealed file that only its owner can.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,9 +25,6 @@ type Person struct {
 // Identity returns who the person is.
 func (p *Person) Identity() identity.Identity { return p.id }
 
-// Certificate returns the person's own certificate; it is shared and not to be changed.
-func (p *Person) Certificate() *x509.Certificate { return p.cert.Leaf }
-
 // TLS returns certificate and key for connections as this person.
 func (p *Person) TLS() tls.Certificate { return p.cert }
 
@@ -40,6 +36,20 @@ func (p *Person) Sign(kind string, payload []byte) ([]byte, error) {
 // AddSignature adds the person's signature to a document that others have signed. Read the document before.
 func (p *Person) AddSignature(doc []byte) ([]byte, error) {
 	return keyset.AddSignature(doc, p.cert.Leaf.Raw, p.signer)
+}
+
+// Sign makes a document of a payload that all the people sign; there is at least one.
+func Sign(people []*Person, kind string, payload []byte) ([]byte, error) {
+	doc, err := people[0].Sign(kind, payload)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range people[1:] {
+		if doc, err = p.AddSignature(doc); err != nil {
+			return nil, err
+		}
+	}
+	return doc, nil
 }
 
 // Format prints the identity, whatever the verb.

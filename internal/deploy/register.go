@@ -211,14 +211,9 @@ func (d *Deployment) conclude(catalog *Catalog, bundle *terminal.Bundle, record 
 	if err != nil {
 		return nil, err
 	}
-	doc, err := r.Signers[0].Sign(keyset.KindTerminal, payload)
+	doc, err := Sign(r.Signers, keyset.KindTerminal, payload)
 	if err != nil {
 		return nil, err
-	}
-	for _, p := range r.Signers[1:] {
-		if doc, err = p.AddSignature(doc); err != nil {
-			return nil, err
-		}
 	}
 	if record, err = d.checkTerminal(catalog, doc); err != nil {
 		return nil, err

@@ -2,7 +2,7 @@ package deploy
 
 import "fmt"
 
-// common is what the three configurations share.
+// commonYAML is what the three configurations share.
 const commonYAML = `# The deployment folder, relative to this file.
 folder: .
 # Names this instance in the audit log. Two instances never share a name.

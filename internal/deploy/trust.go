@@ -79,19 +79,15 @@ func nextTrustList(dir string, tenant keyset.TenantID, version uint64, at time.T
 func (d *Deployment) UpdateTrustList(next []trustlist.Pin) (*trustlist.List, error) {
 	var list *trustlist.List
 	err := underLock(d.dir, func() error {
-		doc, pin, err := d.TrustList()
+		current, pin, err := OpenTrustList(TrustListPath(d.dir), d.config.Tenant)
 		if err != nil {
 			return err
 		}
-		accepted := trustlist.Accepted{Tenant: string(d.config.Tenant), Pins: []trustlist.Pin{pin}}
-		current, err := trustlist.Open(doc, accepted)
+		doc, err := d.signTrustList(current, next, pin)
 		if err != nil {
 			return err
 		}
-		if doc, err = d.signTrustList(current, next, pin); err != nil {
-			return err
-		}
-		if list, err = trustlist.Open(doc, accepted.Next(current)); err != nil { // as terminals will
+		if list, err = trustlist.Open(doc, accepted(d.config.Tenant, pin).Next(current)); err != nil { // as terminals will
 			return err
 		}
 		return seal.WriteFile(TrustListPath(d.dir), doc, 0o644)
@@ -125,13 +121,9 @@ func (d *Deployment) signTrustList(current *trustlist.List, next []trustlist.Pin
 // trustKey opens the key that signs trust lists.
 func (d *Deployment) trustKey() (crypto.Signer, error) {
 	path := d.Path("trust", trustKeyFile)
-	sealed, err := readSealed(path)
+	der, err := openSealed(path, trustKeyLabel, d.passphrase)
 	if err != nil {
 		return nil, err
-	}
-	der, err := seal.Open(d.passphrase, trustKeyLabel, sealed)
-	if err != nil {
-		return nil, fmt.Errorf("deploy: %s: %w", path, err)
 	}
 	defer der.Wipe()
 	key, err := x509.ParsePKCS8PrivateKey(der.Expose())
@@ -147,21 +139,40 @@ func (d *Deployment) trustKey() (crypto.Signer, error) {
 
 // LoadTrustList reads a signed trust list and, beside it, the pin of the key that signs it, in a file of the same name
 // that ends in .pin. It verifies one by the other.
-func LoadTrustList(path string, tenant keyset.TenantID) (doc []byte, pin trustlist.Pin, err error) {
-	if doc, err = os.ReadFile(path); err != nil {
-		return nil, trustlist.Pin{}, fmt.Errorf("deploy: %w", err)
+func LoadTrustList(path string, tenant keyset.TenantID) ([]byte, trustlist.Pin, error) {
+	doc, _, pin, err := loadTrustList(path, tenant)
+	return doc, pin, err
+}
+
+// OpenTrustList is LoadTrustList for who wants to know what the list says.
+func OpenTrustList(path string, tenant keyset.TenantID) (*trustlist.List, trustlist.Pin, error) {
+	_, list, pin, err := loadTrustList(path, tenant)
+	return list, pin, err
+}
+
+func loadTrustList(path string, tenant keyset.TenantID) ([]byte, *trustlist.List, trustlist.Pin, error) {
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, trustlist.Pin{}, fmt.Errorf("deploy: %w", err)
 	}
 	text, err := os.ReadFile(strings.TrimSuffix(path, filepath.Ext(path)) + ".pin")
 	if err != nil {
-		return nil, trustlist.Pin{}, fmt.Errorf("deploy: %w", err)
+		return nil, nil, trustlist.Pin{}, fmt.Errorf("deploy: %w", err)
 	}
-	if pin, err = trustlist.ParsePin(strings.TrimSpace(string(text))); err != nil {
-		return nil, trustlist.Pin{}, fmt.Errorf("deploy: pin of %s: %w", path, err)
+	pin, err := trustlist.ParsePin(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, nil, trustlist.Pin{}, fmt.Errorf("deploy: pin of %s: %w", path, err)
 	}
-	if _, err := trustlist.Open(doc, trustlist.Accepted{Tenant: string(tenant), Pins: []trustlist.Pin{pin}}); err != nil {
-		return nil, trustlist.Pin{}, fmt.Errorf("deploy: %s: %w", path, err)
+	list, err := trustlist.Open(doc, accepted(tenant, pin))
+	if err != nil {
+		return nil, nil, trustlist.Pin{}, fmt.Errorf("deploy: %s: %w", path, err)
 	}
-	return doc, pin, nil
+	return doc, list, pin, nil
+}
+
+// accepted is what a pin vouches for.
+func accepted(tenant keyset.TenantID, pin trustlist.Pin) trustlist.Accepted {
+	return trustlist.Accepted{Tenant: string(tenant), Pins: []trustlist.Pin{pin}}
 }
 
 // createPepper makes the key under which one-time codes are stored.
@@ -179,13 +190,5 @@ func createPepper(dir string, passphrase secret.Bytes) error {
 // OpenPepper opens the key under which one-time codes are stored. The caller wipes it. Errors name the file and wrap
 // seal.ErrPassphrase or seal.ErrFormat.
 func OpenPepper(path string, passphrase secret.Bytes) (secret.Bytes, error) {
-	sealed, err := readSealed(path)
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	pepper, err := seal.Open(passphrase, pepperLabel, sealed)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("deploy: %s: %w", path, err)
-	}
-	return pepper, nil
+	return openSealed(path, pepperLabel, passphrase)
 }

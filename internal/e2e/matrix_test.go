@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -182,10 +181,7 @@ func (p place) ask(t *testing.T, c *http.Client, d door) (status int, answer str
 // connectionRefused reports whether a call failed because the server ended the connection: by an alert of TLS, or by an end
 // that overtook the alert.
 func connectionRefused(err error) bool {
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		return true
-	}
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+	return tlsconf.Alert(err) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }
 
 // lists reports whether a holder is to be served at a door.
