@@ -101,11 +101,8 @@ func (s *Service) repeated(ctx context.Context, req AnswerRequest) (*AnswerResul
 
 // answering finds who is answered, and under which key.
 func (s *Service) answering(ctx context.Context, tenant keyset.TenantID, a asked) (*keyset.Terminal, *keyset.KeySet, engine.KeyInfo, error) {
-	terminal, err := s.terminalOf(tenant, a.terminal)
+	terminal, err := s.admitted(tenant, a.terminal, message.Sale)
 	if err != nil {
-		return nil, nil, engine.KeyInfo{}, err
-	}
-	if err := checkStatus(terminal, message.Sale); err != nil {
 		return nil, nil, engine.KeyInfo{}, err
 	}
 	slot, ok := terminal.Key(a.slot, a.ksn.KeyID())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
 )
 
 // Registry is the registration authority, as far as a service has to do with it: it learns from the service what messages
@@ -60,6 +61,15 @@ func (s *Service) terminalOf(tenant keyset.TenantID, id keyset.TerminalID) (*key
 	return terminal, nil
 }
 
+// admitted returns the record of a terminal whose status lets a message of a type through.
+func (s *Service) admitted(tenant keyset.TenantID, id keyset.TerminalID, typ message.Type) (*keyset.Terminal, error) {
+	terminal, err := s.terminalOf(tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	return terminal, checkStatus(terminal, typ)
+}
+
 // confirm has the registry confirm what a sign-in has proved and what waits for that, and looks at the terminal again.
 func (t *transaction) confirm(ctx context.Context) error {
 	c := Confirmation{Tenant: t.terminal.Tenant, Terminal: t.terminal.ID}
@@ -81,11 +91,8 @@ func (t *transaction) confirm(ctx context.Context) error {
 
 // confirmed believes a confirmation when the catalog shows it, and goes on with the record that does.
 func (t *transaction) confirmed(c Confirmation) error {
-	terminal, err := t.terminalOf(c.Tenant, c.Terminal)
+	terminal, err := t.admitted(c.Tenant, c.Terminal, t.m.Payload.Type)
 	if err != nil {
-		return err
-	}
-	if err := checkStatus(terminal, t.m.Payload.Type); err != nil {
 		return err
 	}
 	for _, key := range c.Keys {

@@ -48,11 +48,7 @@ func (t *transaction) release(ctx context.Context) (*TransactionResult, error) {
 // commit makes the claims durable, or says by which rule they are refused. The registry may have taken the terminal out since
 // the message was looked at, and then nothing is claimed.
 func (t *transaction) commit(ctx context.Context, set ClaimSet) (_ ClaimOutcome, ruled *Refusal, err error) {
-	terminal, err := t.terminalOf(t.terminal.Tenant, t.terminal.ID)
-	if err == nil {
-		err = checkStatus(terminal, t.m.Payload.Type)
-	}
-	if err != nil {
+	if _, err := t.admitted(t.terminal.Tenant, t.terminal.ID, t.m.Payload.Type); err != nil {
 		return ClaimOutcome{}, nil, err
 	}
 	outcome, err := t.store.Claim(ctx, set)

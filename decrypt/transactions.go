@@ -221,14 +221,11 @@ func (t *transaction) parse() error {
 // locate finds the terminal and every key that the message names.
 func (t *transaction) locate(ctx context.Context) error {
 	p := t.received.Payload
-	terminal, err := t.terminalOf(p.Tenant, p.Terminal)
+	terminal, err := t.admitted(p.Tenant, p.Terminal, t.m.Payload.Type)
 	if err != nil {
 		return err
 	}
 	t.terminal = terminal
-	if err := checkStatus(terminal, t.m.Payload.Type); err != nil {
-		return err
-	}
 	t.keys = make(map[place]*located)
 	for _, at := range t.places() {
 		if _, ok := t.keys[at]; ok {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 )
@@ -33,16 +32,10 @@ func TestForeignEST(t *testing.T) {
 	a.start(t, binaries.shipped)
 	defer a.ra.stop(t)
 	defer a.keyd.stop(t)
-	_, err = a.admin().Do(t.Context(), admin.Operation{
-		Action: "register", Terminal: "T-CURL", Endpoints: []string{"https://localhost:1"},
-		Slots: []admin.SlotAssignment{{Slot: sample.DataSlot, KeySet: "AES-DATA"}},
-	})
-	check(t, err)
-	code, err := a.admin().Do(t.Context(), admin.Operation{Action: "code", Terminal: "T-CURL"})
-	check(t, err)
+	a.register(t, "T-CURL")
 	dir := t.TempDir()
 	ticket := filepath.Join(dir, "ticket")
-	check(t, os.WriteFile(ticket, []byte(code.Ticket+"\n"), 0o600))
+	check(t, os.WriteFile(ticket, []byte(a.ticket(t, admin.Operation{Terminal: "T-CURL"})+"\n"), 0o600))
 	run := func(script string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 		cmd.Dir = dir

@@ -29,7 +29,6 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
-	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 // settleEvery is after how many answers the newest key of a slot is confirmed; keydist.MaxPending may wait.
@@ -77,10 +76,8 @@ func newDistribution(t *testing.T, binary string, planted ...string) *distributi
 	check(t, err)
 	cert, err := d.ServiceCredential(deploy.ServiceRA)
 	check(t, err)
-	credential, err := tlsconf.NewCredential(cert)
-	check(t, err)
 	o.a.keyd.start(t, binary, planted...)
-	o.client = keydist.NewClient("https://"+o.a.keyd.doors["listen"], o.a.client(t, credential, identity.KDH))
+	o.client = keydist.NewClient("https://"+o.a.keyd.doors["listen"], o.a.as(t, cert, identity.KDH))
 	o.up.Store(true)
 	return o
 }
@@ -244,15 +241,7 @@ func (o *distribution) confirm(ctx context.Context, b *keybox, slot uint8, id du
 
 // run begins the load. What it returns ends it.
 func (o *distribution) run(t *testing.T, f figures) (stop func()) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var workers sync.WaitGroup
-	for range 2 * f.ordering {
-		workers.Go(func() { o.work(ctx) })
-	}
-	return func() {
-		cancel()
-		workers.Wait()
-	}
+	return crowd(t, 2*f.ordering, o.work)
 }
 
 // round kills the host at a random moment while enough orders are under way, but not before it has delivered at least so many
@@ -338,11 +327,7 @@ func TestKeyIDKill(t *testing.T) {
 			len(under), len(o.answers), f.delivered, o.unanswered, len(lives))
 	}
 	o.judgeDatabase(t)
-	out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
-		"--database", filepath.Join(o.a.dir, "keyd.db"), "--key-file", filepath.Join(o.a.dir, "audit", "keyd.pub"))
-	if code != 0 {
-		t.Errorf("audit verify ends with %d: %s%s", code, out, errs)
-	}
+	verifyAudit(t, o.a.dir, "keyd.db", "keyd.pub")
 }
 
 // judgeDatabase looks for every delivered key id among those that the host says it gave out.

@@ -324,7 +324,7 @@ func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, plan
 	defer cancel()
 	var wg sync.WaitGroup
 	const bad = 1 // the acquirer with a rooted terminal
-	attacker := tr.site.client(t, acquirers[bad], d.service)
+	attacker := tr.site.client(t, acquirers[bad], d.doors["listen"])
 	recent := tr.takeRecent(400)
 	latest := recent[max(len(recent)-64, 0):]
 	tr.attack(ctx, acquirers[bad], attacker, latest) // before anybody repeats them: only what is durable refuses these
@@ -332,7 +332,7 @@ func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, plan
 		wg.Go(func() { tr.attack(ctx, acquirers[bad], attacker, part) })
 	}
 	for _, name := range acquirers {
-		c := tr.site.client(t, name, d.service)
+		c := tr.site.client(t, name, d.doors["listen"])
 		for range f.workers {
 			wg.Go(func() { tr.work(ctx, name, c) })
 		}
@@ -351,7 +351,7 @@ func (tr *traffic) round(t *testing.T, f figures, binary string, kill bool, plan
 }
 
 // waitAndKill waits a random while, then for a moment with enough requests under way, and kills.
-func (tr *traffic) waitAndKill(t *testing.T, f figures, d *daemon) int64 {
+func (tr *traffic) waitAndKill(t *testing.T, f figures, d *service) int64 {
 	t.Helper()
 	until := time.Now().Add(time.Duration(rand.Int64N(int64(f.killAfter)))) // where exactly is chance; that it is busy is not
 	deadline := time.Now().Add(30 * time.Second)
@@ -367,7 +367,7 @@ func (tr *traffic) waitAndKill(t *testing.T, f figures, d *daemon) int64 {
 	return 0
 }
 
-func (tr *traffic) waitUntilSettled(t *testing.T, d *daemon) {
+func (tr *traffic) waitUntilSettled(t *testing.T, d *service) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for tr.left.Load() > 0 {
@@ -403,7 +403,7 @@ func TestKill(t *testing.T) {
 	}
 	tr.round(t, f, binaries.shipped, false)
 	tr.judge(t, f, sales, underWay)
-	s.verifyAudit(t)
+	t.Logf("audit verify:\n%s", verifyAudit(t, s.dir, "claims.db", "checkpoint.pub"))
 }
 
 func (tr *traffic) judge(t *testing.T, f figures, sales []*sale, underWay []int64) {
@@ -483,15 +483,4 @@ func TestKillPlanted(t *testing.T) {
 		}
 	}
 	t.Errorf("planted bug.claim-after-answer not caught in %d kills", f.plantedKills)
-}
-
-// verifyAudit runs latchkey audit verify on what the killed service left behind.
-func (s *site) verifyAudit(t *testing.T) {
-	t.Helper()
-	out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
-		"--database", s.database, "--key-file", filepath.Join(s.dir, "audit", "checkpoint.pub"))
-	if code != 0 {
-		t.Errorf("audit verify ends with %d: %s%s", code, out, errs)
-	}
-	t.Logf("audit verify:\n%s", out)
 }

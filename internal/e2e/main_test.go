@@ -2,10 +2,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -44,6 +46,19 @@ func chosen() figures {
 		return soakFigures
 	}
 	return ciFigures
+}
+
+// crowd has many work at once. What it returns ends them and waits until they have ended.
+func crowd(t *testing.T, size int, work func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range size {
+		all.Go(func() { work(ctx) })
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
 }
 
 // binaries are the programs under test: as they ship, and with the tag that allows planted faults.

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -47,39 +48,43 @@ type authority struct {
 	list     *trustlist.List
 }
 
-func newAuthority(t *testing.T) *authority {
+// emptyAuthority makes an authority without key sets, and its deployment, which the caller closes.
+func emptyAuthority(t *testing.T, environment keyset.Environment) (*authority, *deploy.Deployment) {
 	t.Helper()
 	a := &authority{dir: filepath.Join(t.TempDir(), "pos")}
-	pass := secret.From([]byte(passphraseText))
-	d, err := deploy.Create(a.dir, deploy.Options{Tenant: tenant, Environment: keyset.Test, Passphrase: pass})
+	d, err := deploy.Create(a.dir, deploy.Options{Tenant: tenant, Environment: environment, Passphrase: secret.From([]byte(passphraseText))})
 	check(t, err)
-	defer d.Close()
-	check(t, sample.Prepare(d, keyset.Code))
 	check(t, os.WriteFile(filepath.Join(a.dir, "passphrase"), []byte(passphraseText+"\n"), 0o600))
 	a.trust, err = d.Trust()
 	check(t, err)
-	person, err := d.Operator(deploy.FirstOperator)
-	check(t, err)
-	credential, err := tlsconf.NewCredential(person.TLS())
-	check(t, err)
-	a.operator = a.client(t, credential, identity.RA)
-	cert, err := d.ServiceCredential(deploy.ServiceDecrypt)
-	check(t, err)
-	credential, err = tlsconf.NewCredential(cert)
-	check(t, err)
-	a.decrypt = a.client(t, credential, identity.RA)
 	doc, pin, err := d.TrustList()
 	check(t, err)
 	a.list, err = trustlist.Open(doc, trustlist.Accepted{Tenant: tenant, Pins: []trustlist.Pin{pin}})
 	check(t, err)
 	a.keyd = newService("latchkey-keyd", filepath.Join(a.dir, deploy.KeydFile), "listen", "admin")
 	a.ra = newService("latchkey-provisiond", filepath.Join(a.dir, deploy.ProvisiondFile), "terminals", "services", "publication", "admin")
+	return a, d
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a, d := emptyAuthority(t, keyset.Test)
+	defer d.Close()
+	check(t, sample.Prepare(d, keyset.Code))
+	person, err := d.Operator(deploy.FirstOperator)
+	check(t, err)
+	a.operator = a.as(t, person.TLS(), identity.RA)
+	cert, err := d.ServiceCredential(deploy.ServiceDecrypt)
+	check(t, err)
+	a.decrypt = a.as(t, cert, identity.RA)
 	return a
 }
 
-// client calls a service with a certificate.
-func (a *authority) client(t *testing.T, c *tlsconf.Credential, server identity.Role) *http.Client {
+// as calls a service with a certificate.
+func (a *authority) as(t *testing.T, cert tls.Certificate, server identity.Role) *http.Client {
 	t.Helper()
+	c, err := tlsconf.NewCredential(cert)
+	check(t, err)
 	config, err := tlsconf.Client(tlsconf.ClientOptions{Credential: c, Trust: a.trust, ServerRole: server, Gate: tlsconf.OpenGate()})
 	check(t, err)
 	transport := &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 32}
@@ -138,6 +143,12 @@ type onboarding struct {
 	interrupted map[string]int // attempts to enrol that ended without an answer, by what was asked
 	refusals    map[string]int // of second keys, by code
 	tried       int            // second keys tried after a kill and refused because the code was spent
+}
+
+func newOnboarding(t *testing.T, a *authority, patience time.Duration) *onboarding {
+	return &onboarding{
+		a: a, root: t.TempDir(), patience: patience, refusals: make(map[string]int), interrupted: make(map[string]int),
+	}
 }
 
 func (o *onboarding) fault(format string, args ...any) {
@@ -381,6 +392,11 @@ func (o *onboarding) confirm(ctx context.Context, e *enrolee) error {
 	return err
 }
 
+// run begins the load. What it returns ends it.
+func (o *onboarding) run(t *testing.T, f figures) (stop func()) {
+	return crowd(t, f.enrolling+4, o.work)
+}
+
 // round keeps a load up, kills one of the two at a random moment while enough is under way, and starts it again. Then
 // second keys are tried on the codes that were redeemed last.
 func (o *onboarding) round(t *testing.T, f figures, victim *service, binary string, planted ...string) int64 {
@@ -453,12 +469,8 @@ func TestOnboardingKill(t *testing.T) {
 	f := chosen()
 	a := newAuthority(t)
 	a.start(t, binaries.shipped)
-	o := &onboarding{a: a, root: t.TempDir(), patience: stuckAfter, refusals: make(map[string]int), interrupted: make(map[string]int)}
-	ctx, stop := context.WithCancel(t.Context())
-	var workers sync.WaitGroup
-	for range f.enrolling + 4 {
-		workers.Go(func() { o.work(ctx) })
-	}
+	o := newOnboarding(t, a, stuckAfter)
+	stop := o.run(t, f)
 	var under []int64
 	kills := map[string]int{}
 	for i := range f.enrolmentKills {
@@ -467,7 +479,6 @@ func TestOnboardingKill(t *testing.T) {
 		kills[victim.program]++
 	}
 	stop()
-	workers.Wait()
 	codes, keys := o.twice()
 	t.Logf("kills: %v, enrolments under way at each: %d to %d", kills, slices.Min(under), slices.Max(under))
 	t.Logf("terminals enrolled: %d, stuck: %d; codes accepted for two keys: %d; key ids delivered twice: %d", len(o.done), len(o.faults), len(codes), len(keys))
@@ -552,12 +563,8 @@ func (o *onboarding) judgeIssuer(t *testing.T) {
 func (a *authority) verifyAudits(t *testing.T) {
 	t.Helper()
 	for _, log := range []struct{ database, pub string }{{"provisiond.db", "provisiond.pub"}, {"keyd.db", "keyd.pub"}} {
-		out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
-			"--database", filepath.Join(a.dir, log.database), "--key-file", filepath.Join(a.dir, "audit", log.pub))
-		if code != 0 {
-			t.Errorf("audit verify of %s ends with %d: %s%s", log.database, code, out, errs)
-		}
-		t.Logf("audit verify of %s: %s", log.database, strings.Join(strings.Fields(strings.SplitN(out, "root", 2)[0]), " "))
+		said := verifyAudit(t, a.dir, log.database, log.pub)
+		t.Logf("audit verify of %s: %s", log.database, strings.Join(strings.Fields(strings.SplitN(said, "root", 2)[0]), " "))
 	}
 }
 
@@ -568,15 +575,10 @@ func TestOnboardingKillPlanted(t *testing.T) {
 	a.keyd.start(t, binaries.shipped)
 	a.ra.args = []string{"--keyd", "https://" + a.keyd.doors["listen"]}
 	a.ra.start(t, binaries.planted, "bug.code-reserved-late")
-	o := &onboarding{a: a, root: t.TempDir(), patience: 20 * time.Second, refusals: make(map[string]int), interrupted: make(map[string]int)}
-	ctx, stop := context.WithCancel(t.Context())
-	var workers sync.WaitGroup
-	for range f.enrolling + 4 {
-		workers.Go(func() { o.work(ctx) })
-	}
+	o := newOnboarding(t, a, 20*time.Second)
+	stop := o.run(t, f)
 	defer func() {
 		stop()
-		workers.Wait()
 		a.ra.kill()
 		a.keyd.kill()
 	}()

@@ -64,9 +64,7 @@ callers:
 	defer d.Close()
 	cert, err := d.ServiceCredential(deploy.ServiceAcquirer)
 	check(t, err)
-	credential, err := tlsconf.NewCredential(cert)
-	check(t, err)
-	p.host = api.NewClient("https://"+p.decryptd.doors["listen"], p.client(t, credential, identity.Decrypt))
+	p.host = api.NewClient("https://"+p.decryptd.doors["listen"], p.as(t, cert, identity.Decrypt))
 	return p
 }
 
@@ -124,9 +122,7 @@ func (p *payments) sell(t *testing.T, id keyset.TerminalID, scheme dukpt.Scheme)
 		Slots: []admin.SlotAssignment{{Slot: sample.DataSlot, KeySet: string(sample.KeySet(scheme, sample.DataSlot))}},
 	})
 	check(t, err)
-	code, err := p.admin().Do(ctx, admin.Operation{Action: "code", Terminal: string(id)})
-	check(t, err)
-	ticket, err := enroll.ParseTicket([]byte(code.Ticket))
+	ticket, err := enroll.ParseTicket([]byte(p.ticket(t, admin.Operation{Terminal: string(id)})))
 	check(t, err)
 	medium := terminal.OSFS(t.TempDir())
 	sealer, err := terminal.CreateInsecureFile(medium)
@@ -157,6 +153,17 @@ func (p *payments) sell(t *testing.T, id keyset.TerminalID, scheme dukpt.Scheme)
 		t.Fatalf("the sale of %s is %v", id, sale.Result)
 	}
 	return box, r.sent
+}
+
+// showing is how a terminal comes to the acquirer: with its certificate, and with the sessions it had before.
+func (p *payments) showing(t *testing.T, box *terminal.Terminal) *tls.Config {
+	t.Helper()
+	config, err := tlsconf.Client(tlsconf.ClientOptions{
+		Credential: box.Credential(), Trust: p.trust, ServerRole: identity.AcquirerHost, ServerName: "127.0.0.1", Gate: tlsconf.OpenGate(),
+	})
+	check(t, err)
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	return config
 }
 
 // knock makes a connection to the acquirer and one request on it.
@@ -203,13 +210,8 @@ type bystander struct {
 func (p *payments) newBystander(t *testing.T) *bystander {
 	t.Helper()
 	box, sale := p.sell(t, "T-STAYS", dukpt.AES)
-	b := &bystander{p: p, sale: sale}
+	b := &bystander{p: p, config: p.showing(t, box), sale: sale}
 	var err error
-	b.config, err = tlsconf.Client(tlsconf.ClientOptions{
-		Credential: box.Credential(), Trust: p.trust, ServerRole: identity.AcquirerHost, ServerName: "127.0.0.1", Gate: tlsconf.OpenGate(),
-	})
-	check(t, err)
-	b.config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	b.open, err = p.knock(b.config)
 	check(t, err)
 	t.Cleanup(func() { _ = b.open.Close() })
@@ -263,11 +265,7 @@ func TestRevokeToCut(t *testing.T) {
 		id := keyset.TerminalID(fmt.Sprintf("T-%04d", i))
 		scheme := []dukpt.Scheme{dukpt.AES, dukpt.TDES}[i%2]
 		box, sale := p.sell(t, id, scheme)
-		config, err := tlsconf.Client(tlsconf.ClientOptions{
-			Credential: box.Credential(), Trust: p.trust, ServerRole: identity.AcquirerHost, ServerName: "127.0.0.1", Gate: tlsconf.OpenGate(),
-		})
-		check(t, err)
-		config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+		config := p.showing(t, box)
 		open, err := p.knock(config)
 		check(t, err)
 		again, err := p.knock(config)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -102,4 +103,45 @@ func (s *service) stop(t *testing.T) {
 		s.kill()
 		t.Errorf("%s does not end\n%s", s.program, s.log)
 	}
+}
+
+// end ends a service that a failed test has left running.
+func (s *service) end() { _ = s.cmd.Process.Kill() }
+
+// lines keeps what a process wrote.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{}
+}
+
+func newLines() *lines { return &lines{more: make(chan struct{}, 1)} }
+
+// Write implements io.Writer.
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// verifyAudit runs latchkey audit verify on what a service left behind, and returns what it says.
+func verifyAudit(t *testing.T, dir, database, pub string) (said string) {
+	t.Helper()
+	out, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "audit", "verify",
+		"--database", filepath.Join(dir, database), "--key-file", filepath.Join(dir, "audit", pub))
+	if code != 0 {
+		t.Errorf("audit verify of %s ends with %d: %s%s", database, code, out, errs)
+	}
+	return out
 }

@@ -2,21 +2,14 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -40,10 +33,10 @@ var acquirers = []string{"ACQ-1", "ACQ-2"}
 
 // site is a deployment on disk with terminals, and the credentials of its acquirers.
 type site struct {
-	dir, config, database string
-	trust                 tlsconf.Trust
-	credentials           map[string]*tlsconf.Credential
-	terminals             []*rogue.Terminal
+	dir, config string
+	trust       tlsconf.Trust
+	credentials map[string]*tlsconf.Credential
+	terminals   []*rogue.Terminal
 }
 
 func newSite(t *testing.T, terminals int) *site {
@@ -54,10 +47,7 @@ func newSite(t *testing.T, terminals int) *site {
 	check(t, err)
 	defer d.Close()
 	check(t, sample.Prepare(d, keyset.DeliveryNone))
-	s := &site{
-		dir: dir, config: filepath.Join(dir, "e2e.yaml"), database: filepath.Join(dir, "claims.db"),
-		credentials: make(map[string]*tlsconf.Credential),
-	}
+	s := &site{dir: dir, config: filepath.Join(dir, "e2e.yaml"), credentials: make(map[string]*tlsconf.Credential)}
 	s.trust, err = d.Trust()
 	check(t, err)
 	for _, name := range acquirers {
@@ -94,15 +84,10 @@ func certify(t *testing.T, d *deploy.Deployment, name string) tls.Certificate {
 	check(t, err)
 	issuer, err := d.Issuer(identity.ServicesCA)
 	check(t, err)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key := newKey(t)
+	chain, err := issuer.Issue(t.Context(), ca.Request{PublicKey: key.Public(), Identity: id, DNSNames: []string{"localhost"}})
 	check(t, err)
-	chain, err := issuer.Issue(t.Context(), ca.Request{PublicKey: &key.PublicKey, Identity: id, DNSNames: []string{"localhost"}})
-	check(t, err)
-	cert := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-	for _, c := range chain {
-		cert.Certificate = append(cert.Certificate, c.Raw)
-	}
-	return cert
+	return tls.Certificate{Certificate: ders(chain), PrivateKey: key, Leaf: chain[0]}
 }
 
 // client returns a client of an acquirer for the service at addr. It shares no connection with others.
@@ -117,100 +102,12 @@ func (s *site) client(t *testing.T, acquirer, addr string) *api.Client {
 	return api.NewClient("https://"+addr, &http.Client{Transport: transport})
 }
 
-// daemon is a running latchkey-decryptd.
-type daemon struct {
-	cmd     *exec.Cmd
-	service string
-	log     *lines
-	exited  chan error
-}
-
-// lines keeps what a process wrote.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-	more chan struct{}
-}
-
-func newLines() *lines { return &lines{more: make(chan struct{}, 1)} }
-
-// Write implements io.Writer.
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(b)
-	select {
-	case l.more <- struct{}{}:
-	default:
-	}
-	return len(b), nil
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// start runs the service of a site with the given planted faults, and waits until it is ready.
-func (s *site) start(t *testing.T, binary string, planted ...string) *daemon {
+// start runs a decryption service on the site with planted faults, and waits until it is ready.
+func (s *site) start(t *testing.T, binary string, planted ...string) *service {
 	t.Helper()
-	d := &daemon{log: newLines(), exited: make(chan error, 1)}
-	out := newLines()
-	d.cmd = exec.Command(filepath.Join(binary, "latchkey-decryptd"), "--config", s.config, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	d.cmd.Env = append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ","))
-	d.cmd.Stdout, d.cmd.Stderr = out, d.log
-	check(t, d.cmd.Start())
-	go func() { d.exited <- d.cmd.Wait() }()
-	deadline := time.After(60 * time.Second)
-	for {
-		select {
-		case err := <-d.exited:
-			t.Fatalf("the service ended before it was ready: %v\n%s%s", err, out, d.log)
-		case <-deadline:
-			d.kill()
-			t.Fatalf("the service is not ready after a minute\n%s%s", out, d.log)
-		case <-out.more:
-			if addr := serviceAddress(out.String()); addr != "" {
-				d.service = addr
-				return d
-			}
-		}
-	}
-}
-
-// serviceAddress finds the address in the line that the service writes when it is ready.
-func serviceAddress(text string) string {
-	for line := range strings.Lines(text) {
-		var ready struct {
-			Service string `json:"service"`
-		}
-		if strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &ready) == nil && ready.Service != "" {
-			return ready.Service
-		}
-	}
-	return ""
-}
-
-// kill is kill -9, and waits until the process is gone.
-func (d *daemon) kill() {
-	_ = d.cmd.Process.Signal(syscall.SIGKILL) // it may have ended already
-	<-d.exited
-}
-
-// stop ends the service in order.
-func (d *daemon) stop(t *testing.T) {
-	t.Helper()
-	check(t, d.cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case err := <-d.exited:
-		if err != nil {
-			t.Errorf("the service did not end in order: %v\n%s", err, d.log)
-		}
-	case <-time.After(30 * time.Second):
-		d.kill()
-		t.Errorf("the service does not end\n%s", d.log)
-	}
+	d := newService("latchkey-decryptd", s.config, "listen", "admin")
+	d.start(t, binary, planted...)
+	return d
 }
 
 // output runs a program to its end.

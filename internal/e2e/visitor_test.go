@@ -165,13 +165,19 @@ func (a *authority) register(t *testing.T, terminals ...string) {
 	}
 }
 
-// slip has a one-time code made for a terminal, as the operation says, and returns the code as a terminal sends it.
-func (a *authority) slip(t *testing.T, op admin.Operation) string {
+// ticket has a one-time code made for a terminal, as the operation says, and returns what it is told on paper.
+func (a *authority) ticket(t *testing.T, op admin.Operation) string {
 	t.Helper()
 	op.Action = "code"
 	out, err := a.admin().Do(t.Context(), op)
 	check(t, err)
-	ticket, err := enroll.ParseTicket([]byte(out.Ticket))
+	return out.Ticket
+}
+
+// slip is ticket, and returns the code as a terminal sends it.
+func (a *authority) slip(t *testing.T, op admin.Operation) string {
+	t.Helper()
+	ticket, err := enroll.ParseTicket([]byte(a.ticket(t, op)))
 	check(t, err)
 	defer ticket.Wipe()
 	return string(ticket.Code.Expose())
