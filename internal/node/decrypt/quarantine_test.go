@@ -66,8 +66,9 @@ func TestACloneIsQuarantined(t *testing.T) {
 	r := start(t, p, c)
 	r.ready()
 	r.expect("a sale", r.sale(1, 100), "FRESH")
+	other := r.sale(1, 200)
 	began := time.Now()
-	r.expect("another amount", r.sale(1, 200), "KsnReplayed")
+	r.expect("another amount", other, "KsnReplayed")
 	o.quarantined(r)
 	took := time.Since(began)
 	if took > limit {
@@ -89,8 +90,8 @@ func TestACloneIsQuarantined(t *testing.T) {
 
 	o.release(r)
 	r.expect("what was held", waiting, "FRESH")
-	r.expect("the other amount once more", r.resend(r.sale(1, 200), 4), "KsnReplayed") // a queue does so until somebody empties it
-	o.restore()                                                                        // a new epoch, in which everything is told that may have been lost
+	r.expect("the other amount once more", r.resend(other, 4), "KsnReplayed") // byte for byte, as a queue does until somebody empties it
+	o.restore()                                                               // a new epoch, in which everything is told that may have been lost
 	r.knows(o.sequence())
 	until(t, "what is told in a new epoch", func() bool {
 		o.mu.Lock()
