@@ -61,6 +61,7 @@ laws: tools ## format, vet, lint and the rules of the house
 .PHONY: unit
 unit: ## every test but the ones against whole programs; then those of planted faults
 	@go test $$(go list ./... | grep -v internal/e2e)
+	@GOARCH=386 go test -short ./internal/des # 32 lanes
 	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: vectors
