@@ -11,7 +11,7 @@ import (
 // HostTransaction is the host's role in one transaction: it verifies requests and opens their data, moves PINs under another
 // key, and MACs and encrypts responses. It never gives a PIN out.
 //
-// [BaseKey.Begin] makes it, [HostTransaction.End] wipes its keys; using it afterwards panics. It is not safe for concurrent
+// [BaseKey.Begin] makes it, [HostTransaction.End] wipes its keys; using it afterwards panics, but for [BaseKey.Bind]. It is not safe for concurrent
 // use. It keeps no record of the KSNs it has seen: refusing a replay is the caller's.
 type HostTransaction struct{ s session }
 
@@ -28,6 +28,11 @@ type PINTarget struct {
 	PAN    pin.PAN    // must equal the PAN of the incoming block
 	Key    keys.Key   // the zone PIN key, usage P0, mode E, B or N; not wiped
 	Fill   [8]byte    // the random half of a format 4 block; unused for format 0
+}
+
+// NewHostTransaction returns a transaction bound to nothing, for [BaseKey.Bind]. The memory for its keys is allocated here.
+func NewHostTransaction() *HostTransaction {
+	return &HostTransaction{s: session{cell: secret.New(sessionSize)}}
 }
 
 // KSN returns the key serial number of the transaction.

@@ -17,10 +17,10 @@ type session struct {
 	cell   secret.Bytes
 }
 
-// maxKey is the longest key, sessionSize the transaction key and one working key.
+// maxKey is the longest key, sessionSize the transaction key, one working key, and the room to derive it in.
 const (
 	maxKey      = 32
-	sessionSize = 2 * maxKey
+	sessionSize = 2*maxKey + aesScratch
 )
 
 func (s *session) bind(f family, ksn KSN) {
@@ -62,9 +62,12 @@ func (s *session) derive(usage aesUsage, w WorkingKey) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %v under %v", err, w, s.family.key)
 	}
 	k := s.workingKey(int(workingKeys[w].bits / 8))
-	aesDerive(k, s.key(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
+	aesDerive(k, s.key(), s.scratch(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
 	return k, nil
 }
+
+// scratch is the room to derive a key in.
+func (s *session) scratch() []byte { return s.cell.Expose()[2*maxKey:] }
 
 func (s *session) wipeWorkingKey() { secret.Wipe(s.workingKey(maxKey)) }
 

@@ -54,13 +54,6 @@ func (t *Terminal) StateSize() int { return t.registers.stateSize() }
 
 func (r *registers) stateSize() int { return stateHeader + r.cell.Len() + stateCheck }
 
-// state returns the state in a cell of its own.
-func (r *registers) state() secret.Bytes {
-	s := secret.New(r.stateSize())
-	r.append(s.Expose()[:0])
-	return s
-}
-
 func (r *registers) append(dst []byte) []byte {
 	n := len(dst)
 	dst = append(dst, stateMagic...)

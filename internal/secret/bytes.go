@@ -39,6 +39,10 @@ func From(b []byte) Bytes {
 	return s
 }
 
+// Lend makes b, which is not copied, the content of s, which New made, in place of the one before. Wipe zeroes b and takes it
+// back from every copy of s: so memory that is used again and again is shown to others for a while, without allocation.
+func (s Bytes) Lend(b []byte) { (*s.c).b = b }
+
 // Len returns the number of bytes: 0 for the zero value and after Wipe.
 func (s Bytes) Len() int { return len(s.Expose()) }
 
