@@ -112,6 +112,12 @@ func below(from, to uint32) uint32 {
 	return from | 1<<(31-bits.LeadingZeros32(to&^from))
 }
 
+// leadsTo reports whether a node, which is not the root, is counter or one of its ancestors.
+func leadsTo(node, counter uint32) bool {
+	low := bits.TrailingZeros32(node)
+	return node>>low == counter>>low
+}
+
 // children computes the keys of all nodes that have one of the lowest bits more than counter, for as many bits as there are
 // places in dst, the lowest first. key may not be in dst.
 func (f family) children(dst, key, scratch []byte, id KeyID, counter uint32) {
