@@ -95,8 +95,8 @@ func TestPANMasked(t *testing.T) {
 		"12345678":            "****5678",
 		"6304000000000000000": "630400*********0000",
 	} {
-		if got := mustPAN(t, pan).Masked(); got != want {
-			t.Errorf("Masked(%s) = %s, want %s", pan, got, want)
+		if got := mustPAN(t, pan); got.Masked() != want || got.String() != want {
+			t.Errorf("Masked(%s) = %s, String %s, want %s", pan, got.Masked(), got.String(), want)
 		}
 	}
 	if got := (PAN{}).Masked(); got != "[no PAN]" {
@@ -116,6 +116,9 @@ func TestCanonical12(t *testing.T) {
 		if got := string(mustPAN(t, pan).Canonical12().Expose()); got != want {
 			t.Errorf("Canonical12(%s) = %s, want %s", pan, got, want)
 		}
+	}
+	if got := string((PAN{}).Canonical12().Expose()); got != "000000000000" {
+		t.Errorf("Canonical12 of no PAN = %s", got)
 	}
 }
 
