@@ -22,25 +22,16 @@ func GenerateFill() (f Fill) {
 	return f
 }
 
-// word returns sixteen nibbles, of which the PIN field takes those from the left that it has room for.
-func (l layout) word(f Fill) uint64 {
-	x := binary.BigEndian.Uint64(f[:])
-	switch {
-	case l.low == l.high:
-		return uint64(l.low) * 0x1111111111111111
-	case l.low == 0:
-		return x
-	}
-	return spread(x, l.low, l.high)
-}
-
-// spread turns random bits into nibbles low to high: x is read as a fraction in the base of their number. The ten nibbles
-// that a block has room for use 26 of the 64 bits, so that no nibble is likelier than another by more than 2^-38.
-func spread(x uint64, low, high byte) (w uint64) {
+// word returns sixteen nibbles from low to high, of which the PIN field takes those from the left that it has room for. The
+// fill is read as a fraction in the base of their number: of sixteen that gives its own nibbles, of one that one. The ten
+// nibbles that a block of format 3 has room for use 26 of the 64 bits, so that none is likelier than another by more than
+// 2^-38.
+func (l layout) word(f Fill) (w uint64) {
+	x, base := binary.BigEndian.Uint64(f[:]), uint64(l.high-l.low)+1
 	for range 16 {
 		var v uint64
-		v, x = bits.Mul64(x, uint64(high-low)+1)
-		w = w<<4 | (uint64(low) + v)
+		v, x = bits.Mul64(x, base)
+		w = w<<4 | (uint64(l.low) + v)
 	}
 	return w
 }

@@ -32,33 +32,41 @@ func fillOf3(digits string) Fill {
 	return f
 }
 
-func TestSpread(t *testing.T) {
+func TestFillWord(t *testing.T) {
 	t.Parallel()
 	for _, x := range []uint64{0, 1, 1 << 63, ^uint64(0), 0x2AAAAAAAAAAAAAAA, 0x2AAAAAAAAAAAAAAB, 0x0123456789ABCDEF} {
 		var f Fill
 		binary.BigEndian.PutUint64(f[:], x)
-		got := fmt.Sprintf("%016X", spread(x, 0xA, 0xF))[:14]
+		got := fmt.Sprintf("%016X", layouts[Format3].word(f))[:14]
 		if want := spreadDigits(f); got != want {
-			t.Errorf("spread(%X) = %s, want %s", x, got, want)
+			t.Errorf("the word of %X is %s, want %s", x, got, want)
+		}
+	}
+	for f, want := range map[Format]uint64{
+		Format0: 0xFFFFFFFFFFFFFFFF, Format1: 0x0123456789ABCDEF, Format2: 0xFFFFFFFFFFFFFFFF, Format4: 0xAAAAAAAAAAAAAAAA, Format4PAN12: 0xAAAAAAAAAAAAAAAA,
+	} {
+		if got := layouts[f].word(Fill{0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF}); got != want {
+			t.Errorf("%v: the word is %X, want %X", f, got, want)
 		}
 	}
 	for _, want := range []string{"AAAAAAAAAA", "FFFFFFFFFF", "ABCDEFFEDC", "FA"} {
 		f := fillOf3(want)
-		if got := fmt.Sprintf("%016X", spread(binary.BigEndian.Uint64(f[:]), 0xA, 0xF))[:len(want)]; got != want {
+		if got := fmt.Sprintf("%016X", layouts[Format3].word(f))[:len(want)]; got != want {
 			t.Errorf("fillOf3(%s) gives %s", want, got)
 		}
 	}
 }
 
-// TestSpreadEven counts the nibbles of the two outermost places of format 3 over evenly spread inputs.
-func TestSpreadEven(t *testing.T) {
+// TestFillEven counts the nibbles of the two outermost places of format 3 over evenly spread inputs.
+func TestFillEven(t *testing.T) {
 	t.Parallel()
 	const runs = 60000
 	for _, place := range []int{0, 9} {
 		var count [16]int
 		for i := range uint64(runs) {
-			x := i * 0x9E3779B97F4A7C15 // the golden ratio steps through 64 bits evenly
-			count[spread(x, 0xA, 0xF)>>(60-4*place)&0xF]++
+			var f Fill
+			binary.BigEndian.PutUint64(f[:], i*0x9E3779B97F4A7C15) // the golden ratio steps through 64 bits evenly
+			count[layouts[Format3].word(f)>>(60-4*place)&0xF]++
 		}
 		for v := range 16 {
 			want := 0
