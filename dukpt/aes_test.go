@@ -166,7 +166,7 @@ func vectorPIN4(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	var c check
-	block, err := r.term.s.encryptPIN(nil, p, pan, [8]byte(v.Hex("random")))
+	block, err := r.term.s.encryptPIN(nil, pin.Format4, p, pan, pin.Fill(v.Hex("random")))
 	c.ok(err)
 	c.bytes("encrypted block", block, v.Hex("encrypted_pin_block"))
 	checkTranslate(&c, r, pin.Format4, v.Hex("encrypted_pin_block"), p, pan)
