@@ -98,6 +98,10 @@ func (c Content) Material() secret.Bytes { return c.material }
 // want it refuses it.
 func (c Content) Warnings() []Warning { return append(c.Header.Warnings(), c.warnings...) }
 
+// KCV returns the check value of a TDES or AES key, whatever its usage, as [keys.Key.KCV] does. That of other keys, of single
+// DES, and of TDES where Go's FIPS mode forbids it is zero.
+func (c Content) KCV() keys.KCV { return checkValue(c.Algorithm, c.material) }
+
 // Wipe zeroes the key.
 func (c Content) Wipe() { c.material.Wipe() }
 
