@@ -268,7 +268,7 @@ func parseCertificates(data string) ([]Certificate, bool) {
 }
 
 func parseCertificate(data string) (Certificate, bool) {
-	if !strings.HasPrefix(data, "00") && !strings.HasPrefix(data, "01") {
+	if !strings.HasPrefix(data, "00") && !strings.HasPrefix(data, "01") || strings.ContainsAny(data, "\r\n") { // base64 skips line ends
 		return Certificate{}, false
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(data[2:])
