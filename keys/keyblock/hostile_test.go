@@ -284,6 +284,7 @@ func TestEveryBit(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("flipped: %d bits of %d blocks", flipped, len(samples(t)))
 	if flipped < 9000 {
 		t.Errorf("only %d bits", flipped)
 	}

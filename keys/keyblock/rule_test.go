@@ -14,7 +14,7 @@ import (
 // wellFormed has one optional block of each form that the standard knows.
 var wellFormed = []OptionalBlock{
 	{"AL", "0100"}, {"AL", "0101"}, {"BI", "00FFFF987654"}, {"BI", "0112345678"}, {"CT", "00AAEC"}, {"CT", "01AAECAw=="},
-	{"CT", "02000004AAEC010008AAECAw=="}, {"DA", "01B1TXN"}, {"DA", "01P0AEED0ABSM6TCN"}, {"HM", "21"}, {"HM", "33"},
+	{"CT", "02000004AAEC010008AAECAw=="}, {"CT", "02000004AAEC"}, {"DA", "01B1TXN"}, {"DA", "01P0AEED0ABSM6TCN"}, {"HM", "21"}, {"HM", "33"},
 	{"IK", "1234567890ABCDEF"}, {"KC", "00ABCDEF"}, {"KC", "01ABCDEF0123"}, {"KP", "00ABCDEF"}, {"KP", "01ABCDEF0123"},
 	{"KS", "FFFF9876543210E00000"}, {"LB", ""}, {"LB", "any text ~!"}, {"PK", "00ABCDEF"}, {"PK", "01ABCDEF0123"},
 	{"TC", "20260228235959Z"}, {"TC", "2026022823595999Z"}, {"TS", "2026-02-28T23:59:59Z"}, {"TS", "2026-02-28T23:59:59.99Z"},
