@@ -64,9 +64,9 @@ func describeBlock(h keyblock.Header, warnings []keyblock.Warning) shownBlock {
 // show writes a key block, and its warnings on standard error.
 func (b shownBlock) show(c *console) error {
 	fields := []field{
-		{"version", b.Version}, {"usage", named2(b.Usage, b.UsageName)}, {"algorithm", named2(b.Algorithm, b.AlgorithmName)},
-		{"mode of use", named2(b.Mode, b.ModeName)}, {"key version", b.KeyVersion},
-		{"exportability", named2(b.Exportability, exportNames[b.Exportability])}, {"key context", named2(b.KeyContext, contextNames[b.KeyContext])},
+		{"version", b.Version}, {"usage", coded(b.Usage, b.UsageName)}, {"algorithm", coded(b.Algorithm, b.AlgorithmName)},
+		{"mode of use", coded(b.Mode, b.ModeName)}, {"key version", b.KeyVersion},
+		{"exportability", coded(b.Exportability, exportNames[b.Exportability])}, {"key context", coded(b.KeyContext, contextNames[b.KeyContext])},
 	}
 	for _, o := range b.Optional {
 		fields = append(fields, field{"optional block " + o.ID, shorten(o.Data) + parenthesised(o.Meaning)})
@@ -85,8 +85,8 @@ func (b shownBlock) show(c *console) error {
 	return c.show(b, fields...)
 }
 
-// named2 is a code and its name.
-func named2(code, name string) string { return code + parenthesised(name) }
+// coded is a code and its name.
+func coded(code, name string) string { return code + parenthesised(name) }
 
 func parenthesised(s string) string {
 	if s == "" {

@@ -9,7 +9,7 @@ import (
 	"github.com/latchkey-pos/latchkey/keys/keyblock"
 )
 
-// What the codes of a key block header mean (ANSI X9.143, 6.3.1 to 6.3.5).
+// What the codes of a key block header mean (ANSI X9.143, 6.2 and 6.3.1 to 6.3.5).
 var (
 	usageNames = map[string]string{
 		"B0": "DUKPT base derivation key", "B1": "DUKPT initial key", "B2": "base key variant", "B3": "key derivation key, not DUKPT",

@@ -41,8 +41,8 @@ func newCipher(tdes bool, key []byte) (cipher.Block, error) {
 	return c, nil
 }
 
-// What makes the encryption and the authentication key: the constants of the variant (7.3.1), and the purpose of the
-// derivation (7.2.1).
+// What makes the encryption and the authentication key: the bytes that every byte of the protection key is changed by in
+// the key variant binding method, and the purpose in the derivation data of the key derivation binding method (7.2).
 const (
 	variantEnc, variantAuth = 'E', 'M'
 	purposeEnc, purposeAuth = 0, 1
@@ -81,8 +81,9 @@ func (p *Protector) cipher(version, variant, purpose byte) (cipher.Block, error)
 	return newCipher(p.tdes, key)
 }
 
-// derive appends the key for a purpose to key, which is empty and has room for it (7.2.1): CMAC of a counter, the purpose 0000
-// or 0001, the algorithm 0000 to 0004 for 2TDEA, 3TDEA and the three of AES, and the length in bits, block by block.
+// derive appends the key for a purpose to key, which is empty and has room for it (7.2.1.1, table 24, for AES; 7.2.2.1,
+// table 25, for TDES): CMAC of a counter, the purpose 0000 or 0001, the algorithm 0000 to 0004 for 2TDEA, 3TDEA and the three
+// of AES, and the length in bits, block by block.
 func (p *Protector) derive(key []byte, root cipher.Block, purpose byte) []byte {
 	size := p.kbpk.Len()
 	algorithm := byte(size / 8) // AES: 2, 3, 4
@@ -96,7 +97,7 @@ func (p *Protector) derive(key []byte, root cipher.Block, purpose byte) []byte {
 }
 
 // seal encrypts content in place and returns the MAC, for versions B and D: of the header and the clear content, and the MAC is
-// the initialization vector (7.2).
+// the initialization vector (7.2.1, 7.2.2).
 func (w working) seal(header string, content []byte) []byte {
 	sum := w.sum(header, content)
 	cipher.NewCBCEncrypter(w.enc, sum).CryptBlocks(content, content)
@@ -104,7 +105,7 @@ func (w working) seal(header string, content []byte) []byte {
 }
 
 // open decrypts content in place and reports whether the MAC received is right. Versions A and C have the MAC over the
-// encrypted content, and the start of the header as initialization vector (7.3).
+// encrypted content, and the start of the header as initialization vector.
 func (w working) open(header string, content, received []byte) bool {
 	if !isVariant(w.version) {
 		cipher.NewCBCDecrypter(w.enc, received).CryptBlocks(content, content)

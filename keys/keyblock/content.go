@@ -20,7 +20,7 @@ type Content struct {
 // minHMAC is the shortest HMAC key that is read, in bits.
 const minHMAC = 80
 
-// read reads the length field and the key of an authenticated block.
+// read reads the length field and the key of an authenticated block (7.3.1, table 26).
 func (p *Protector) read(h Header, content []byte) (Content, error) {
 	bits := int(binary.BigEndian.Uint16(content))
 	if bits == 0 || bits%8 != 0 {

@@ -40,7 +40,7 @@ type Header struct {
 	loose []Warning // what the text tells beyond the fields: how lengths and padding are written
 }
 
-// KeyContext says where a key block may be used (6.3.5). The zero value stands for ContextAny where a block is written.
+// KeyContext says where a key block may be used (6.2, table 1). The zero value stands for ContextAny where a block is written.
 type KeyContext byte
 
 // The key contexts.
