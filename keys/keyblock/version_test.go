@@ -306,3 +306,41 @@ func TestFIPS(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func TestStrengthOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		letter byte
+		bits   int
+		want   int // 0 for what is not wrapped
+	}{
+		{'T', 128, 80}, {'T', 192, 112}, {'T', 64, 0}, {'T', 256, 0}, {'A', 128, 128}, {'A', 256, 256}, {'A', 64, 0}, {'H', 128, 128},
+		{'H', 80, 80}, {'H', 72, 0}, {'H', 160, 160}, {'H', 264, 256}, {'H', 512, 256}, {'R', 8, 256}, {'R', 0, 0}, {'E', 256, 256}, {'S', 160, 256}, {'D', 64, 0},
+	} {
+		if got, ok := strength(c.letter, c.bits); got != c.want || ok != (c.want > 0) {
+			t.Errorf("%c of %d bits: %d, %t, want %d", c.letter, c.bits, got, ok, c.want)
+		}
+	}
+}
+
+// TestWorkingKeysAreWiped: a wiped cipher of TDES panics when it is used.
+func TestWorkingKeysAreWiped(t *testing.T) {
+	t.Parallel()
+	for _, version := range []byte("ABC") {
+		w, err := tdesProtector(t, 16).working(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.wipe()
+		for name, use := range map[string]func(dst, src []byte){"encryption": w.enc.Encrypt, "authentication": w.auth.Encrypt} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("version %c: the %s key is there after a wipe", version, name)
+					}
+				}()
+				use(make([]byte, 8), make([]byte, 8))
+			}()
+		}
+	}
+}
