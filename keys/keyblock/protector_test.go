@@ -110,7 +110,7 @@ func TestWrapRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ob := range []OptionalBlock{
-		{"X", ""}, {"LB", "\x00"}, {"LB", "é"}, {"LB", strings.Repeat("x", 9999)}, {"PB", "0000"}, {"KS", "FFFF9876543210E00000"},
+		{"X", ""}, {"XYZ", ""}, {"\x1fX", ""}, {"X\x7f", ""}, {"LB", "\x00"}, {"LB", "é"}, {"LB", strings.Repeat("x", 9999)}, {"PB", "0000"}, {"KS", "FFFF9876543210E00000"},
 		{"IK", "123456789012345"}, {"IK", "12345678901234567"}, {"IK", "123456789012345a"}, {"HM", "21"},
 	} {
 		if _, err := p.Wrap(k, ob); err == nil {
