@@ -274,18 +274,3 @@ func readPINKey(c *console, path, flag string, f pin.Format) (pinKey, error) {
 	}
 	return k, nil
 }
-
-// readHex reads a secret that is written as hexadecimal digits.
-func readHex(c *console, path, flag, what string) (secret.Bytes, error) {
-	text, err := c.secret(path, flag, what)
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	defer text.Wipe()
-	raw := secret.New(hex.DecodedLen(text.Len()))
-	if _, err := hex.Decode(raw.Expose(), text.Expose()); err != nil {
-		raw.Wipe()
-		return secret.Bytes{}, exit.Errorf(exit.Usage, "the %s is not an even number of hexadecimal digits", what)
-	}
-	return raw, nil
-}

@@ -115,7 +115,7 @@ var Imports = map[string][]string{
 		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
 		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
 		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
-		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyset",
+		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
 	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/node/decrypt"},
