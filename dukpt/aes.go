@@ -24,9 +24,9 @@ const (
 	usageInitialKey    aesUsage = 0x8001
 )
 
-// aesScratch is the room that a derivation needs: the derivation data, and two blocks of output. It is the caller's, because
-// what is handed to a cipher would be allocated anew each time.
-const aesScratch = 3 * 16
+// aesScratch is the room that a derivation needs: the derivation data, and a block of output. It is the caller's, because what
+// is handed to a cipher would be allocated anew each time.
+const aesScratch = 2 * 16
 
 // aesDerive computes the key of type w and the given usage from key, 16, 24 or 32 bytes (X9.24-3:2017, 6.3.1 and 6.3.2). It
 // writes len(dst) bytes, which is the size of w. dst may overlap key. It allocates one cipher.
@@ -49,12 +49,15 @@ func aesDeriveUnder(dst []byte, c cipher.Block, scratch []byte, usage aesUsage, 
 		copy(data[8:], id.b[4:8])
 		binary.BigEndian.PutUint32(data[12:], counter)
 	}
-	for i := 0; 16*i < len(dst); i++ {
-		data[1] = byte(i + 1)
-		c.Encrypt(out[16*i:], data)
+	for data[1] = 1; len(dst) >= 16; data[1]++ {
+		c.Encrypt(dst, data)
+		dst = dst[16:]
 	}
-	copy(dst, out)
-	secret.Wipe(out)
+	if len(dst) > 0 { // 192 bits
+		c.Encrypt(out, data)
+		copy(dst, out)
+		secret.Wipe(out)
+	}
 }
 
 // checkStrength refuses a working key that is stronger than the derivation key it comes from (X9.24-3:2017, 6.1.3).

@@ -2,6 +2,7 @@ package dukpt
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"slices"
@@ -23,19 +24,36 @@ func (b *BaseKey) DeriveBatch(ksns []KSN, use func(i int, tx *HostTransaction) e
 			return fmt.Errorf("%w: %v, number %d, is not of the scheme %v", ErrKSN, k, i, b.family.scheme)
 		}
 	}
-	order := make([]int, len(ksns))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(x, y int) int {
-		return cmp.Or(ksns[x].id.Compare(ksns[y].id), cmp.Compare(ksns[x].counter, ksns[y].counter))
-	})
+	order := inOrder(ksns)
 	tx := NewHostTransaction()
 	defer tx.End()
 	if b.family.scheme == AES {
 		return b.batchAES(ksns, order, tx, use)
 	}
 	return b.batchTDES(ksns, order, tx, use)
+}
+
+// inOrder returns the places of ksns by terminal and counter.
+func inOrder(ksns []KSN) []int {
+	type entry struct {
+		high, low uint64 // the KSN
+		at        int
+	}
+	entries := make([]entry, len(ksns))
+	for i, k := range ksns {
+		entries[i] = entry{binary.BigEndian.Uint64(k.id.b[:]), uint64(k.id.b[8])<<40 | uint64(k.id.b[9])<<32 | uint64(k.counter), i}
+	}
+	slices.SortFunc(entries, func(x, y entry) int {
+		if c := cmp.Compare(x.high, y.high); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.low, y.low)
+	})
+	order := make([]int, len(entries))
+	for i, e := range entries {
+		order[i] = e.at
+	}
+	return order
 }
 
 // batchAES walks from one transaction to the next.
@@ -58,11 +76,11 @@ func (b *BaseKey) batchAES(ksns []KSN, order []int, tx *HostTransaction, use fun
 // batchTDES has every lane of the engine walk through the transactions of a terminal, or of a part of them.
 func (b *BaseKey) batchTDES(ksns []KSN, order []int, tx *HostTransaction, use func(int, *HostTransaction) error) error {
 	runs := runsOf(ksns, order)
-	room := new(lanes)
+	room := &lanes{roots: make([]tdesKey, min(len(runs), maxRoots))}
 	defer room.wipe()
 	for len(runs) > 0 {
 		n := min(len(runs), maxRoots)
-		err := b.use(runs[0].id, func(base *prepared) { room.roots(base.tdes, runs[:n]) })
+		err := b.use(runs[0].id, func(base *prepared) { room.begin(base.tdes, runs[:n]) })
 		if err != nil {
 			return err
 		}
@@ -102,8 +120,8 @@ const maxRoots = 16 * des.Lanes
 
 // lanes is the room of a batch: initial keys, and for each lane of the engine its path.
 type lanes struct {
-	engine generator
-	root   [maxRoots]tdesKey
+	engine multiplier
+	roots  []tdesKey
 	lane   [des.Lanes]lane
 	// the lanes that need a step, and what it takes
 	at       [des.Lanes]int
@@ -112,22 +130,25 @@ type lanes struct {
 	counters [des.Lanes]uint32
 }
 
+// tdesDepth is the greatest number of one bits of a TDES counter.
+const tdesDepth = 10
+
 // lane walks one run.
 type lane struct {
 	run   run
 	depth int
-	nodes [maxDepth + 1]uint32
-	keys  [maxDepth + 1]tdesKey
+	nodes [tdesDepth + 1]uint32
+	keys  [tdesDepth + 1]tdesKey
 }
 
-// roots computes the initial keys of runs, as many at once as there are lanes.
-func (l *lanes) roots(base *tdesBase, runs []run) {
+// begin computes the initial keys of runs, as many at once as there are lanes.
+func (l *lanes) begin(base *tdesBase, runs []run) {
 	for start := 0; start < len(runs); start += des.Lanes {
 		n := min(des.Lanes, len(runs)-start)
 		for i := range n {
 			l.ids[i] = runs[start+i].id
 		}
-		l.engine.initials(l.root[start:start+n], base, l.ids[:n])
+		l.engine.initials(l.roots[start:start+n], base, l.ids[:n])
 	}
 }
 
@@ -143,7 +164,7 @@ func (l *lanes) walk(f family, ksns []KSN, runs []run, tx *HostTransaction, use 
 					if begun == len(runs) {
 						break
 					}
-					w.begin(runs[begun], &l.root[begun])
+					w.begin(runs[begun], &l.roots[begun])
 					begun++
 				}
 				ksn := ksns[w.run.order[0]]
@@ -190,6 +211,7 @@ func (w *lane) down(key *tdesKey, node uint32) {
 }
 
 func (l *lanes) wipe() {
+	clear(l.roots)
 	*l = lanes{}
 	runtime.KeepAlive(l)
 }

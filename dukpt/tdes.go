@@ -24,6 +24,8 @@ var (
 // maskInitial is the mask of initial keys and of one half of each later key, C0C0C0C0 00000000.
 const maskInitial uint64 = 0xC0C0C0C0_00000000
 
+var flipInitial = des.NewMask(maskInitial)
+
 // The two halves of a new key come from two encryptions whose keys and blocks differ in maskInitial: they are made at once,
 // in the lanes plain and masked.
 const (
@@ -31,21 +33,8 @@ const (
 	masked = 1
 )
 
-// generator is where TDES keys are computed: an engine, and the blocks that go into it and come out. Whoever has used one
-// wipes it. The zero value is ready.
-type generator struct {
-	key     des.Schedule
-	blocks  des.Blocks
-	others  des.Blocks
-	in, out [des.Lanes]uint64
-}
-
-func (g *generator) wipe() {
-	*g = generator{}
-	runtime.KeepAlive(g)
-}
-
-// tdesBase is a base key made ready for the initial keys of many terminals.
+// tdesBase is a base key made ready for the initial keys of many terminals, without the mask in the first lane and with it in
+// the second.
 type tdesBase [2]des.Schedule
 
 func newTDESBase(key *tdesKey) *tdesBase {
@@ -53,7 +42,20 @@ func newTDESBase(key *tdesKey) *tdesBase {
 	var b tdesBase
 	b[0].Set(left)
 	b[1].Set(right)
+	b.flip(1 << masked)
 	return &b
+}
+
+func (b *tdesBase) flip(lanes uint) {
+	b[0].Flip(flipInitial, lanes)
+	b[1].Flip(flipInitial, lanes)
+}
+
+// encrypt is TDES.
+func (b *tdesBase) encrypt(blocks *des.Blocks) {
+	blocks.Encrypt(&b[0])
+	blocks.Decrypt(&b[1])
+	blocks.Encrypt(&b[0])
 }
 
 func (b *tdesBase) wipe() {
@@ -61,26 +63,26 @@ func (b *tdesBase) wipe() {
 	b[1].Wipe()
 }
 
+// generator is where one key after the other is computed, in two lanes. Whoever has used one wipes it. The zero value is
+// ready.
+type generator struct {
+	key    des.Schedule
+	blocks des.Blocks
+	out    [2]uint64
+}
+
+func (g *generator) wipe() {
+	*g = generator{}
+	runtime.KeepAlive(g)
+}
+
 // initial computes the initial key: the first eight bytes of the KSN with a zero counter, encrypted under the base key for
 // the left half and under the base key with the mask for the right half (X9.24-1:2009, A.6).
 func (g *generator) initial(dst *tdesKey, base *tdesBase, id KeyID) {
 	g.blocks.Set(binary.BigEndian.Uint64(id.b[:8]))
-	g.tdes(base, 1<<masked)
-	g.blocks.Store(g.out[:2])
+	base.encrypt(&g.blocks)
+	g.blocks.Store(g.out[:])
 	tdesJoin(dst, g.out[plain], g.out[masked])
-}
-
-// tdes encrypts the blocks under a base key, with the mask in the lanes given.
-func (g *generator) tdes(base *tdesBase, lanes uint) {
-	g.key = base[0]
-	g.key.Flip(maskInitial, lanes)
-	g.blocks.Encrypt(&g.key)
-	g.key = base[1]
-	g.key.Flip(maskInitial, lanes)
-	g.blocks.Decrypt(&g.key)
-	g.key = base[0]
-	g.key.Flip(maskInitial, lanes)
-	g.blocks.Encrypt(&g.key)
 }
 
 // step computes the key of counter from the key of its parent by the non-reversible key generation process (X9.24-1:2009,
@@ -89,74 +91,89 @@ func (g *generator) tdes(base *tdesBase, lanes uint) {
 func (g *generator) step(dst, key *tdesKey, id KeyID, counter uint32) {
 	left, right := tdesHalves(key)
 	g.key.Set(left)
-	g.key.Flip(maskInitial, 1<<masked)
+	g.key.Flip(flipInitial, 1<<masked)
 	g.blocks.Set(tdesRegister(id, counter) ^ right)
-	g.blocks.Flip(maskInitial, 1<<masked)
+	g.blocks.Flip(flipInitial, 1<<masked)
 	g.blocks.Encrypt(&g.key)
-	g.blocks.Store(g.out[:2])
+	g.blocks.Store(g.out[:])
 	tdesJoin(dst, g.out[masked]^right^maskInitial, g.out[plain]^right)
 }
 
-// steps is step for a child of each of several keys, at most des.Lanes.
-func (g *generator) steps(keys []tdesKey, ids []KeyID, counters []uint32) {
-	n := len(keys)
-	for i := range keys {
-		g.in[i] = binary.BigEndian.Uint64(keys[i][:8])
-	}
-	g.key.SetEach(g.in[:n])
-	for i := range keys {
-		g.in[i] = tdesRegister(ids[i], counters[i]) ^ binary.BigEndian.Uint64(keys[i][8:])
-	}
-	g.pairs(n)
-	for i := range keys {
-		_, right := tdesHalves(&keys[i])
-		tdesJoin(&keys[i], g.in[i]^right^maskInitial, g.out[i]^right)
-	}
+// multiplier is where keys are computed side by side, in all lanes: without the mask, and then with it. Whoever has used one
+// wipes it. The zero value is ready.
+type multiplier struct {
+	key                     des.Schedule
+	blocks, others          des.Blocks
+	in, plain, masked, last [des.Lanes]uint64
 }
 
-// children computes the keys of counter with one of the lowest n bits set, as many as there are places in dst: the lowest
-// bit's is the first. n is at most 21.
-func (g *generator) children(dst []byte, key *tdesKey, id KeyID, counter uint32) {
-	left, right := tdesHalves(key)
-	n := len(dst) / 16
-	g.key.Set(left)
-	for i := range n {
-		g.in[i] = tdesRegister(id, counter|1<<i) ^ right
-	}
-	g.pairs(n)
-	for i := range n {
-		tdesJoin((*tdesKey)(dst[16*i:]), g.in[i]^right^maskInitial, g.out[i]^right)
-	}
-}
-
-// pairs encrypts n blocks of in, each under the key of its lane, to out, and with the mask on blocks and keys back to in.
-func (g *generator) pairs(n int) {
-	g.blocks.Load(g.in[:n])
-	g.others = g.blocks
-	g.blocks.Encrypt(&g.key)
-	g.blocks.Store(g.out[:n])
-	g.key.Flip(maskInitial, ^uint(0))
-	g.others.Flip(maskInitial, ^uint(0))
-	g.others.Encrypt(&g.key)
-	g.others.Store(g.in[:n])
+func (m *multiplier) wipe() {
+	*m = multiplier{}
+	runtime.KeepAlive(m)
 }
 
 // initials computes the initial keys of several terminals, at most des.Lanes.
-func (g *generator) initials(dst []tdesKey, base *tdesBase, ids []KeyID) {
+func (m *multiplier) initials(dst []tdesKey, base *tdesBase, ids []KeyID) {
 	n := len(ids)
 	for i := range ids {
-		g.in[i] = binary.BigEndian.Uint64(ids[i].b[:8])
+		m.in[i] = binary.BigEndian.Uint64(ids[i].b[:8])
 	}
-	g.blocks.Load(g.in[:n])
-	g.others = g.blocks
-	g.tdes(base, 0)
-	g.blocks.Store(g.out[:n])
-	g.blocks = g.others
-	g.tdes(base, ^uint(0))
-	g.blocks.Store(g.in[:n])
+	m.blocks.Load(m.in[:n])
+	m.others = m.blocks
+	lanes := *base
+	lanes.flip(1 << masked)
+	lanes.encrypt(&m.blocks)
+	m.blocks.Store(m.plain[:n])
+	lanes.flip(^uint(0))
+	lanes.encrypt(&m.others)
+	m.others.Store(m.masked[:n])
+	lanes.wipe()
 	for i := range ids {
-		tdesJoin(&dst[i], g.out[i], g.in[i])
+		tdesJoin(&dst[i], m.plain[i], m.masked[i])
 	}
+}
+
+// steps makes each of several keys, at most des.Lanes, one of its children.
+func (m *multiplier) steps(keys []tdesKey, ids []KeyID, counters []uint32) {
+	n := len(keys)
+	for i := range keys {
+		m.in[i], m.last[i] = tdesHalves(&keys[i])
+	}
+	m.key.SetEach(m.in[:n])
+	for i := range keys {
+		m.in[i] = tdesRegister(ids[i], counters[i]) ^ m.last[i]
+	}
+	m.pairs(n)
+	for i := range keys {
+		tdesJoin(&keys[i], m.masked[i]^m.last[i]^maskInitial, m.plain[i]^m.last[i])
+	}
+}
+
+// children computes the keys of counter with one of the lowest bits set, as many as there are places in dst: the lowest
+// bit's is the first. There are at most 21.
+func (m *multiplier) children(dst []byte, key *tdesKey, id KeyID, counter uint32) {
+	left, right := tdesHalves(key)
+	n := len(dst) / 16
+	m.key.Set(left)
+	for i := range n {
+		m.in[i] = tdesRegister(id, counter|1<<i) ^ right
+	}
+	m.pairs(n)
+	for i := range n {
+		tdesJoin((*tdesKey)(dst[16*i:]), m.masked[i]^right^maskInitial, m.plain[i]^right)
+	}
+}
+
+// pairs encrypts n blocks, each under the key of its lane, and again with the mask on blocks and keys.
+func (m *multiplier) pairs(n int) {
+	m.blocks.Load(m.in[:n])
+	m.others = m.blocks
+	m.blocks.Encrypt(&m.key)
+	m.blocks.Store(m.plain[:n])
+	m.key.Flip(flipInitial, ^uint(0))
+	m.others.Flip(flipInitial, ^uint(0))
+	m.others.Encrypt(&m.key)
+	m.others.Store(m.masked[:n])
 }
 
 // tdesRegister is the input to a step: the last eight bytes of the KSN with this counter.
@@ -176,11 +193,12 @@ func tdesJoin(dst *tdesKey, left, right uint64) {
 // tdesOneWay encrypts each half of key under the whole of it: the last step of data keys (X9.24-1:2009, A.4.1).
 func tdesOneWay(key *tdesKey) {
 	var g generator
-	g.in[0], g.in[1] = tdesHalves(key)
+	g.out[0], g.out[1] = tdesHalves(key)
 	base := newTDESBase(key)
-	g.blocks.Load(g.in[:2])
-	g.tdes(base, 0)
-	g.blocks.Store(g.out[:2])
+	base.flip(1 << masked)
+	g.blocks.Load(g.out[:])
+	base.encrypt(&g.blocks)
+	g.blocks.Store(g.out[:])
 	tdesJoin(key, g.out[0], g.out[1])
 	base.wipe()
 	g.wipe()

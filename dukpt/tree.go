@@ -126,13 +126,11 @@ func (f family) children(dst, key, scratch []byte, id KeyID, counter uint32) {
 		for i := range len(dst) / f.size {
 			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, id, counter|1<<i)
 		}
+	case len(dst) == f.size:
+		f.descend(dst, key, scratch, id, counter, counter|1)
 	case len(dst) > 0:
-		var g generator
-		if len(dst) == f.size {
-			g.step((*tdesKey)(dst), (*tdesKey)(key), id, counter|1)
-		} else {
-			g.children(dst, (*tdesKey)(key), id, counter)
-		}
-		g.wipe()
+		var m multiplier
+		m.children(dst, (*tdesKey)(key), id, counter)
+		m.wipe()
 	}
 }

@@ -31,28 +31,54 @@ func (m *matrix) store(blocks []uint64) {
 	}
 }
 
-// transpose swaps squares of half the size off the diagonal, then those inside each quarter, and so on.
+// transpose swaps squares of half the size off the diagonal, then those inside each quarter, and so on. Three sizes at a time
+// concern eight rows only, which stay in registers.
 func (m *matrix) transpose() {
 	const all = ^word(0)
-	if Lanes == 64 {
-		m.swap(Lanes/2, all/(1<<(Lanes/2)+1))
+	for i := range 8 {
+		a, b, c, d := m[i], m[8+i], m[16+i], m[24+i]
+		e, f, g, h := m[32+i], m[40+i], m[48+i], m[56+i]
+		if Lanes == 64 {
+			const mask = all / (1<<(Lanes/2) + 1)
+			a, e = swap(a, e, Lanes/2, mask)
+			b, f = swap(b, f, Lanes/2, mask)
+			c, g = swap(c, g, Lanes/2, mask)
+			d, h = swap(d, h, Lanes/2, mask)
+		}
+		a, c = swap(a, c, 16, all/(1<<16+1))
+		b, d = swap(b, d, 16, all/(1<<16+1))
+		e, g = swap(e, g, 16, all/(1<<16+1))
+		f, h = swap(f, h, 16, all/(1<<16+1))
+		a, b = swap(a, b, 8, all/(1<<8+1))
+		c, d = swap(c, d, 8, all/(1<<8+1))
+		e, f = swap(e, f, 8, all/(1<<8+1))
+		g, h = swap(g, h, 8, all/(1<<8+1))
+		m[i], m[8+i], m[16+i], m[24+i] = a, b, c, d
+		m[32+i], m[40+i], m[48+i], m[56+i] = e, f, g, h
 	}
-	m.swap(16, all/(1<<16+1))
-	m.swap(8, all/(1<<8+1))
-	m.swap(4, all/(1<<4+1))
-	m.swap(2, all/(1<<2+1))
-	m.swap(1, all/(1<<1+1))
+	for i := range 8 {
+		r := (*[8]word)(m[8*i:])
+		a, b, c, d, e, f, g, h := r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7]
+		a, e = swap(a, e, 4, all/(1<<4+1))
+		b, f = swap(b, f, 4, all/(1<<4+1))
+		c, g = swap(c, g, 4, all/(1<<4+1))
+		d, h = swap(d, h, 4, all/(1<<4+1))
+		a, c = swap(a, c, 2, all/(1<<2+1))
+		b, d = swap(b, d, 2, all/(1<<2+1))
+		e, g = swap(e, g, 2, all/(1<<2+1))
+		f, h = swap(f, h, 2, all/(1<<2+1))
+		r[0], r[1] = swap(a, b, 1, all/(1<<1+1))
+		r[2], r[3] = swap(c, d, 1, all/(1<<1+1))
+		r[4], r[5] = swap(e, f, 1, all/(1<<1+1))
+		r[6], r[7] = swap(g, h, 1, all/(1<<1+1))
+	}
 }
 
-// swap swaps squares of one size; mask has ones in the right half of every 2 size bits.
-func (m *matrix) swap(size int, mask word) {
-	for top := 0; top < 64; top += 2 * size {
-		for i := top; i < top+size; i++ {
-			a, b := m[i&63], m[(i+size)&63]
-			t := (a ^ b>>size) & mask
-			m[i&63], m[(i+size)&63] = a^t, b^t<<size
-		}
-	}
+// swap swaps the left bits of b that are size wide with the right bits of a; mask has ones in the right half of every 2 size
+// bits.
+func swap(a, b word, size uint, mask word) (word, word) {
+	t := (a ^ b>>size) & mask
+	return a ^ t, b ^ t<<size
 }
 
 func (m *matrix) wipe() {

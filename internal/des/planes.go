@@ -66,26 +66,16 @@ func (s *Schedule) double() {
 	copy(s.d[28:], s.d[:28])
 }
 
-// Flip inverts the key bits that are ones in mask, which is public, in the lanes that are ones in lanes. The key schedule
-// of DES is linear: this is the whole cost of a variant of a key.
-func (s *Schedule) Flip(mask uint64, lanes uint) {
-	for ; mask != 0; mask &= mask - 1 {
-		i := bits.TrailingZeros64(mask)
-		half, at := &s.c, i/8
-		switch row := i % 8; {
-		case row == 0: // parity
-			continue
-		case row < 4:
-			half, at = &s.d, 8*(row-1)+at
-		case row > 4:
-			at += 8 * (7 - row)
-		case at < 4:
-			at += 24
-		default:
-			half, at = &s.d, at+20
-		}
-		half[at] ^= lanes
-		half[at+28] ^= lanes
+// Flip inverts the bits of a mask in the lanes that are ones in lanes. The key schedule of DES is linear: this is the whole
+// cost of a variant of a key.
+func (s *Schedule) Flip(m *Mask, lanes uint) {
+	for _, i := range m.c {
+		s.c[i] ^= lanes
+		s.c[i+28] ^= lanes
+	}
+	for _, i := range m.d {
+		s.d[i] ^= lanes
+		s.d[i+28] ^= lanes
 	}
 }
 
@@ -120,16 +110,14 @@ func (b *Blocks) Set(x uint64) {
 	}
 }
 
-// Flip inverts the bits that are ones in mask, which is public, in the lanes that are ones in lanes.
-func (b *Blocks) Flip(mask uint64, lanes uint) {
+// Flip inverts the bits of a mask in the lanes that are ones in lanes.
+func (b *Blocks) Flip(m *Mask, lanes uint) {
 	left, right := b.halves()
-	for ; mask != 0; mask &= mask - 1 {
-		i := bits.TrailingZeros64(mask)
-		half, at := left, i/8+8*(3-i%8/2)
-		if i%2 == 1 {
-			half = right
-		}
-		half[at&31] ^= lanes
+	for _, i := range m.left {
+		left[i] ^= lanes
+	}
+	for _, i := range m.right {
+		right[i] ^= lanes
 	}
 }
 

@@ -99,8 +99,8 @@ func TestFlip(t *testing.T) {
 				b.Encrypt(&s)
 				plain = slow(key, plain)
 			}
-			s.Flip(mask, lanes)
-			b.Flip(mask, lanes)
+			s.Flip(NewMask(mask), lanes)
+			b.Flip(NewMask(mask), lanes)
 			b.Encrypt(&s)
 			b.Store(out[:])
 			for i, got := range out {
@@ -142,13 +142,15 @@ func TestEngineAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mask := NewMask(3)
 	data, key := make([]byte, 8*(Lanes+5)), make([]byte, 24)
 	for name, use := range map[string]func(){
 		"the engine": func() {
 			var s Schedule
 			var b Blocks
 			s.SetEach(keys)
-			s.Flip(3, 1)
+			s.Flip(mask, 1)
+			b.Flip(mask, 1)
 			b.Load(keys)
 			b.Encrypt(&s)
 			b.Store(out)
@@ -168,6 +170,14 @@ func TestEngineAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(20, use); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
 		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	var x Blocks
+	in := make([]uint64, Lanes)
+	for b.Loop() {
+		x.Load(in)
 	}
 }
 

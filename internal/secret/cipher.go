@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"crypto/aes"
 	"crypto/cipher"
 	"reflect"
 	"runtime"
@@ -16,11 +17,33 @@ func WipeCipher(b cipher.Block) {
 	if b == nil {
 		return
 	}
-	t := reflect.TypeOf(b)
-	if t.Kind() != reflect.Pointer {
-		return
+	kind, at := parts(b)
+	size := aesSize
+	if kind != aesKind {
+		t := reflect.TypeOf(b)
+		if t.Kind() != reflect.Pointer {
+			return
+		}
+		size = t.Elem().Size()
 	}
-	at := (*[2]unsafe.Pointer)(unsafe.Pointer(&b))[1] // an interface is its type and, of a pointer, the pointer
-	clear(unsafe.Slice((*byte)(at), t.Elem().Size()))
+	clear(unsafe.Slice((*byte)(at), size))
 	runtime.KeepAlive(b)
+}
+
+// The cipher of AES is wiped after every step of a derivation: what reflection says of it is asked once.
+var aesKind, aesSize = aesLayout()
+
+func aesLayout() (unsafe.Pointer, uintptr) {
+	b, err := aes.NewCipher(make([]byte, 16))
+	if err != nil || reflect.TypeOf(b).Kind() != reflect.Pointer {
+		return nil, 0
+	}
+	kind, _ := parts(b)
+	return kind, reflect.TypeOf(b).Elem().Size()
+}
+
+// parts of an interface are its type and, of a pointer, the pointer.
+func parts(b cipher.Block) (kind, at unsafe.Pointer) {
+	w := (*[2]unsafe.Pointer)(unsafe.Pointer(&b))
+	return w[0], w[1]
 }

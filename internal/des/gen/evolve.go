@@ -44,7 +44,7 @@ func (n *network) used(mark *[maxWires]bool) (cost int) {
 			if g.kind != not {
 				mark[g.b] = true
 			}
-			cost++
+			cost += g.kind.cost()
 		}
 	}
 	return cost

@@ -109,7 +109,7 @@ func TestSearch(t *testing.T) {
 	if err := after.prove(3); err != nil {
 		t.Fatal(err)
 	}
-	if after.n-inputs != cost || after.n > found.n {
+	if after.cost() != cost || cost > found.cost() {
 		t.Errorf("%d gates at a cost of %d, before %d", after.n-inputs, cost, found.n-inputs)
 	}
 }

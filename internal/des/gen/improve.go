@@ -26,9 +26,9 @@ func improve(best *[8]solution, how time.Duration, seed uint64, keep func() erro
 				mu.Unlock()
 				s := attempt(known, box, random)
 				mu.Lock()
-				if s.circuit != nil && s.prove(box) == nil && (known.circuit == nil || s.n <= best[box].n) {
-					if known.circuit == nil || s.n < best[box].n {
-						log.Printf("S%d: %d gates", box+1, s.n-inputs)
+				if s.circuit != nil && s.prove(box) == nil && (known.circuit == nil || s.cost() <= best[box].cost()) {
+					if known.circuit == nil || s.cost() < best[box].cost() {
+						log.Printf("S%d: %d gates, %d instructions", box+1, s.n-inputs, s.cost())
 					}
 					best[box] = s
 					if complete(best) {
@@ -48,7 +48,7 @@ func improve(best *[8]solution, how time.Duration, seed uint64, keep func() erro
 func attempt(known solution, box int, random *rand.Rand) solution {
 	limit := 80
 	if known.circuit != nil {
-		limit = known.n + 1
+		limit = known.n + 2
 		if random.IntN(3) == 0 {
 			n := networkOf(known, random)
 			evolve(n, tables(box), random, 10_000_000)

@@ -45,6 +45,14 @@ type solution struct {
 	outputs [4]int
 }
 
+// cost is that of all gates.
+func (s *solution) cost() (n int) {
+	for _, g := range s.gates[inputs:s.n] {
+		n += g.kind.cost()
+	}
+	return n
+}
+
 // prove holds every output against the table of the standard, for all 64 inputs.
 func (s *solution) prove(box int) error {
 	want := tables(box)

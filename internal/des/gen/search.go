@@ -8,7 +8,7 @@ import (
 // table is a function of six bits: bit i is its value where the input is i.
 type table = uint64
 
-// gate is what one operation makes of two wires; the kinds are those that cost one instruction on most machines.
+// gate is what one operation makes of two wires; the kinds are those that cost one instruction, or two.
 type gate struct {
 	kind kind
 	a, b uint8
@@ -39,6 +39,14 @@ func (k kind) apply(a, b table) table {
 		return ^a
 	}
 	panic("gen: an input is not computed")
+}
+
+// cost is in instructions, where a machine has none for andNot.
+func (k kind) cost() int {
+	if k == andNot {
+		return 2
+	}
+	return 1
 }
 
 // inputs are the six wires that come in, the first being the highest bit of the input.
