@@ -14,6 +14,9 @@ export LATCHKEY_REQUIRE := all
 RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \
 	./decrypt/... ./internal/store/... ./internal/serve ./internal/strictjson ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
 
+# Packages whose tests are a part of their own.
+APART := internal/(e2e|ctgrind)$$
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -37,6 +40,7 @@ test: ## everything that must pass before a change lands
 	@$(PART) tools $(MAKE) --no-print-directory tools
 	@$(PART) laws $(MAKE) --no-print-directory laws
 	@$(PART) unit $(MAKE) --no-print-directory unit
+	@$(PART) ctgrind $(MAKE) --no-print-directory ctgrind
 	@$(PART) vectors $(MAKE) --no-print-directory vectors
 	@$(PART) race $(MAKE) --no-print-directory race
 	@$(PART) real $(MAKE) --no-print-directory real
@@ -53,19 +57,23 @@ tools: ## the linters, built once
 .PHONY: laws
 laws: tools ## format, vet, lint and the rules of the house
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad"; exit 1; }
-	@go vet ./... && go vet -tags planted ./...
+	@go vet ./... && go vet -tags planted ./... && go vet -tags valgrind ./internal/ctgrind/... ./internal/secret
 	@$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
 	@go mod verify >/dev/null && go mod tidy -diff
 	@go test -count=1 -v ./internal/laws
 
 .PHONY: unit
 unit: ## every test but the ones against whole programs; then those of planted faults
-	@go test $$(go list ./... | grep -v internal/e2e)
+	@go test $$(go list ./... | grep -vE '$(APART)')
 	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: ctgrind
+ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
+	@go test -count=1 -v ./internal/ctgrind | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //' | grep -vE '^(===|---|PASS)'
 
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got
-	@go test -count=1 -v -run Vectors $$(go list ./... | grep -v internal/e2e) | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
+	@go test -count=1 -v -run Vectors $$(go list ./... | grep -vE '$(APART)') | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
 
 .PHONY: race
 race: ## the concurrent packages under the race detector

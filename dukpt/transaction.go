@@ -109,7 +109,7 @@ func checkPINFormat(f pin.Format, s Scheme) error {
 	return fmt.Errorf("%w: a PIN block of %v under %v", ErrUnsupported, f, s)
 }
 
-func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+func equal(a, b []byte) bool { return secret.Public(subtle.ConstantTimeCompare(a, b)) == 1 }
 
 // noCopy makes go vet complain about copies.
 type noCopy struct{}

@@ -45,10 +45,10 @@ func parseField(field *[fieldSize]byte, control, fill byte) (PIN, error) {
 		bad |= isFill & notEqual(v, fill) & fillChecked
 		bad |= ^isFill & notDigit(v)
 	}
-	if bad != 0 {
+	if secret.Public(bad) != 0 {
 		return PIN{}, ErrBlock
 	}
-	return PIN{digits: secret.From(digits[:n])}, nil
+	return PIN{digits: secret.From(digits[:secret.Public(n)])}, nil
 }
 
 func xor8(dst, src *[fieldSize]byte) {

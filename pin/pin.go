@@ -36,7 +36,7 @@ func ParsePIN(digits []byte) (PIN, error) {
 	for _, d := range digits {
 		bad |= notDigit(d - '0')
 	}
-	if bad != 0 {
+	if secret.Public(bad) != 0 {
 		return PIN{}, errPIN
 	}
 	s := secret.New(len(digits))

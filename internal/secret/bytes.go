@@ -59,7 +59,7 @@ func (s Bytes) Clone() Bytes { return From(s.Expose()) }
 
 // Equal reports whether two secrets hold the same bytes, in time that depends on their lengths only.
 func (s Bytes) Equal(t Bytes) bool {
-	return subtle.ConstantTimeCompare(s.Expose(), t.Expose()) == 1
+	return Public(subtle.ConstantTimeCompare(s.Expose(), t.Expose())) == 1
 }
 
 // Wipe zeroes the bytes and empties the secret for every copy of it. It may be called again.

@@ -145,7 +145,7 @@ func (p *Protector) Unwrap(block string) (Content, error) {
 		return Content{}, err
 	}
 	cipher.NewCBCDecrypter(enc, received).CryptBlocks(content, content)
-	if subtle.ConstantTimeCompare(sum(auth, block[:end], content), received) != 1 {
+	if secret.Public(subtle.ConstantTimeCompare(sum(auth, block[:end], content), received)) != 1 {
 		return Content{}, ErrBlock
 	}
 	return open(h, content)
@@ -153,7 +153,7 @@ func (p *Protector) Unwrap(block string) (Content, error) {
 
 // open reads the length field and the key of an authenticated block.
 func open(h Header, content []byte) (Content, error) {
-	bits := int(binary.BigEndian.Uint16(content))
+	bits := secret.Public(int(binary.BigEndian.Uint16(content)))
 	if bits == 0 || bits%8 != 0 {
 		return Content{}, ErrBlock
 	}
