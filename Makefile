@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STATICCHECK_VERSION := v0.8.0
+GREMLINS_VERSION := v0.6.0
 TOOLS := $(CURDIR)/.cache/tools
 DIST := $(CURDIR)/dist
 PART := .ci/part
@@ -41,6 +42,7 @@ test: ## everything that must pass before a change lands
 	@$(PART) laws $(MAKE) --no-print-directory laws
 	@$(PART) unit $(MAKE) --no-print-directory unit
 	@$(PART) ctgrind $(MAKE) --no-print-directory ctgrind
+	@$(PART) cover $(MAKE) --no-print-directory cover
 	@$(PART) vectors $(MAKE) --no-print-directory vectors
 	@$(PART) race $(MAKE) --no-print-directory race
 	@$(PART) real $(MAKE) --no-print-directory real
@@ -67,6 +69,10 @@ unit: ## every test but the ones against whole programs; then those of planted f
 	@go test $$(go list ./... | grep -vE '$(APART)')
 	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
+.PHONY: cover
+cover: ## statement coverage of the core, 95 % at least
+	@.ci/cover
+
 .PHONY: ctgrind
 ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
 	@go test -count=1 -v ./internal/ctgrind | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //' | grep -vE '^(===|---|PASS)'
@@ -88,9 +94,18 @@ fuzz: ## every fuzz target: a count of executions, and a planted bug that must b
 	@.ci/fuzz
 
 .PHONY: soak
-soak: build ## the long runs: more kills, more executions
+soak: build ## the long runs: more kills, more executions, mutants
 	@LATCHKEY_SOAK=1 go test -count=1 -p 1 -timeout 6h -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@FUZZ_EXECS=10000000 .ci/fuzz
+	@$(MAKE) --no-print-directory mutate
+
+.PHONY: mutate
+mutate: ## how many mutants of the core its tests kill, 85 % at least; about an hour
+	@mkdir -p $(TOOLS)
+	@[ -x $(TOOLS)/gremlins-$(GREMLINS_VERSION) ] || { \
+		GOBIN=$(TOOLS) GOFLAGS= go install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS_VERSION); \
+		mv $(TOOLS)/gremlins $(TOOLS)/gremlins-$(GREMLINS_VERSION); }
+	@.ci/mutate $(TOOLS)/gremlins-$(GREMLINS_VERSION) ./dukpt ./pin ./keys/keyblock
 
 .PHONY: clean
 clean: ## remove what was built

@@ -4,13 +4,5 @@
 // and reports each jump and each address that depends on it: what an attacker could learn from time or from the cache. A
 // program that is not built with the tag valgrind, or does not run under it, marks nothing.
 //
-// No product code imports this package; see [secret.Public] for the places where a verdict becomes public.
+// No product code imports this package; secret.Public stands where a verdict becomes public.
 package ctgrind
-
-// The requests of valgrind/valgrind.h and valgrind/memcheck.h. They never change: programs carry them compiled in.
-const (
-	runningOnValgrind = 0x1001
-	countErrors       = 0x1201
-	makeMemUndefined  = 'M'<<24 | 'C'<<16 | 1
-	makeMemDefined    = 'M'<<24 | 'C'<<16 | 2
-)
