@@ -45,6 +45,7 @@ func aesDerive(dst, key []byte, usage aesUsage, w WorkingKey, id KeyID, counter 
 		block[1] = byte(i + 1)
 		c.Encrypt(out[16*i:], block[:])
 	}
+	secret.WipeCipher(c)
 	copy(dst, out[:])
 	secret.Wipe(out[:])
 }
@@ -62,7 +63,7 @@ func checkStrength(w, parent WorkingKey) error {
 	return nil
 }
 
-// newAES panics only when called with a key of another length than 16, 24 or 32.
+// newAES returns a cipher that the caller wipes by secret.WipeCipher. It panics only when called with a key of another length than 16, 24 or 32.
 func newAES(key []byte) cipher.Block {
 	c, err := aes.NewCipher(key)
 	if err != nil {

@@ -108,7 +108,9 @@ func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	}
 	var p pin.PIN
 	if s.family.scheme == AES {
-		p, err = pin.DecryptFormat4(newAES(k), in.Block, in.PAN)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		p, err = pin.DecryptFormat4(c, in.Block, in.PAN)
 	} else {
 		p, err = decryptFormat0(k, in)
 	}
@@ -155,7 +157,9 @@ func (t PINTarget) check() error {
 func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
 	k := t.Key.Material().Expose()
 	if t.Format == pin.Format4 {
-		return pin.EncryptFormat4(dst, newAES(k), p, t.PAN, t.Fill)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		return pin.EncryptFormat4(dst, c, p, t.PAN, t.Fill)
 	}
 	return encryptFormat0(dst, k, p, t.PAN)
 }

@@ -80,7 +80,9 @@ func (s *session) encryptPIN(dst []byte, p pin.PIN, pan pin.PAN, fill [8]byte) (
 			return
 		}
 		if s.family.scheme == AES {
-			out, err = pin.EncryptFormat4(dst, newAES(k), p, pan, fill)
+			c := newAES(k)
+			defer secret.WipeCipher(c)
+			out, err = pin.EncryptFormat4(dst, c, p, pan, fill)
 			return
 		}
 		out, err = encryptFormat0(dst, k, p, pan)

@@ -139,6 +139,7 @@ func aesKCV(raw []byte) KCV {
 	if err != nil {
 		return KCV{}
 	}
+	defer secret.WipeCipher(c)
 	return newKCV(mac.CMAC(nil, c, make([]byte, aes.BlockSize))[:5])
 }
 

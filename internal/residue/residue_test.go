@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,15 +24,20 @@ type build struct {
 	experiment string
 	tags       string
 	fault      planted.Name
-	clean      bool // nothing may be left
-	dirty      bool // something must be
+	most       int // traces that may be left
+	least      int // traces that must be
 }
 
 var builds = []build{
-	{name: "plain"},
-	{name: "runtimesecret", experiment: "runtimesecret", clean: true},
-	{name: "runtimesecret, wipes skipped", experiment: "runtimesecret", tags: "planted", fault: planted.SkipWipe, dirty: true},
+	{name: "plain", most: plainMost},
+	{name: "plain, wipes skipped", tags: "planted", fault: planted.SkipWipe, least: 100, most: math.MaxInt},
+	{name: "runtimesecret", experiment: "runtimesecret", most: 0},
+	{name: "runtimesecret, wipes skipped", experiment: "runtimesecret", tags: "planted", fault: planted.SkipWipe, least: 100, most: math.MaxInt},
 }
+
+// plainMost bounds what may be left without runtime/secret: copies on stacks and in spilled registers, which no program can
+// wipe. It is some tens by chance; one kind of cipher that nobody wipes makes it some thousands.
+const plainMost = 500
 
 // TestResidue starts a process that derives, uses and wipes 20,000 keys, and looks through all memory it can write to for
 // what it should have forgotten: any half of any key, in any order of its bytes, at any address. The control key, which the
@@ -57,11 +63,8 @@ func TestResidue(t *testing.T) {
 			if found[controlKey] == 0 {
 				t.Error("the control key was not found: the scan sees nothing")
 			}
-			if b.clean && total != 0 {
-				t.Errorf("%d traces of keys are left", total)
-			}
-			if b.dirty && total < 100 {
-				t.Errorf("with every wipe skipped the scan finds %d traces", total)
+			if total < b.least || total > b.most {
+				t.Errorf("%d traces of keys: want %d to %d", total, b.least, b.most)
 			}
 		})
 	}
