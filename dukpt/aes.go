@@ -68,7 +68,7 @@ func checkStrength(w, parent WorkingKey) error {
 	return nil
 }
 
-// newAES panics only when called with a key of another length than 16, 24 or 32.
+// newAES returns a cipher that the caller wipes by secret.WipeCipher. It panics only when called with a key of another length than 16, 24 or 32.
 func newAES(key []byte) cipher.Block {
 	c, err := aes.NewCipher(key)
 	if err != nil {

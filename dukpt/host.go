@@ -114,7 +114,9 @@ func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	}
 	var p pin.PIN
 	if s.family.scheme == AES {
-		err = in.Format.Decrypt(&p, newAES(k), in.Block, in.PAN)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		err = in.Format.Decrypt(&p, c, in.Block, in.PAN)
 	} else {
 		p, err = decryptTDES(k, in)
 	}
@@ -162,7 +164,9 @@ func (t PINTarget) check() error {
 func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
 	k := t.Key.Material().Expose()
 	if t.Format.BlockSize() == aes.BlockSize {
-		return t.Format.Encrypt(dst, newAES(k), p, t.PAN, t.Fill)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		return t.Format.Encrypt(dst, c, p, t.PAN, t.Fill)
 	}
 	return encryptTDES(dst, k, t.Format, p, t.PAN, t.Fill)
 }

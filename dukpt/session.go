@@ -159,7 +159,9 @@ func (s *session) fullMAC(spec MACSpec, d Direction, msg []byte) ([]byte, error)
 	case MACRetail:
 		return mac.Retail(nil, k, msg, spec.Padding.method())
 	case MACCMAC:
-		return mac.CMAC(nil, newAES(k), msg), nil
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		return mac.CMAC(nil, c, msg), nil
 	}
 	return nil, fmt.Errorf("%w: %v", ErrUnsupported, spec.Algorithm)
 }
@@ -209,7 +211,9 @@ func (s *session) cryptBlocks(data []byte, spec DataSpec, encrypt bool) error {
 		return err
 	}
 	if s.family.scheme == AES {
-		spec.crypt(data, newAES(k), encrypt)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		spec.crypt(data, c, encrypt)
 		return nil
 	}
 	c := newDES(k)
@@ -223,9 +227,13 @@ func (s DataSpec) crypt(out []byte, c cipher.Block, encrypt bool) {
 	size := c.BlockSize()
 	switch {
 	case s.Mode == CBC && encrypt:
-		cipher.NewCBCEncrypter(c, s.iv(size)).CryptBlocks(out, out)
+		mode := cipher.NewCBCEncrypter(c, s.iv(size))
+		mode.CryptBlocks(out, out)
+		secret.WipeCipher(mode)
 	case s.Mode == CBC:
-		cipher.NewCBCDecrypter(c, s.iv(size)).CryptBlocks(out, out)
+		mode := cipher.NewCBCDecrypter(c, s.iv(size))
+		mode.CryptBlocks(out, out)
+		secret.WipeCipher(mode)
 	default:
 		for ; len(out) > 0; out = out[size:] {
 			if encrypt {

@@ -1,7 +1,6 @@
 package dukpt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -111,7 +110,7 @@ func parseRegisters(body []byte) (registers, error) {
 func (r *registers) misfit() int {
 	zero := make([]byte, r.family.size)
 	for i := range r.id.scheme.counterBits() {
-		if bytes.Equal(r.at(i), zero) != (r.node(i) == 0) { // of secrets only zeros are told apart
+		if equal(r.at(i), zero) != (r.node(i) == 0) { // of secrets only zeros are told apart
 			return i
 		}
 	}

@@ -78,7 +78,9 @@ func (s *session) encryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN, f
 			return
 		}
 		if s.family.scheme == AES {
-			out, err = f.Encrypt(dst, newAES(k), p, pan, fill)
+			c := newAES(k)
+			defer secret.WipeCipher(c)
+			out, err = f.Encrypt(dst, c, p, pan, fill)
 			return
 		}
 		out, err = encryptTDES(dst, k, f, p, pan, fill)
@@ -114,7 +116,7 @@ func checkPINFormat(f pin.Format, s Scheme) error {
 	return fmt.Errorf("%w: a PIN block of %v under %v", ErrUnsupported, f, s)
 }
 
-func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+func equal(a, b []byte) bool { return secret.Public(subtle.ConstantTimeCompare(a, b)) == 1 }
 
 // noCopy makes go vet complain about copies.
 type noCopy struct{}

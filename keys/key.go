@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/bits"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/mac"
@@ -51,7 +50,7 @@ func degenerate(material []byte) bool {
 	for i := 8; i < len(material); i += 8 {
 		equal |= equalParts(material[i-8:i], material[i:i+8])
 	}
-	return equal == 1
+	return secret.Public(equal) == 1
 }
 
 func equalParts(a, b []byte) int {
@@ -81,9 +80,14 @@ func GenerateKey(a Attributes) (Key, error) {
 	}
 }
 
+// setOddParity folds each byte onto one bit: math/bits counts in a table, which a secret must not index.
 func setOddParity(b []byte) {
-	for i := range b {
-		b[i] = b[i]&0xfe | byte(bits.OnesCount8(b[i]&0xfe)&1^1)
+	for i, v := range b {
+		v &= 0xfe
+		v ^= v >> 4
+		v ^= v >> 2
+		v ^= v >> 1
+		b[i] = b[i]&0xfe | ^v&1
 	}
 }
 
@@ -135,6 +139,7 @@ func aesKCV(raw []byte) KCV {
 	if err != nil {
 		return KCV{}
 	}
+	defer secret.WipeCipher(c)
 	return newKCV(mac.CMAC(nil, c, make([]byte, aes.BlockSize))[:5])
 }
 
@@ -154,7 +159,7 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 	spelling := material.Expose()
 	if k.attributes.Algorithm.IsTDES() {
 		setOddParity(spelling)
-		if len(spelling) == 24 && equalParts(spelling[:8], spelling[16:]) == 1 {
+		if len(spelling) == 24 && secret.Public(equalParts(spelling[:8], spelling[16:])) == 1 {
 			spelling = spelling[:16]
 		}
 	}

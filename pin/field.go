@@ -1,6 +1,9 @@
 package pin
 
-import "github.com/latchkey-pos/latchkey/internal/planted"
+import (
+	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+)
 
 // layout is how the PIN field of a format looks: a control nibble, the number of digits, the digits, and fill up to sixteen
 // nibbles (ISO 9564-1:2017, 9.3.2.2, 9.3.3, 9.3.4, 9.3.5.2 and 9.4.2.2).
@@ -59,7 +62,7 @@ func (l layout) parse(m *[pinSize]byte, field uint64) error {
 	for i := range maxPIN {
 		m[pinDigits+i] = nibble(field, i) & ^fromDigit(n, i) & good
 	}
-	if bad != 0 {
+	if secret.Public(bad) != 0 {
 		return ErrBlock
 	}
 	return nil

@@ -50,7 +50,7 @@ func ParsePIN(digits []byte) (PIN, error) {
 	for _, d := range digits {
 		bad |= outside(d, '0', '9')
 	}
-	if bad != 0 {
+	if secret.Public(bad) != 0 {
 		return PIN{}, ErrPIN
 	}
 	p := NewPIN()

@@ -17,13 +17,37 @@ type working struct {
 	enc, auth cipher.Block
 }
 
-// wipe zeroes the key schedules of TDES. Those of crypto/aes cannot be wiped.
+// wipe zeroes the key schedules.
 func (w working) wipe() {
 	for _, c := range []cipher.Block{w.enc, w.auth} {
 		if c, ok := c.(*des.Cipher); ok {
 			c.Wipe()
+		} else {
+			secret.WipeCipher(c)
 		}
 	}
+}
+
+// encrypt encrypts content in place in CBC.
+func (w working) encrypt(iv, content []byte) {
+	if c, ok := w.enc.(*des.Cipher); ok {
+		c.EncryptCBC(iv, content)
+		return
+	}
+	mode := cipher.NewCBCEncrypter(w.enc, iv)
+	mode.CryptBlocks(content, content)
+	secret.WipeCipher(mode) // it has a copy of the schedule
+}
+
+// decrypt decrypts content in place in CBC.
+func (w working) decrypt(iv, content []byte) {
+	if c, ok := w.enc.(*des.Cipher); ok {
+		c.DecryptCBC(iv, content)
+		return
+	}
+	mode := cipher.NewCBCDecrypter(w.enc, iv)
+	mode.CryptBlocks(content, content)
+	secret.WipeCipher(mode)
 }
 
 // isVariant reports whether a version is of the key variant binding method: it encrypts, then MACs what it encrypted.
@@ -100,7 +124,7 @@ func (p *Protector) derive(key []byte, root cipher.Block, purpose byte) []byte {
 // the initialization vector (7.2.1, 7.2.2).
 func (w working) seal(header string, content []byte) []byte {
 	sum := w.sum(header, content)
-	cipher.NewCBCEncrypter(w.enc, sum).CryptBlocks(content, content)
+	w.encrypt(sum, content)
 	return sum
 }
 
@@ -108,13 +132,13 @@ func (w working) seal(header string, content []byte) []byte {
 // encrypted content, and the start of the header as initialization vector.
 func (w working) open(header string, content, received []byte) bool {
 	if !isVariant(w.version) {
-		cipher.NewCBCDecrypter(w.enc, received).CryptBlocks(content, content)
-		return subtle.ConstantTimeCompare(w.sum(header, content), received) == 1
+		w.decrypt(received, content)
+		return secret.Public(subtle.ConstantTimeCompare(w.sum(header, content), received)) == 1
 	}
-	if subtle.ConstantTimeCompare(w.sum(header, content), received) != 1 {
+	if secret.Public(subtle.ConstantTimeCompare(w.sum(header, content), received)) != 1 {
 		return false
 	}
-	cipher.NewCBCDecrypter(w.enc, []byte(header[:w.form.block])).CryptBlocks(content, content)
+	w.decrypt([]byte(header[:w.form.block]), content)
 	return true
 }
 

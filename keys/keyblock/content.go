@@ -22,7 +22,7 @@ const minHMAC = 80
 
 // read reads the length field and the key of an authenticated block (7.3.1, table 26).
 func (p *Protector) read(h Header, content []byte) (Content, error) {
-	bits := int(binary.BigEndian.Uint16(content))
+	bits := secret.Public(int(binary.BigEndian.Uint16(content)))
 	if bits == 0 || bits%8 != 0 {
 		return Content{}, ErrBlock
 	}
