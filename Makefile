@@ -78,6 +78,10 @@ cover: ## statement coverage of the core, 95 % at least
 ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
 	@go test -count=1 -v ./internal/ctgrind | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //' | grep -vE '^(===|---|PASS)'
 
+.PHONY: bench
+bench: ## times as ratios to the standard library's, three runs; fails beyond the targets
+	@for run in 1 2 3; do go test -count=1 -run '^TestRatios$$' ./dukpt -ratios | grep -v '^ok '; done
+
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got
 	@go test -count=1 -v -run Vectors $$(go list ./... | grep -vE '$(APART)') | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'

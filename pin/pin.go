@@ -65,7 +65,7 @@ func ParsePIN(digits []byte) (PIN, error) {
 // IsZero reports whether p holds no PIN: the zero value, wiped, or not yet read.
 func (p PIN) IsZero() bool {
 	m := p.bytes()
-	return m == nil || m[0] == 0
+	return m == nil || secret.Public(m[0]) == 0
 }
 
 // Clear zeroes the digits for every copy of p and keeps the memory for the next PIN.
