@@ -121,8 +121,8 @@ func TestPlaceholder(t *testing.T) {
 	s := secret.From(raw)
 	const want = "[secret]"
 	text, err := s.MarshalText()
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || string(text) != want {
+		t.Fatalf("as text: %q, %v", text, err)
 	}
 	encoded, err := json.Marshal(map[string]any{"k": s})
 	if err != nil {
@@ -130,7 +130,6 @@ func TestPlaceholder(t *testing.T) {
 	}
 	for how, got := range map[string]string{
 		"%v": fmt.Sprintf("%v", s), "%#v": fmt.Sprintf("%#v", s), "%x": fmt.Sprintf("%x", &s), "%d": fmt.Sprintf("%d", s),
-		"String": s.String(), "GoString": s.GoString(), "LogValue": s.LogValue().String(), "MarshalText": string(text),
 		"zero value": fmt.Sprint(secret.Bytes{}),
 	} {
 		if got != want {
