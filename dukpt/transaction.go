@@ -33,18 +33,24 @@ func (tx *Transaction) KSN() KSN {
 // EncryptPIN appends the encrypted PIN block to dst. The format is 0 under TDES and 4 under AES, where the PIN key is an
 // AES-128 key and the fill is random; it fails with [ErrUnsupported] for another. The caller wipes p.
 func (tx *Transaction) EncryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN) ([]byte, error) {
+	return tx.EncryptPINUnder(dst, PINSpec{Format: f}, p, pan)
+}
+
+// EncryptPINUnder appends the encrypted PIN block to dst, with the PIN key of s. The fill of format 4 is random. It fails with
+// [ErrUnsupported] when the scheme does not have what s asks for, and with [ErrStrength]. The caller wipes p.
+func (tx *Transaction) EncryptPINUnder(dst []byte, s PINSpec, p pin.PIN, pan pin.PAN) ([]byte, error) {
 	tx.s.check()
-	if err := checkPINFormat(f, tx.s.family.scheme); err != nil {
+	if err := s.Validate(tx.s.family.scheme); err != nil {
 		return dst, err
 	}
 	var fill [8]byte
 	_, _ = rand.Read(fill[:]) // cannot fail
-	return tx.s.encryptPIN(dst, p, pan, fill)
+	return tx.s.encryptPIN(dst, s, p, pan, fill)
 }
 
-// EncryptData appends plain, encrypted under the request key, to dst, which must not overlap plain. Padding is the caller's.
-// It fails with [ErrLength] when plain is no multiple of the block or empty, with [ErrUnsupported] when the scheme does not
-// have what s asks for, and with [ErrStrength].
+// EncryptData appends plain, padded as s says and encrypted under the request key, to dst, which must not overlap plain. It
+// fails with [ErrLength] when plain is empty or no multiple of the block and s does not pad that, with [ErrUnsupported] when
+// the scheme does not have what s asks for, and with [ErrStrength].
 func (tx *Transaction) EncryptData(dst []byte, s DataSpec, plain []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Request, plain, true)
 }
@@ -61,8 +67,9 @@ func (tx *Transaction) VerifyResponse(s MACSpec, msg, mac []byte) error {
 	return tx.s.verify(s, Response, msg, mac)
 }
 
-// DecryptResponse appends ct, decrypted under the response key, to dst, which must not overlap ct. Verify the MAC of the
-// response first. It fails as [Transaction.EncryptData] does.
+// DecryptResponse appends ct, decrypted under the response key and without its padding, to dst, which must not overlap ct.
+// Verify the MAC of the response first. It fails with [ErrLength] when ct is no multiple of the block or empty, with
+// [ErrVerify] when the padding is wrong, with [ErrUnsupported] and with [ErrStrength].
 func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Response, ct, false)
 }
@@ -70,16 +77,16 @@ func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byt
 // End wipes the key. It is idempotent.
 func (tx *Transaction) End() { tx.s.end() }
 
-// encryptPIN makes the block that belongs to the scheme: format 0 or, with the fill, format 4.
-func (s *session) encryptPIN(dst []byte, p pin.PIN, pan pin.PAN, fill [8]byte) (out []byte, err error) {
+// encryptPIN makes the block of a validated specification: format 0 or, with the fill, format 4.
+func (s *session) encryptPIN(dst []byte, spec PINSpec, p pin.PIN, pan pin.PAN, fill [8]byte) (out []byte, err error) {
 	secret.Do(func() {
 		defer s.wipeWorkingKey()
 		var k []byte
-		if k, err = s.pinKey(); err != nil {
+		if k, err = s.pinKey(spec); err != nil {
 			out = dst
 			return
 		}
-		if s.family.scheme == AES {
+		if !s.usesDES(spec.Key) {
 			out, err = pin.EncryptFormat4(dst, newAES(k), p, pan, fill)
 			return
 		}
