@@ -269,6 +269,27 @@ func TestCombineLeavesSheets(t *testing.T) {
 	}
 }
 
+func TestNewComponentRefuses(t *testing.T) {
+	t.Parallel()
+	for _, a := range all {
+		for n := range 50 {
+			material := make([]byte, n)
+			for i := range material {
+				material[i] = 0x10
+			}
+			c, err := keys.NewComponent(a, material)
+			if (err == nil) != (n == a.KeyBytes()) || err != nil && (!errors.Is(err, keys.ErrLength) || !c.IsZero()) {
+				t.Errorf("%v of %d bytes: %v", a, n, err)
+			}
+		}
+	}
+	for _, a := range []keys.Algorithm{0, 99} {
+		if c, err := keys.NewComponent(a, nil); err == nil {
+			t.Errorf("%v: %v", a, c)
+		}
+	}
+}
+
 func TestComponentPrint(t *testing.T) {
 	t.Parallel()
 	raw := []byte("sixteen secrets!")
@@ -307,6 +328,9 @@ func TestComponentPrint(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%x|%s|%#v", c, keys.Component{}, c); got != "[AES-128 component]|[no component]|[AES-128 component]" {
 		t.Errorf("components print as %s", got)
+	}
+	if c.GoString() != c.String() {
+		t.Errorf("GoString is %s", c.GoString())
 	}
 	if c.Algorithm() != keys.AES128 {
 		t.Errorf("algorithm %v", c.Algorithm())

@@ -103,7 +103,7 @@ func ExampleParseComponent() {
 func ExampleParseSheet() {
 	_, err := keys.ParseSheet([]byte("component: 1 of 2\nalgorithm: 2TDEA\nvalue: 0123 4567 89AB CDEF FEDC BA98 7654 321O\nkcv: legacy:08D7B4\n"))
 	fmt.Println(errors.Is(err, keys.ErrSyntax), err)
-	// Output: true keys: wrong form: a character of a component is no hexadecimal digit
+	// Output: true keys: wrong form: a character is no hexadecimal digit
 }
 
 // Both kinds of check values of an AES key: the one that most systems show, and that of older ones.

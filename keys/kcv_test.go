@@ -120,6 +120,9 @@ func TestPublishedCheckValues(t *testing.T) {
 		{keys.TDES3, "8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5", "legacy:C8CC74"},
 		{keys.TDES2, "4cf15134a2850dd58a3d10ba80570d38", "legacy:C7679B"},
 		{keys.TDES2, "0123456789ABCDEFFEDCBA9876543210", "legacy:08D7B4"},
+		{keys.AES128, "2b7e151628aed2a6abf7158809cf4f3c", "cmac:7AD386C376"},  // by OpenSSL
+		{keys.TDES2, "1357924680ACE02468BDF13579FECA86", "cmac:99A5420925"},   // by OpenSSL
+		{keys.TDES2, "1357924680ACE02468BDF13579FECA86", "cmac-short:99A542"}, // by OpenSSL
 	} {
 		k, err := keys.NewKey(attributes(c.a), unhex(t, c.key))
 		if err != nil {

@@ -181,7 +181,7 @@ func parseMaterial(a Algorithm, digits []byte) (secret.Bytes, error) {
 	spaced := len(digits) == groupedLen(n)
 	if !spaced && len(digits) != n {
 		spaces := bytes.Count(digits, []byte(" "))
-		return secret.Bytes{}, fmt.Errorf("%w: %d characters, %d of them spaces: a %s component has %d hexadecimal digits",
+		return secret.Bytes{}, fmt.Errorf("%w: %d characters, %d of them spaces: %s has %d hexadecimal digits",
 			ErrLength, len(digits), spaces, a, n)
 	}
 	packed := secret.New(n)
@@ -213,7 +213,7 @@ func decodeHex(digits []byte) (secret.Bytes, error) {
 	}
 	if bad != 0 {
 		raw.Wipe()
-		return secret.Bytes{}, fmt.Errorf("%w: a character of a component is no hexadecimal digit", ErrSyntax)
+		return secret.Bytes{}, fmt.Errorf("%w: a character is no hexadecimal digit", ErrSyntax)
 	}
 	return raw, nil
 }
