@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STATICCHECK_VERSION := v0.8.0
+GREMLINS_VERSION := v0.6.0
 TOOLS := $(CURDIR)/.cache/tools
 DIST := $(CURDIR)/dist
 PART := .ci/part
@@ -13,6 +14,9 @@ export LATCHKEY_REQUIRE := all
 # The packages whose concurrency matters; load tests never run under the race detector.
 RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \
 	./decrypt/... ./internal/store/... ./internal/serve ./internal/strictjson ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
+
+# Packages whose tests are a part of their own.
+APART := internal/(e2e|ctgrind)$$
 
 .PHONY: help
 help: ## this list
@@ -37,6 +41,8 @@ test: ## everything that must pass before a change lands
 	@$(PART) tools $(MAKE) --no-print-directory tools
 	@$(PART) laws $(MAKE) --no-print-directory laws
 	@$(PART) unit $(MAKE) --no-print-directory unit
+	@$(PART) ctgrind $(MAKE) --no-print-directory ctgrind
+	@$(PART) cover $(MAKE) --no-print-directory cover
 	@$(PART) vectors $(MAKE) --no-print-directory vectors
 	@$(PART) race $(MAKE) --no-print-directory race
 	@$(PART) real $(MAKE) --no-print-directory real
@@ -53,19 +59,32 @@ tools: ## the linters, built once
 .PHONY: laws
 laws: tools ## format, vet, lint and the rules of the house
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad"; exit 1; }
-	@go vet ./... && go vet -tags planted ./...
+	@go vet ./... && go vet -tags planted ./... && go vet -tags valgrind ./internal/ctgrind/... ./internal/secret
 	@$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
 	@go mod verify >/dev/null && go mod tidy -diff
 	@go test -count=1 -v ./internal/laws
 
 .PHONY: unit
 unit: ## every test but the ones against whole programs; then those of planted faults
-	@go test $$(go list ./... | grep -v internal/e2e)
+	@go test $$(go list ./... | grep -vE '$(APART)')
+	@GOARCH=386 go test -short ./internal/des ./dukpt # 32 lanes
 	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: cover
+cover: ## statement coverage of the core, 95 % at least
+	@.ci/cover
+
+.PHONY: ctgrind
+ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
+	@go test -count=1 -v ./internal/ctgrind | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //' | grep -vE '^(===|---|PASS)'
+
+.PHONY: bench
+bench: ## times as ratios to the standard library's, three runs; fails beyond the targets
+	@for run in 1 2 3; do go test -count=1 -run '^TestRatios$$' ./dukpt -ratios | grep -v '^ok '; done
 
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got
-	@go test -count=1 -v -run Vectors $$(go list ./... | grep -v internal/e2e) | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
+	@go test -count=1 -v -run Vectors $$(go list ./... | grep -vE '$(APART)') | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
 
 .PHONY: race
 race: ## the concurrent packages under the race detector
@@ -80,9 +99,18 @@ fuzz: ## every fuzz target: a count of executions, and a planted bug that must b
 	@.ci/fuzz
 
 .PHONY: soak
-soak: build ## the long runs: more kills, more executions
+soak: build ## the long runs: more kills, more executions, mutants
 	@LATCHKEY_SOAK=1 go test -count=1 -p 1 -timeout 6h -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@FUZZ_EXECS=10000000 .ci/fuzz
+	@$(MAKE) --no-print-directory mutate
+
+.PHONY: mutate
+mutate: ## how many mutants of the core its tests kill, 85 % at least; about an hour
+	@mkdir -p $(TOOLS)
+	@[ -x $(TOOLS)/gremlins-$(GREMLINS_VERSION) ] || { \
+		GOBIN=$(TOOLS) GOFLAGS= go install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS_VERSION); \
+		mv $(TOOLS)/gremlins $(TOOLS)/gremlins-$(GREMLINS_VERSION); }
+	@.ci/mutate $(TOOLS)/gremlins-$(GREMLINS_VERSION) ./dukpt ./pin ./keys/keyblock
 
 .PHONY: clean
 clean: ## remove what was built

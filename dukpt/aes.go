@@ -24,34 +24,40 @@ const (
 	usageInitialKey    aesUsage = 0x8001
 )
 
-// aesDerive computes the key of type w and the given usage from key, 16, 24 or 32 bytes: as many blocks as the new key
-// needs, each the AES encryption of derivation data that names its number (X9.24-3:2017, 6.3.1 and 6.3.2). It writes
-// len(dst) bytes, which is the size of w. dst may overlap key.
-func aesDerive(dst, key []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
-	var block [16]byte
-	var out [maxKey]byte
-	block[0] = 0x01 // version
-	binary.BigEndian.PutUint16(block[2:], uint16(usage))
-	binary.BigEndian.PutUint16(block[4:], workingKeys[w].algorithm)
-	binary.BigEndian.PutUint16(block[6:], workingKeys[w].bits)
-	if usage == usageInitialKey {
-		copy(block[8:], id.b[:8])
-	} else {
-		copy(block[8:], id.b[4:8])
-		binary.BigEndian.PutUint32(block[12:], counter)
-	}
+// aesScratch is the room that a derivation needs: the derivation data, and a block of output. It is the caller's, because what
+// is handed to a cipher would be allocated anew each time.
+const aesScratch = 2 * 16
+
+// aesDerive computes the key of type w and the given usage from key, 16, 24 or 32 bytes (X9.24-3:2017, 6.3.1 and 6.3.2). It
+// writes len(dst) bytes, which is the size of w. dst may overlap key. It allocates one cipher.
+func aesDerive(dst, key, scratch []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
 	c := newAES(key)
-	for i := 0; 16*i < len(dst); i++ {
-		block[1] = byte(i + 1)
-		c.Encrypt(out[16*i:], block[:])
-	}
-	copy(dst, out[:])
-	secret.Wipe(out[:])
+	aesDeriveUnder(dst, c, scratch, usage, w, id, counter)
+	secret.WipeCipher(c)
 }
 
-// aesStep computes the derivation key of counter from that of its parent, both of the type w.
-func aesStep(dst, key []byte, w WorkingKey, id KeyID, counter uint32) {
-	aesDerive(dst, key, usageDerivation, w, id, counter)
+// aesDeriveUnder is aesDerive under a cipher: as many blocks as the new key needs, each the encryption of derivation data
+// that names its number.
+func aesDeriveUnder(dst []byte, c cipher.Block, scratch []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
+	data, out := scratch[:16], scratch[16:aesScratch]
+	binary.BigEndian.PutUint32(data, 0x0100_0000|uint32(usage)) // version 1
+	binary.BigEndian.PutUint16(data[4:], workingKeys[w].algorithm)
+	binary.BigEndian.PutUint16(data[6:], workingKeys[w].bits)
+	if usage == usageInitialKey {
+		copy(data[8:], id.b[:8])
+	} else {
+		copy(data[8:], id.b[4:8])
+		binary.BigEndian.PutUint32(data[12:], counter)
+	}
+	for data[1] = 1; len(dst) >= 16; data[1]++ {
+		c.Encrypt(dst, data)
+		dst = dst[16:]
+	}
+	if len(dst) > 0 { // 192 bits
+		c.Encrypt(out, data)
+		copy(dst, out)
+		secret.Wipe(out)
+	}
 }
 
 // checkStrength refuses a working key that is stronger than the derivation key it comes from (X9.24-3:2017, 6.1.3).
@@ -62,7 +68,7 @@ func checkStrength(w, parent WorkingKey) error {
 	return nil
 }
 
-// newAES panics only when called with a key of another length than 16, 24 or 32.
+// newAES returns a cipher that the caller wipes by secret.WipeCipher. It panics only when called with a key of another length than 16, 24 or 32.
 func newAES(key []byte) cipher.Block {
 	c, err := aes.NewCipher(key)
 	if err != nil {

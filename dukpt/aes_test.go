@@ -14,6 +14,7 @@ import (
 var aesHandlers = map[string]testvec.Handler{
 	"initial_key":                  vectorInitialKey,
 	"derivation_key":               vectorTransactionKey("derivation_key"),
+	"update_key":                   vectorUpdateKey,
 	"working_key_published":        vectorWorkingKey,
 	"working_key_2TDEA_from_128":   vectorWorkingKey,
 	"working_key_3TDEA_from_128":   vectorWorkingKey,
@@ -46,7 +47,7 @@ var aesHandlers = map[string]testvec.Handler{
 
 func TestVectorsAES(t *testing.T) {
 	t.Parallel()
-	testvec.Run(t, "dukpt-aes", aesHandlers, "update_key", "hmac_request", "hmac_response")
+	testvec.Run(t, "dukpt-aes", aesHandlers, "hmac_request", "hmac_response")
 }
 
 func TestVectorsAESFlipped(t *testing.T) {
@@ -54,6 +55,7 @@ func TestVectorsAESFlipped(t *testing.T) {
 	expected := map[string][]string{
 		"initial_key":                  {"ik"},
 		"derivation_key":               {"derivation_key", "ik"},
+		"update_key":                   {"update_key", "ik"},
 		"pin_encrypt_iso4":             {"encrypted_pin_block"},
 		"cmac_request":                 {"mac"},
 		"cmac_response":                {"mac"},
@@ -102,11 +104,30 @@ func vectorWorkingKey(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	s := session{cell: secret.New(sessionSize)}
-	f.descend(s.cell.Expose()[:f.size], ik, id, 0, counter)
+	f.descend(s.cell.Expose()[:f.size], ik, s.scratch(), id, 0, counter)
 	s.bind(f, KSN{id: id, counter: counter})
 	k, err := s.derive(usage, w)
 	c.ok(err)
 	c.bytes("working key", k, v.Hex("working_key"))
+	return c.done()
+}
+
+func vectorUpdateKey(v testvec.Vector) (int, error) {
+	var c check
+	id, err := ParseKeyID(v.String("ikid"))
+	c.ok(err)
+	c.true("counter", v.String("counter") == fmt.Sprintf("%08X", uint32(updateCounter)))
+	w, err := ParseWorkingKey(v.String("key_type"))
+	c.ok(err)
+	ik, err := testInitialKey(id, v.Hex("ik"))
+	if err != nil {
+		return 0, err
+	}
+	k, err := ik.UpdateKey(w)
+	if err != nil {
+		return 0, err
+	}
+	c.bytes("update key", k.Material().Expose(), v.Hex("update_key"))
 	return c.done()
 }
 
@@ -145,7 +166,7 @@ func vectorPIN4(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	var c check
-	block, err := r.term.s.encryptPIN(nil, p, pan, [8]byte(v.Hex("random")))
+	block, err := r.term.s.encryptPIN(nil, pin.Format4, p, pan, pin.Fill(v.Hex("random")))
 	c.ok(err)
 	c.bytes("encrypted block", block, v.Hex("encrypted_pin_block"))
 	checkTranslate(&c, r, pin.Format4, v.Hex("encrypted_pin_block"), p, pan)

@@ -11,12 +11,12 @@ import (
 
 var errWiped = errors.New("dukpt: the key is wiped")
 
-// BaseKey is a base derivation key (BDK): the host's one key for all terminals of a family. It is safe for concurrent use,
-// Wipe included. Terminals never hold it.
+// BaseKey is a base derivation key (BDK): the host's one key for all terminals of a family, made ready once for all of them.
+// It is safe for concurrent use, Wipe included. Terminals never hold it.
 type BaseKey struct {
 	family family
 	mu     sync.RWMutex // guards against a Wipe while the key is read
-	key    secret.Bytes
+	ready  **prepared   // nil after Wipe; behind two pointers against fmt
 }
 
 // NewBaseKey takes a key of usage B0, double-length TDES or AES. It copies the key; the caller still wipes its own. It fails
@@ -33,7 +33,8 @@ func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &BaseKey{family: f, key: k.Material().Clone()}, nil
+	ready := f.prepare(k.Material().Expose())
+	return &BaseKey{family: f, ready: &ready}, nil
 }
 
 // Scheme returns the scheme of the terminals under this key.
@@ -42,9 +43,10 @@ func (b *BaseKey) Scheme() Scheme { return b.family.scheme }
 // Derive computes the initial key of one terminal. It fails with [ErrKSN] when id belongs to the other scheme. The caller
 // wipes the result, or gives it to [NewTerminal], which does.
 func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
-	root := secret.New(b.family.size)
-	defer root.Wipe()
-	if err := b.descend(root.Expose(), id, 0); err != nil {
+	room := secret.New(b.family.size + aesScratch)
+	defer room.Wipe()
+	root, scratch := room.Expose()[:b.family.size], room.Expose()[b.family.size:]
+	if err := b.descend(root, scratch, id, 0); err != nil {
 		return nil, err
 	}
 	k, err := keys.NewKey(keys.Attributes{
@@ -52,7 +54,7 @@ func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
 		Usage:         keys.UsageInitialKey,
 		Mode:          keys.ModeDerive,
 		Exportability: keys.Exportable,
-	}, root.Expose())
+	}, root)
 	if err != nil {
 		return nil, err
 	}
@@ -62,35 +64,56 @@ func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
 // Begin derives the key of one transaction. It fails with [ErrKSN] when ksn is the zero value or belongs to the other
 // scheme. End the result.
 func (b *BaseKey) Begin(ksn KSN) (*HostTransaction, error) {
-	tx := &HostTransaction{s: session{cell: secret.New(sessionSize)}}
-	if err := b.descend(tx.s.cell.Expose()[:b.family.size], ksn.KeyID(), ksn.Counter()); err != nil {
+	tx := NewHostTransaction()
+	if err := b.Bind(tx, ksn); err != nil {
 		return nil, err
 	}
-	tx.s.bind(b.family, ksn)
 	return tx, nil
+}
+
+// Bind is [BaseKey.Begin] for a transaction that has ended, or is new, and is bound to another key: so one transaction does
+// for many, and nothing is allocated under TDES, and under AES one cipher for each step. It fails as Begin does, and panics
+// when tx has not ended.
+func (b *BaseKey) Bind(tx *HostTransaction, ksn KSN) error {
+	if tx.s.live {
+		panic("dukpt: Bind of a transaction before End")
+	}
+	if err := b.descend(tx.s.cell.Expose()[:b.family.size], tx.s.scratch(), ksn.KeyID(), ksn.Counter()); err != nil {
+		return err
+	}
+	tx.s.bind(b.family, ksn)
+	return nil
 }
 
 // Wipe zeroes the key. Later calls fail. It is idempotent.
 func (b *BaseKey) Wipe() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.key.Wipe()
+	if b.ready != nil {
+		(*b.ready).wipe()
+		b.ready = nil
+	}
 }
 
 // descend computes the key of a counter under id; that of counter 0 is the initial key.
-func (b *BaseKey) descend(dst []byte, id KeyID, counter uint32) error {
+func (b *BaseKey) descend(dst, scratch []byte, id KeyID, counter uint32) error {
+	return b.use(id, func(base *prepared) {
+		b.family.initial(dst, base, scratch, id)
+		b.family.descend(dst, dst, scratch, id, 0, counter)
+	})
+}
+
+// use calls f with the base key, for a terminal of its scheme.
+func (b *BaseKey) use(id KeyID, f func(*prepared)) error {
 	if id.Scheme() != b.family.scheme {
 		return fmt.Errorf("%w: %v is not of the scheme %v", ErrKSN, id, b.family.scheme)
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if b.key.IsZero() {
+	if b.ready == nil {
 		return errWiped
 	}
-	secret.Do(func() {
-		b.family.initial(dst, b.key.Expose(), id)
-		b.family.descend(dst, dst, id, 0, counter)
-	})
+	secret.Do(func() { f(*b.ready) })
 	return nil
 }
 

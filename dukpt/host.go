@@ -1,6 +1,7 @@
 package dukpt
 
 import (
+	"crypto/aes"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -11,23 +12,28 @@ import (
 // HostTransaction is the host's role in one transaction: it verifies requests and opens their data, moves PINs under another
 // key, and MACs and encrypts responses. It never gives a PIN out.
 //
-// [BaseKey.Begin] makes it, [HostTransaction.End] wipes its keys; using it afterwards panics. It is not safe for concurrent
+// [BaseKey.Begin] makes it, [HostTransaction.End] wipes its keys; using it afterwards panics, but for [BaseKey.Bind]. It is not safe for concurrent
 // use. It keeps no record of the KSNs it has seen: refusing a replay is the caller's.
 type HostTransaction struct{ s session }
 
 // PINBlock is an encrypted PIN block as a terminal sent it.
 type PINBlock struct {
-	Format pin.Format // Format0 under TDES, Format4 under AES
-	PAN    pin.PAN    // the PAN the block was made with
+	Format pin.Format // 0, 1 or 3 under TDES, 4 with either PAN field under AES
+	PAN    pin.PAN    // the PAN the block was made with; not looked at in format 1
 	Block  []byte     // 8 or 16 bytes; not kept
 }
 
 // PINTarget says where a PIN goes.
 type PINTarget struct {
-	Format pin.Format // Format0 under a TDES key, Format4 under an AES key
-	PAN    pin.PAN    // must equal the PAN of the incoming block
+	Format pin.Format // 0, 1 or 3 under a TDES key, 4 with either PAN field under an AES key
+	PAN    pin.PAN    // must equal the PAN of the incoming block, unless that is of format 1
 	Key    keys.Key   // the zone PIN key, usage P0, mode E, B or N; not wiped
-	Fill   [8]byte    // the random half of a format 4 block; unused for format 0
+	Fill   pin.Fill   // of a block of format 1, 3 or 4; unused for format 0
+}
+
+// NewHostTransaction returns a transaction bound to nothing, for [BaseKey.Bind]. The memory for its keys is allocated here.
+func NewHostTransaction() *HostTransaction {
+	return &HostTransaction{s: session{cell: secret.New(sessionSize)}}
 }
 
 // KSN returns the key serial number of the transaction.
@@ -108,9 +114,11 @@ func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	}
 	var p pin.PIN
 	if s.family.scheme == AES {
-		p, err = pin.DecryptFormat4(newAES(k), in.Block, in.PAN)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		err = in.Format.Decrypt(&p, c, in.Block, in.PAN)
 	} else {
-		p, err = decryptFormat0(k, in)
+		p, err = decryptTDES(k, in)
 	}
 	if err != nil {
 		return pin.PIN{}, ErrVerify
@@ -118,13 +126,14 @@ func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	return p, nil
 }
 
-func decryptFormat0(key []byte, in PINBlock) (pin.PIN, error) {
+func decryptTDES(key []byte, in PINBlock) (p pin.PIN, err error) {
 	var block [8]byte
 	defer secret.Wipe(block[:])
 	c := newDES(key)
 	defer c.Wipe()
 	c.Decrypt(block[:], in.Block)
-	return pin.DecodeFormat0(block[:], in.PAN)
+	err = in.Format.Decode(&p, block[:], in.PAN)
+	return p, err
 }
 
 // check refuses a key that is not for PINs, or not for the format.
@@ -154,8 +163,10 @@ func (t PINTarget) check() error {
 // encrypt makes the outgoing block. The target is checked.
 func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
 	k := t.Key.Material().Expose()
-	if t.Format == pin.Format4 {
-		return pin.EncryptFormat4(dst, newAES(k), p, t.PAN, t.Fill)
+	if t.Format.BlockSize() == aes.BlockSize {
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		return t.Format.Encrypt(dst, c, p, t.PAN, t.Fill)
 	}
-	return encryptFormat0(dst, k, p, t.PAN)
+	return encryptTDES(dst, k, t.Format, p, t.PAN, t.Fill)
 }

@@ -17,10 +17,10 @@ type session struct {
 	cell   secret.Bytes
 }
 
-// maxKey is the longest key, sessionSize the transaction key and one working key.
+// maxKey is the longest key, sessionSize the transaction key, one working key, and the room to derive it in.
 const (
 	maxKey      = 32
-	sessionSize = 2 * maxKey
+	sessionSize = 2*maxKey + aesScratch
 )
 
 func (s *session) bind(f family, ksn KSN) {
@@ -62,9 +62,12 @@ func (s *session) derive(usage aesUsage, w WorkingKey) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %v under %v", err, w, s.family.key)
 	}
 	k := s.workingKey(int(workingKeys[w].bits / 8))
-	aesDerive(k, s.key(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
+	aesDerive(k, s.key(), s.scratch(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
 	return k, nil
 }
+
+// scratch is the room to derive a key in.
+func (s *session) scratch() []byte { return s.cell.Expose()[2*maxKey:] }
 
 func (s *session) wipeWorkingKey() { secret.Wipe(s.workingKey(maxKey)) }
 
@@ -156,7 +159,9 @@ func (s *session) fullMAC(spec MACSpec, d Direction, msg []byte) ([]byte, error)
 	case MACRetail:
 		return mac.Retail(nil, k, msg, spec.Padding.method())
 	case MACCMAC:
-		return mac.CMAC(nil, newAES(k), msg), nil
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		return mac.CMAC(nil, c, msg), nil
 	}
 	return nil, fmt.Errorf("%w: %v", ErrUnsupported, spec.Algorithm)
 }
@@ -206,7 +211,9 @@ func (s *session) cryptBlocks(data []byte, spec DataSpec, encrypt bool) error {
 		return err
 	}
 	if s.family.scheme == AES {
-		spec.crypt(data, newAES(k), encrypt)
+		c := newAES(k)
+		defer secret.WipeCipher(c)
+		spec.crypt(data, c, encrypt)
 		return nil
 	}
 	c := newDES(k)
@@ -220,9 +227,13 @@ func (s DataSpec) crypt(out []byte, c cipher.Block, encrypt bool) {
 	size := c.BlockSize()
 	switch {
 	case s.Mode == CBC && encrypt:
-		cipher.NewCBCEncrypter(c, s.iv(size)).CryptBlocks(out, out)
+		mode := cipher.NewCBCEncrypter(c, s.iv(size))
+		mode.CryptBlocks(out, out)
+		secret.WipeCipher(mode)
 	case s.Mode == CBC:
-		cipher.NewCBCDecrypter(c, s.iv(size)).CryptBlocks(out, out)
+		mode := cipher.NewCBCDecrypter(c, s.iv(size))
+		mode.CryptBlocks(out, out)
+		secret.WipeCipher(mode)
 	default:
 		for ; len(out) > 0; out = out[size:] {
 			if encrypt {

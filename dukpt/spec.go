@@ -251,6 +251,17 @@ func workingKeyOf(a keys.Algorithm) WorkingKey {
 	return 0
 }
 
+// algorithm returns the algorithm of a key of this type, and the invalid one for what is none.
+func (w WorkingKey) algorithm() keys.Algorithm {
+	if !w.valid() {
+		return 0
+	}
+	return [...]keys.Algorithm{
+		KeyTDES2: keys.TDES2, KeyTDES3: keys.TDES3, KeyAES128: keys.AES128, KeyAES192: keys.AES192, KeyAES256: keys.AES256,
+		KeyHMAC128: keys.HMAC128, KeyHMAC192: keys.HMAC192, KeyHMAC256: keys.HMAC256,
+	}[w]
+}
+
 // String returns the name of the type, as in "AES128".
 func (w WorkingKey) String() string {
 	if !w.valid() {

@@ -1,7 +1,6 @@
 package dukpt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -53,13 +52,6 @@ func (t *Terminal) AppendState(dst []byte) []byte { return t.registers.append(ds
 func (t *Terminal) StateSize() int { return t.registers.stateSize() }
 
 func (r *registers) stateSize() int { return stateHeader + r.cell.Len() + stateCheck }
-
-// state returns the state in a cell of its own.
-func (r *registers) state() secret.Bytes {
-	s := secret.New(r.stateSize())
-	r.append(s.Expose()[:0])
-	return s
-}
 
 func (r *registers) append(dst []byte) []byte {
 	n := len(dst)
@@ -118,7 +110,7 @@ func parseRegisters(body []byte) (registers, error) {
 func (r *registers) misfit() int {
 	zero := make([]byte, r.family.size)
 	for i := range r.id.scheme.counterBits() {
-		if bytes.Equal(r.at(i), zero) != (r.node(i) == 0) { // of secrets only zeros are told apart
+		if equal(r.at(i), zero) != (r.node(i) == 0) { // of secrets only zeros are told apart
 			return i
 		}
 	}

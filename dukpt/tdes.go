@@ -2,9 +2,9 @@ package dukpt
 
 import (
 	"encoding/binary"
+	"runtime"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // tdesKey is a double-length key, halves side by side.
@@ -14,7 +14,6 @@ type tdesKey = [16]byte
 type tdesMask = [8]byte
 
 var (
-	maskInitial      = tdesMask{0xC0, 0xC0, 0xC0, 0xC0, 0, 0, 0, 0}
 	maskPIN          = tdesMask{7: 0xFF}
 	maskMACRequest   = tdesMask{6: 0xFF}
 	maskMACResponse  = tdesMask{4: 0xFF}
@@ -22,55 +21,187 @@ var (
 	maskDataResponse = tdesMask{3: 0xFF}
 )
 
-// tdesInitial computes the initial key: the first eight bytes of the KSN with a zero counter, encrypted under the base key
-// for the left half and under the base key with the mask C0C0C0C0 for the right half (X9.24-1:2009, A.6).
-func tdesInitial(dst, base *tdesKey, id KeyID) {
-	var out tdesKey
-	tdesEncrypt(out[:8], base, id.b[:8])
-	k := *base
-	tdesXOR(&k, &maskInitial)
-	tdesEncrypt(out[8:], &k, id.b[:8])
-	*dst = out
-	secret.Wipe(k[:])
-	secret.Wipe(out[:])
+// maskInitial is the mask of initial keys and of one half of each later key, C0C0C0C0 00000000.
+const maskInitial uint64 = 0xC0C0C0C0_00000000
+
+var flipInitial = des.NewMask(maskInitial)
+
+// The two halves of a new key come from two encryptions whose keys and blocks differ in maskInitial: they are made at once,
+// in the lanes plain and masked.
+const (
+	plain  = 0
+	masked = 1
+)
+
+// tdesBase is a base key made ready for the initial keys of many terminals, without the mask in the first lane and with it in
+// the second.
+type tdesBase [2]des.Schedule
+
+func newTDESBase(key *tdesKey) *tdesBase {
+	left, right := tdesHalves(key)
+	var b tdesBase
+	b[0].Set(left)
+	b[1].Set(right)
+	b.flip(1 << masked)
+	return &b
 }
 
-// tdesStep computes the key of counter from the key of its parent by the non-reversible key generation process
-// (X9.24-1:2009, A.2). The input to it are the last eight bytes of the KSN with this counter. dst may be key.
-func tdesStep(dst, key *tdesKey, id KeyID, counter uint32) {
-	r := [8]byte(id.b[2:])
-	binary.BigEndian.PutUint32(r[4:], binary.BigEndian.Uint32(r[4:])|counter)
-	var out tdesKey
-	k := *key
-	tdesHalf((*[8]byte)(out[8:]), &k, &r)
-	tdesXOR(&k, &maskInitial)
-	tdesHalf((*[8]byte)(out[:8]), &k, &r)
-	*dst = out
-	secret.Wipe(k[:])
-	secret.Wipe(out[:])
+func (b *tdesBase) flip(lanes uint) {
+	b[0].Flip(flipInitial, lanes)
+	b[1].Flip(flipInitial, lanes)
 }
 
-// tdesHalf encrypts r XOR the right half under the left half by single DES, and adds the right half again.
-func tdesHalf(dst *[8]byte, key *tdesKey, r *[8]byte) {
-	for i := range dst {
-		dst[i] = r[i] ^ key[8+i]
+// encrypt is TDES.
+func (b *tdesBase) encrypt(blocks *des.Blocks) {
+	blocks.Encrypt(&b[0])
+	blocks.Decrypt(&b[1])
+	blocks.Encrypt(&b[0])
+}
+
+func (b *tdesBase) wipe() {
+	b[0].Wipe()
+	b[1].Wipe()
+}
+
+// generator is where one key after the other is computed, in two lanes. Whoever has used one wipes it. The zero value is
+// ready.
+type generator struct {
+	key    des.Schedule
+	blocks des.Blocks
+	out    [2]uint64
+}
+
+func (g *generator) wipe() {
+	*g = generator{}
+	runtime.KeepAlive(g)
+}
+
+// initial computes the initial key: the first eight bytes of the KSN with a zero counter, encrypted under the base key for
+// the left half and under the base key with the mask for the right half (X9.24-1:2009, A.6).
+func (g *generator) initial(dst *tdesKey, base *tdesBase, id KeyID) {
+	g.blocks.Set(binary.BigEndian.Uint64(id.b[:8]))
+	base.encrypt(&g.blocks)
+	g.blocks.Store(g.out[:])
+	tdesJoin(dst, g.out[plain], g.out[masked])
+}
+
+// step computes the key of counter from the key of its parent by the non-reversible key generation process (X9.24-1:2009,
+// A.2): the register XOR the right half, encrypted under the left half by single DES, XOR the right half gives the right
+// half of the new key; the same with the mask on both halves gives its left half. dst may be key.
+func (g *generator) step(dst, key *tdesKey, id KeyID, counter uint32) {
+	left, right := tdesHalves(key)
+	g.key.Set(left)
+	g.key.Flip(flipInitial, 1<<masked)
+	g.blocks.Set(tdesRegister(id, counter) ^ right)
+	g.blocks.Flip(flipInitial, 1<<masked)
+	g.blocks.Encrypt(&g.key)
+	g.blocks.Store(g.out[:])
+	tdesJoin(dst, g.out[masked]^right^maskInitial, g.out[plain]^right)
+}
+
+// multiplier is where keys are computed side by side, in all lanes: without the mask, and then with it. Whoever has used one
+// wipes it. The zero value is ready.
+type multiplier struct {
+	key                     des.Schedule
+	blocks, others          des.Blocks
+	in, plain, masked, last [des.Lanes]uint64
+}
+
+func (m *multiplier) wipe() {
+	*m = multiplier{}
+	runtime.KeepAlive(m)
+}
+
+// initials computes the initial keys of several terminals, at most des.Lanes.
+func (m *multiplier) initials(dst []tdesKey, base *tdesBase, ids []KeyID) {
+	n := len(ids)
+	for i := range ids {
+		m.in[i] = binary.BigEndian.Uint64(ids[i].b[:8])
 	}
-	c := newDES(key[:8])
-	c.Encrypt(dst[:], dst[:])
-	c.Wipe()
-	for i := range dst {
-		dst[i] ^= key[8+i]
+	m.blocks.Load(m.in[:n])
+	m.others = m.blocks
+	lanes := *base
+	lanes.flip(1 << masked)
+	lanes.encrypt(&m.blocks)
+	m.blocks.Store(m.plain[:n])
+	lanes.flip(^uint(0))
+	lanes.encrypt(&m.others)
+	m.others.Store(m.masked[:n])
+	lanes.wipe()
+	for i := range ids {
+		tdesJoin(&dst[i], m.plain[i], m.masked[i])
 	}
+}
+
+// steps makes each of several keys, at most des.Lanes, one of its children.
+func (m *multiplier) steps(keys []tdesKey, ids []KeyID, counters []uint32) {
+	n := len(keys)
+	for i := range keys {
+		m.in[i], m.last[i] = tdesHalves(&keys[i])
+	}
+	m.key.SetEach(m.in[:n])
+	for i := range keys {
+		m.in[i] = tdesRegister(ids[i], counters[i]) ^ m.last[i]
+	}
+	m.pairs(n)
+	for i := range keys {
+		tdesJoin(&keys[i], m.masked[i]^m.last[i]^maskInitial, m.plain[i]^m.last[i])
+	}
+}
+
+// children computes the keys of counter with one of the lowest bits set, as many as there are places in dst: the lowest
+// bit's is the first. There are at most 21.
+func (m *multiplier) children(dst []byte, key *tdesKey, id KeyID, counter uint32) {
+	left, right := tdesHalves(key)
+	n := len(dst) / 16
+	m.key.Set(left)
+	for i := range n {
+		m.in[i] = tdesRegister(id, counter|1<<i) ^ right
+	}
+	m.pairs(n)
+	for i := range n {
+		tdesJoin((*tdesKey)(dst[16*i:]), m.masked[i]^right^maskInitial, m.plain[i]^right)
+	}
+}
+
+// pairs encrypts n blocks, each under the key of its lane, and again with the mask on blocks and keys.
+func (m *multiplier) pairs(n int) {
+	m.blocks.Load(m.in[:n])
+	m.others = m.blocks
+	m.blocks.Encrypt(&m.key)
+	m.blocks.Store(m.plain[:n])
+	m.key.Flip(flipInitial, ^uint(0))
+	m.others.Flip(flipInitial, ^uint(0))
+	m.others.Encrypt(&m.key)
+	m.others.Store(m.masked[:n])
+}
+
+// tdesRegister is the input to a step: the last eight bytes of the KSN with this counter.
+func tdesRegister(id KeyID, counter uint32) uint64 {
+	return binary.BigEndian.Uint64(id.b[2:]) | uint64(counter)
+}
+
+func tdesHalves(key *tdesKey) (left, right uint64) {
+	return binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])
+}
+
+func tdesJoin(dst *tdesKey, left, right uint64) {
+	binary.BigEndian.PutUint64(dst[:8], left)
+	binary.BigEndian.PutUint64(dst[8:], right)
 }
 
 // tdesOneWay encrypts each half of key under the whole of it: the last step of data keys (X9.24-1:2009, A.4.1).
 func tdesOneWay(key *tdesKey) {
-	k := *key
-	c := newDES(k[:])
-	c.Encrypt(key[:8], k[:8])
-	c.Encrypt(key[8:], k[8:])
-	c.Wipe()
-	secret.Wipe(k[:])
+	var g generator
+	g.out[0], g.out[1] = tdesHalves(key)
+	base := newTDESBase(key)
+	base.flip(1 << masked)
+	g.blocks.Load(g.out[:])
+	base.encrypt(&g.blocks)
+	g.blocks.Store(g.out[:])
+	tdesJoin(key, g.out[0], g.out[1])
+	base.wipe()
+	g.wipe()
 }
 
 func tdesXOR(key *tdesKey, mask *tdesMask) {
@@ -78,12 +209,6 @@ func tdesXOR(key *tdesKey, mask *tdesMask) {
 		key[i] ^= mask[i]
 		key[8+i] ^= mask[i]
 	}
-}
-
-func tdesEncrypt(dst []byte, key *tdesKey, src []byte) {
-	c := newDES(key[:])
-	c.Encrypt(dst, src)
-	c.Wipe()
 }
 
 // newDES panics when called with a key of another length than 8, 16 or 24, or where DES is forbidden: familyOf refuses TDES

@@ -3,6 +3,7 @@ package dukpt
 import (
 	"bytes"
 	"crypto/sha1"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"testing"
@@ -264,7 +265,7 @@ func vectorDeviceKeys(v testvec.Vector) (int, error) {
 func TestTDESMaskBits(t *testing.T) {
 	t.Parallel()
 	for want, mask := range map[string]tdesMask{
-		"C0C0C0C000000000": maskInitial,
+		"C0C0C0C000000000": tdesMask(binary.BigEndian.AppendUint64(nil, maskInitial)),
 		"00000000000000FF": maskPIN,
 		"000000000000FF00": maskMACRequest,
 		"00000000FF000000": maskMACResponse,

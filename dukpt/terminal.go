@@ -20,6 +20,9 @@ const MaxReserve = 32
 type Terminal struct {
 	_ noCopy
 	registers
+	spare     secret.Bytes // registers to be, while they are computed; zeros otherwise
+	room      secret.Bytes // the state, while it is saved; zeros otherwise
+	state     secret.Bytes // room, lent to who saves it; empty otherwise
 	reserved  secret.Bytes // MaxReserve keys; those at first..first+available-1 are unspent
 	counters  [MaxReserve]uint32
 	first     int
@@ -37,6 +40,7 @@ type registers struct {
 	id     KeyID
 	next   uint32 // 0: exhausted, all registers are zero
 	cell   secret.Bytes
+	work   secret.Bytes // scratch of derivations; shared by copies
 }
 
 // NewTerminal loads the registers from an initial key and wipes that key, as the standard demands. Nothing is saved yet: the
@@ -49,16 +53,18 @@ func NewTerminal(ik *InitialKey) (*Terminal, error) {
 	r := newRegisters(ik.family, ik.id)
 	r.next = 1
 	root := ik.key.Material().Expose()
-	secret.Do(func() {
-		for i := range r.id.scheme.counterBits() {
-			r.family.step(r.at(i), root, r.id, 1<<i)
-		}
-	})
+	secret.Do(func() { r.family.children(r.cell.Expose(), root, r.work.Expose(), r.id, 0) })
 	return newTerminal(r), nil
 }
 
 func newTerminal(r registers) *Terminal {
-	return &Terminal{registers: r, reserved: secret.New(MaxReserve * r.family.size)}
+	return &Terminal{
+		registers: r,
+		spare:     secret.New(r.cell.Len()),
+		room:      secret.New(r.stateSize()),
+		state:     secret.New(0),
+		reserved:  secret.New(MaxReserve * r.family.size),
+	}
 }
 
 // KeyID returns the name of the initial key.
@@ -87,23 +93,23 @@ func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
 	if t.next == 0 {
 		return ErrExhausted
 	}
-	after := t.clone()
-	fresh := secret.New(n * t.family.size)
-	defer fresh.Wipe()
-	var counters [MaxReserve]uint32
+	t.compact()
+	size := t.family.size
+	fresh := t.reserved.Expose()[t.available*size:]
+	after := t.registers
+	after.cell = t.spare
+	copy(after.cell.Expose(), t.cell.Expose())
 	taken := 0
 	secret.Do(func() {
 		for ; taken < n && after.next != 0; taken++ {
-			counters[taken] = after.next
-			after.take(fresh.Expose()[taken*t.family.size:][:t.family.size])
+			t.counters[t.available+taken] = after.next
+			after.take(fresh[taken*size:][:size])
 		}
 	})
 	if err := t.commit(after, save); err != nil {
+		secret.Wipe(fresh)
 		return err
 	}
-	t.compact()
-	copy(t.reserved.Expose()[t.available*t.family.size:], fresh.Expose()[:taken*t.family.size])
-	copy(t.counters[t.available:], counters[:taken])
 	t.available += taken
 	return nil
 }
@@ -156,8 +162,9 @@ func (t *Terminal) SkipTo(ksn KSN, save func(state secret.Bytes) error) error {
 			return nil
 		}
 	}
-	var after registers
-	secret.Do(func() { after = t.skip(ksn.Counter()) })
+	after := t.registers
+	after.cell = t.spare
+	secret.Do(func() { after.skip(&t.registers, ksn.Counter()) })
 	if err := t.commit(after, save); err != nil {
 		return err
 	}
@@ -171,25 +178,28 @@ func (t *Terminal) Wipe() {
 	if t.live != nil {
 		t.live.End()
 	}
-	secret.Wipe(t.cell.Expose())
-	secret.Wipe(t.reserved.Expose())
+	for _, cell := range []secret.Bytes{t.cell, t.reserved, t.spare, t.room, t.work} {
+		secret.Wipe(cell.Expose())
+	}
 	t.next, t.first, t.available, t.live = 0, 0, 0, nil
 }
 
-// commit has after saved and, if that works, puts it in the place of the registers, whose keys are wiped.
+// commit has after, which is in spare, saved and, if that works, puts it in the place of the registers. Either way what is
+// not wanted any more is wiped.
 func (t *Terminal) commit(after registers, save func(state secret.Bytes) error) error {
 	if save == nil {
-		after.cell.Wipe()
+		secret.Wipe(t.spare.Expose())
 		return errors.New("dukpt: no save function given")
 	}
-	state := after.state()
-	defer state.Wipe()
-	if err := save(state); err != nil {
-		after.cell.Wipe()
+	after.append(t.room.Expose()[:0])
+	t.state.Lend(t.room.Expose())
+	defer t.state.Wipe()
+	if err := save(t.state); err != nil {
+		secret.Wipe(t.spare.Expose())
 		return err
 	}
-	t.cell.Wipe()
-	t.registers = after
+	secret.Wipe(t.cell.Expose())
+	t.registers, t.spare = after, t.cell
 	return nil
 }
 
@@ -217,17 +227,11 @@ func (t *Terminal) reservedKey(i int) []byte {
 }
 
 func newRegisters(f family, id KeyID) registers {
-	return registers{family: f, id: id, cell: secret.New(f.scheme.counterBits() * f.size)}
+	return registers{family: f, id: id, cell: secret.New(f.scheme.counterBits() * f.size), work: secret.New(aesScratch)}
 }
 
 // at is register i.
 func (r *registers) at(i int) []byte { return r.cell.Expose()[i*r.family.size:][:r.family.size] }
-
-func (r *registers) clone() registers {
-	c := *r
-	c.cell = r.cell.Clone()
-	return c
-}
 
 // node returns the counter whose key register i holds, and 0 if it holds none.
 func (r *registers) node(i int) uint32 {
@@ -245,35 +249,33 @@ func (r *registers) node(i int) uint32 {
 	return node
 }
 
-// take moves the key of next to dst and goes on to the counter after it. The key's children, if a counter may have so many
+// take moves the key of next to dst and goes on to the counter after it. It returns how many keys it computed. The key's children, if a counter may have so many
 // ones, take the registers below, because the key that they come from is gone afterwards.
-func (r *registers) take(dst []byte) {
+func (r *registers) take(dst []byte) (steps int) {
 	low := bits.TrailingZeros32(r.next)
 	k := r.at(low)
 	copy(dst, k)
 	if bits.OnesCount32(r.next) < r.id.scheme.maxOnes() {
-		for i := range low {
-			r.family.step(r.at(i), k, r.id, r.next|1<<i)
-		}
+		r.family.children(r.cell.Expose()[:low*r.family.size], k, r.work.Expose(), r.id, r.next)
+		steps = low
 	}
 	secret.Wipe(k)
 	r.next = r.id.scheme.nextCounter(r.next)
+	return steps
 }
 
-// skip returns the registers as they are when to, which is valid and not before next, comes next. Each key of the new
-// registers comes down from the one register that holds its ancestor.
-func (r *registers) skip(to uint32) registers {
-	after := newRegisters(r.family, r.id)
-	after.next = to
+// skip makes r, which is empty, the registers as they are when to, which is valid and not before the next of before, comes
+// next. Each key of the new registers comes down from the one register that holds its ancestor.
+func (r *registers) skip(before *registers, to uint32) {
+	r.next = to
 	for i := range r.id.scheme.counterBits() {
-		node := after.node(i)
+		node := r.node(i)
 		if node == 0 {
 			continue
 		}
-		j := r.above(node)
-		r.family.descend(after.at(i), r.at(j), r.id, r.node(j), node)
+		j := before.above(node)
+		r.family.descend(r.at(i), before.at(j), r.work.Expose(), r.id, before.node(j), node)
 	}
-	return after
 }
 
 // above returns the register that holds the key of node, which is not before next, or of its ancestor.

@@ -16,6 +16,7 @@ import (
 // testBases has one base key of each algorithm, with a key id for it.
 type testBase struct {
 	name string
+	bdk  []byte
 	base *BaseKey
 	id   KeyID
 }
@@ -33,7 +34,7 @@ func testBases(t testing.TB) []testBase {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, testBase{a.String(), b, testIDs(t)[scheme]})
+		out = append(out, testBase{a.String(), material[:a.KeyBytes()], b, testIDs(t)[scheme]})
 	}
 	return out
 }
@@ -214,13 +215,13 @@ func (b testBase) model(t *rapid.T) {
 func (b testBase) ancestors(t fataler, counter uint32) map[uint32][]byte {
 	t.Helper()
 	root := make([]byte, b.base.family.size)
-	if err := b.base.descend(root, b.id, 0); err != nil {
+	if err := b.base.descend(root, make([]byte, aesScratch), b.id, 0); err != nil {
 		t.Fatalf("initial key: %v", err)
 	}
 	out := map[uint32][]byte{}
 	for c := counter; ; c &= c - 1 {
 		k := make([]byte, len(root))
-		b.base.family.descend(k, root, b.id, 0, c)
+		b.base.family.descend(k, root, make([]byte, aesScratch), b.id, 0, c)
 		out[c] = k
 		if c == 0 {
 			return out
@@ -445,13 +446,36 @@ func TestOldRegistersWiped(t *testing.T) {
 	t.Parallel()
 	b := testBases(t)[1]
 	term := b.terminal(t)
-	old := term.cell
-	if err := term.Reserve(1, discard); err != nil || old.Len() != 0 {
-		t.Errorf("after Reserve the registers before it have %d bytes, %v", old.Len(), err)
+	empty := func(when string) {
+		t.Helper()
+		for name, cell := range map[string]secret.Bytes{"spare registers": term.spare, "room for the state": term.room} {
+			if b := cell.Expose(); len(b) < 300 || !bytes.Equal(b, make([]byte, len(b))) {
+				t.Errorf("after %s the %s are not %d zeros", when, name, len(b))
+			}
+		}
 	}
-	old = term.cell
-	if err := term.SkipTo(mustAt(t, b.id, 5000), discard); err != nil || old.Len() != 0 {
-		t.Errorf("after SkipTo the registers before it have %d bytes, %v", old.Len(), err)
+	fail := func(secret.Bytes) error { return errors.New("x") }
+	empty("NewTerminal")
+	for what, change := range map[string]func(save func(secret.Bytes) error) error{
+		"Reserve": func(save func(secret.Bytes) error) error { return term.Reserve(1, save) },
+		"SkipTo":  func(save func(secret.Bytes) error) error { return term.SkipTo(mustAt(t, b.id, 5000), save) },
+	} {
+		if err := change(nil); err == nil {
+			t.Errorf("%s without a save function went on", what)
+		}
+		empty(what + " without a save function")
+		if err := change(fail); err == nil {
+			t.Errorf("%s went on after a failed save", what)
+		}
+		empty("a failed " + what)
+		before := bytes.Clone(term.cell.Expose())
+		if err := change(discard); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(before, term.cell.Expose()) {
+			t.Errorf("%s changed nothing", what)
+		}
+		empty(what)
 	}
 }
 
@@ -587,7 +611,7 @@ func TestTerminalPrints(t *testing.T) {
 			t.Fatal(err)
 		}
 		var secrets [][]byte
-		secrets = append(secrets, b.base.key.Expose(), tx.s.key(), ik.key.Material().Expose(), term.reservedKey(1))
+		secrets = append(secrets, b.bdk, tx.s.key(), ik.key.Material().Expose(), term.reservedKey(1))
 		for i := range b.id.Scheme().counterBits() {
 			if term.node(i) != 0 {
 				secrets = append(secrets, term.at(i))

@@ -1,7 +1,6 @@
 package dukpt
 
 import (
-	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
 
@@ -30,16 +29,15 @@ func (tx *Transaction) KSN() KSN {
 	return tx.s.ksn
 }
 
-// EncryptPIN appends the encrypted PIN block to dst. The format is 0 under TDES and 4 under AES, where the PIN key is an
-// AES-128 key and the fill is random; it fails with [ErrUnsupported] for another. The caller wipes p.
+// EncryptPIN appends the encrypted PIN block to dst. The format is 0, 1 or 3 under TDES, and 4 with either PAN field under AES,
+// where the PIN key is an AES-128 key; it fails with [ErrUnsupported] for another. Fill is random. Format 1 does not look at
+// pan. The caller wipes p.
 func (tx *Transaction) EncryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN) ([]byte, error) {
 	tx.s.check()
 	if err := checkPINFormat(f, tx.s.family.scheme); err != nil {
 		return dst, err
 	}
-	var fill [8]byte
-	_, _ = rand.Read(fill[:]) // cannot fail
-	return tx.s.encryptPIN(dst, p, pan, fill)
+	return tx.s.encryptPIN(dst, f, p, pan, pin.GenerateFill())
 }
 
 // EncryptData appends plain, encrypted under the request key, to dst, which must not overlap plain. Padding is the caller's.
@@ -70,8 +68,8 @@ func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byt
 // End wipes the key. It is idempotent.
 func (tx *Transaction) End() { tx.s.end() }
 
-// encryptPIN makes the block that belongs to the scheme: format 0 or, with the fill, format 4.
-func (s *session) encryptPIN(dst []byte, p pin.PIN, pan pin.PAN, fill [8]byte) (out []byte, err error) {
+// encryptPIN makes a block of a format that goes with the scheme.
+func (s *session) encryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN, fill pin.Fill) (out []byte, err error) {
 	secret.Do(func() {
 		defer s.wipeWorkingKey()
 		var k []byte
@@ -80,19 +78,21 @@ func (s *session) encryptPIN(dst []byte, p pin.PIN, pan pin.PAN, fill [8]byte) (
 			return
 		}
 		if s.family.scheme == AES {
-			out, err = pin.EncryptFormat4(dst, newAES(k), p, pan, fill)
+			c := newAES(k)
+			defer secret.WipeCipher(c)
+			out, err = f.Encrypt(dst, c, p, pan, fill)
 			return
 		}
-		out, err = encryptFormat0(dst, k, p, pan)
+		out, err = encryptTDES(dst, k, f, p, pan, fill)
 	})
 	return out, err
 }
 
-// encryptFormat0 builds the clear block on its own stack and encrypts it there.
-func encryptFormat0(dst, key []byte, p pin.PIN, pan pin.PAN) ([]byte, error) {
+// encryptTDES builds the clear block on its own stack and encrypts it there.
+func encryptTDES(dst, key []byte, f pin.Format, p pin.PIN, pan pin.PAN, fill pin.Fill) ([]byte, error) {
 	var block [8]byte
 	defer secret.Wipe(block[:])
-	if _, err := pin.AppendFormat0(block[:0], p, pan); err != nil {
+	if _, err := f.Append(block[:0], p, pan, fill); err != nil {
 		return dst, err
 	}
 	c := newDES(key)
@@ -101,15 +101,22 @@ func encryptFormat0(dst, key []byte, p pin.PIN, pan pin.PAN) ([]byte, error) {
 	return append(dst, block[:]...), nil
 }
 
-// checkPINFormat refuses every format but the one that goes with the cipher.
+// checkPINFormat refuses every format that does not go with the cipher, and format 2, which only a chip card reads.
 func checkPINFormat(f pin.Format, s Scheme) error {
-	if s == TDES && f == pin.Format0 || s == AES && f == pin.Format4 {
-		return nil
+	switch f {
+	case pin.Format0, pin.Format1, pin.Format3:
+		if s == TDES {
+			return nil
+		}
+	case pin.Format4, pin.Format4PAN12:
+		if s == AES {
+			return nil
+		}
 	}
 	return fmt.Errorf("%w: a PIN block of %v under %v", ErrUnsupported, f, s)
 }
 
-func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+func equal(a, b []byte) bool { return secret.Public(subtle.ConstantTimeCompare(a, b)) == 1 }
 
 // noCopy makes go vet complain about copies.
 type noCopy struct{}

@@ -1,10 +1,12 @@
 package dukpt
 
 import (
+	"crypto/cipher"
 	"fmt"
 	"math/bits"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
@@ -51,32 +53,84 @@ func (f family) algorithm() keys.Algorithm {
 	return keys.TDES2
 }
 
-// initial computes the root of the tree of id from the base key.
-func (f family) initial(dst, base []byte, id KeyID) {
-	if f.scheme == TDES {
-		tdesInitial((*tdesKey)(dst), (*tdesKey)(base), id)
-		return
-	}
-	aesDerive(dst, base, usageInitialKey, f.key, id, 0)
+// prepared is a base key made ready for many terminals: one of the two.
+type prepared struct {
+	tdes *tdesBase
+	aes  cipher.Block
 }
 
-// step computes the key of counter from that of its parent. dst may be key.
-func (f family) step(dst, key []byte, id KeyID, counter uint32) {
+func (f family) prepare(base []byte) *prepared {
 	if f.scheme == TDES {
-		tdesStep((*tdesKey)(dst), (*tdesKey)(key), id, counter)
+		return &prepared{tdes: newTDESBase((*tdesKey)(base))}
+	}
+	return &prepared{aes: newAES(base)}
+}
+
+func (p *prepared) wipe() {
+	if p.tdes != nil {
+		p.tdes.wipe()
+	}
+	secret.WipeCipher(p.aes)
+}
+
+// initial computes the root of the tree of id from the base key. scratch is as for aesDerive, here and below.
+func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
+	if f.scheme == AES {
+		aesDeriveUnder(dst, base.aes, scratch, usageInitialKey, f.key, id, 0)
 		return
 	}
-	aesStep(dst, key, f.key, id, counter)
+	var g generator
+	g.initial((*tdesKey)(dst), base.tdes, id)
+	g.wipe()
 }
 
 // descend computes the key of counter to from the key of its ancestor from: one step for each one bit that to has more,
-// the highest first. dst may be key.
-func (f family) descend(dst, key []byte, id KeyID, from, to uint32) {
+// the highest first. dst may be key. It returns how many steps it took.
+func (f family) descend(dst, key, scratch []byte, id KeyID, from, to uint32) (steps int) {
 	copy(dst, key)
-	for left := to &^ from; left != 0; {
-		bit := uint32(1) << (31 - bits.LeadingZeros32(left))
-		left &^= bit
-		from |= bit
-		f.step(dst, dst, id, from)
+	if f.scheme == AES {
+		for ; from != to; steps++ {
+			from = below(from, to)
+			aesDerive(dst, dst, scratch, usageDerivation, f.key, id, from)
+		}
+		return steps
+	}
+	if from == to {
+		return 0
+	}
+	var g generator
+	for ; from != to; steps++ {
+		from = below(from, to)
+		g.step((*tdesKey)(dst), (*tdesKey)(dst), id, from)
+	}
+	g.wipe()
+	return steps
+}
+
+// below returns the child of the node from on the way to its descendant to: with the highest one bit that it lacks.
+func below(from, to uint32) uint32 {
+	return from | 1<<(31-bits.LeadingZeros32(to&^from))
+}
+
+// leadsTo reports whether a node, which is not the root, is counter or one of its ancestors.
+func leadsTo(node, counter uint32) bool {
+	low := bits.TrailingZeros32(node)
+	return node>>low == counter>>low
+}
+
+// children computes the keys of all nodes that have one of the lowest bits more than counter, for as many bits as there are
+// places in dst, the lowest first. key may not be in dst.
+func (f family) children(dst, key, scratch []byte, id KeyID, counter uint32) {
+	switch {
+	case f.scheme == AES:
+		for i := range len(dst) / f.size {
+			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, id, counter|1<<i)
+		}
+	case len(dst) == f.size:
+		f.descend(dst, key, scratch, id, counter, counter|1)
+	case len(dst) > 0:
+		var m multiplier
+		m.children(dst, (*tdesKey)(key), id, counter)
+		m.wipe()
 	}
 }

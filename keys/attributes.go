@@ -16,6 +16,8 @@ const (
 	UsageData       Usage = "D0" // data encryption
 	UsageKEK        Usage = "K0" // key encryption
 	UsageKBPK       Usage = "K1" // key block protection
+	UsageISOKBPK    Usage = "K4" // ISO 20038 key block protection
+	UsageMACCBC     Usage = "M1" // ISO/IEC 9797-1 algorithm 1
 	UsageMACRetail  Usage = "M3" // ISO/IEC 9797-1 algorithm 3
 	UsageMACCMAC    Usage = "M6" // CMAC (ISO/IEC 9797-1 algorithm 5)
 	UsageHMAC       Usage = "M7" // HMAC
@@ -30,6 +32,8 @@ var usages = map[Usage]struct{ letters, modes string }{
 	UsageData:       {"TA", modesCipher},
 	UsageKEK:        {"TA", modesCipher},
 	UsageKBPK:       {"TA", modesCipher},
+	UsageISOKBPK:    {"TA", modesCipher},
+	UsageMACCBC:     {"TA", modesMAC},
 	UsageMACRetail:  {"T", modesMAC},
 	UsageMACCMAC:    {"TA", modesMAC},
 	UsageHMAC:       {"H", modesMAC},

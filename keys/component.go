@@ -64,7 +64,7 @@ func NewComponent(a Algorithm, material []byte) (Component, error) {
 	if len(material) != a.KeyBytes() {
 		return Component{}, fmt.Errorf("%w: %s component of %d bytes: want %d", ErrLength, a, len(material), a.KeyBytes())
 	}
-	if isZero(material, keyMask(a)) == 1 {
+	if isZero(material, keyMask(a)) {
 		return Component{}, fmt.Errorf("%w: all bits of one are zero", ErrDependent)
 	}
 	return Component{algorithm: a, material: secret.From(material)}, nil
@@ -289,7 +289,7 @@ func checkIndependent(a Algorithm, parts []secret.Bytes) error {
 				numbers = append(numbers, i+1)
 			}
 		}
-		if isZero(sum.Expose(), keyMask(a)) == 1 && cancel == nil {
+		if isZero(sum.Expose(), keyMask(a)) && cancel == nil {
 			cancel = numbers
 		}
 	}

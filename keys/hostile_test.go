@@ -329,6 +329,29 @@ func TestCombineRefusesCalls(t *testing.T) {
 	}
 }
 
+// TestDependentNames: the error names the components that cancel each other out, by their numbers on the sheets.
+func TestDependentNames(t *testing.T) {
+	t.Parallel()
+	one, two, four := strings.Repeat("01", 16), strings.Repeat("02", 16), strings.Repeat("04", 16)
+	for want, digits := range map[string][]string{
+		"components 1 and 3 are equal":                 {one, two, one},
+		"components 2 and 3 are equal":                 {one, two, two},
+		"components [1 2 4] cancel each other out":     {one, two, four, strings.Repeat("03", 16)},
+		"components [1 2 3 4] cancel each other out":   {one, two, four, strings.Repeat("07", 16)},
+		"components [2 3 4] cancel each other out":     {strings.Repeat("10", 16), one, two, strings.Repeat("03", 16)},
+		"components [1 2 3] cancel each other out":     {one, two, strings.Repeat("03", 16)},
+		"components [3 4 5] cancel each other out":     {strings.Repeat("10", 16), strings.Repeat("20", 16), one, two, strings.Repeat("03", 16)},
+		"components are not independent: components 1": {one, one},
+	} {
+		list := sheets(t, keys.AES128, digits...)
+		slices.Reverse(list)
+		_, err := keys.Combine(attributes(keys.AES128), keys.ParityIgnored, list)
+		if !errors.Is(err, keys.ErrDependent) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: want %s", err, want)
+		}
+	}
+}
+
 // TestNumberZero: a sheet that nobody numbered is named as it is.
 func TestNumberZero(t *testing.T) {
 	t.Parallel()

@@ -108,7 +108,7 @@ func ParseKCV(s string) (KCV, error) {
 // Equal reports whether two check values have the same bytes, in constant time. None equals nothing, not even none.
 func (k KCV) Equal(other KCV) bool {
 	same := subtle.ConstantTimeCompare(k.b[:], other.b[:]) & subtle.ConstantTimeByteEq(k.n, other.n)
-	return same == 1 && !k.IsZero()
+	return secret.Public(same) == 1 && !k.IsZero()
 }
 
 // IsZero reports whether there is no check value.
@@ -163,7 +163,7 @@ func newCheckValue(a Algorithm, kind KCVKind, material []byte) (CheckValue, erro
 	}
 	if kind == KCVHMAC {
 		h := hmac.New(sha256.New, material)
-		return CheckValue{kind, newKCV(h.Sum(nil)[:kind.Bytes()])}, nil
+		return CheckValue{kind, tell(h.Sum(nil)[:kind.Bytes()])}, nil
 	}
 	block, wipe, err := newBlock(a, material)
 	if err != nil {
@@ -177,7 +177,15 @@ func newCheckValue(a Algorithm, kind KCVKind, material []byte) (CheckValue, erro
 	} else {
 		sum = mac.CMAC(sum[:0], block, make([]byte, block.BlockSize()))
 	}
-	return CheckValue{kind, newKCV(sum[:kind.Bytes()])}, nil
+	return CheckValue{kind, tell(sum[:kind.Bytes()])}, nil
+}
+
+// tell makes a check value of what was computed under a key: these bytes are public from here on.
+func tell(b []byte) KCV {
+	for i := range b {
+		b[i] = secret.Public(b[i])
+	}
+	return newKCV(b)
 }
 
 func newBlock(a Algorithm, material []byte) (block cipher.Block, wipe func(), err error) {
@@ -189,7 +197,7 @@ func newBlock(a Algorithm, material []byte) (block cipher.Block, wipe func(), er
 		return c, c.Wipe, nil
 	}
 	block, err = aes.NewCipher(material)
-	return block, func() {}, err
+	return block, func() { secret.WipeCipher(block) }, err
 }
 
 // verify compares in constant time.

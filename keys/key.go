@@ -114,7 +114,7 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 	spelling := material.Expose()
 	if k.attributes.Algorithm.IsTDES() {
 		setOddParity(spelling)
-		if len(spelling) == 24 && equalParts(spelling[:8], spelling[16:]) == 1 {
+		if len(spelling) == 24 && secret.Public(equalParts(spelling[:8], spelling[16:])) == 1 {
 			spelling = spelling[:16]
 		}
 	}

@@ -50,7 +50,7 @@ func ParseComponent(a Algorithm, digits []byte) (Component, error) {
 
 // ParseSheet reads a sheet as [Sheet.Text] writes it. Digits may also be small and the value without spaces, the check value of
 // the key and the last line end may be missing; everything else is ErrSyntax, or the error of [ParseComponent]. It does not
-// compare the check value: [Sheet.Verify] does. The caller still owns text, and wipes it; and wipes the component.
+// compare the check value: [Sheet.Verify] does. It looks for line ends, and else does with the value as ParseComponent does. The caller still owns text, and wipes it; and wipes the component.
 func ParseSheet(text []byte) (Sheet, error) {
 	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 	names := []string{lineComponent, lineAlgorithm, lineValue, lineKCV, lineKeyKCV}
@@ -180,9 +180,7 @@ func parseMaterial(a Algorithm, digits []byte) (secret.Bytes, error) {
 	n := 2 * a.KeyBytes()
 	spaced := len(digits) == groupedLen(n)
 	if !spaced && len(digits) != n {
-		spaces := bytes.Count(digits, []byte(" "))
-		return secret.Bytes{}, fmt.Errorf("%w: %d characters, %d of them spaces: %s has %d hexadecimal digits",
-			ErrLength, len(digits), spaces, a, n)
+		return secret.Bytes{}, fmt.Errorf("%w: %d characters: %s has %d hexadecimal digits", ErrLength, len(digits), a, n)
 	}
 	packed := secret.New(n)
 	defer packed.Wipe()
@@ -194,7 +192,7 @@ func parseMaterial(a Algorithm, digits []byte) (secret.Bytes, error) {
 		group, at := i/(groupDigits+1), i%(groupDigits+1)
 		if at < groupDigits {
 			packed.Expose()[group*groupDigits+at] = c
-		} else if c != ' ' {
+		} else if secret.Public(c) != ' ' {
 			return secret.Bytes{}, fmt.Errorf("%w: digits stand in groups of %d with one space between them, or without spaces", ErrSyntax, groupDigits)
 		}
 	}
@@ -211,7 +209,7 @@ func decodeHex(digits []byte) (secret.Bytes, error) {
 		out[i/2] = out[i/2]<<4 | (c-'0')&decimal | (c-'A'+10)&upper | (c-'a'+10)&lower
 		bad |= ^(decimal | upper | lower)
 	}
-	if bad != 0 {
+	if secret.Public(bad) != 0 {
 		raw.Wipe()
 		return secret.Bytes{}, fmt.Errorf("%w: a character is no hexadecimal digit", ErrSyntax)
 	}

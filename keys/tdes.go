@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/bits"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
@@ -83,7 +82,7 @@ func ImportKey(a Attributes, p Parity, material []byte) (Key, error) {
 func (k Key) qualify(p Parity) error {
 	raw := k.material.Expose()
 	if !k.attributes.Algorithm.IsTDES() {
-		if isZero(raw, 0xff) == 1 {
+		if isZero(raw, 0xff) {
 			return fmt.Errorf("%w: all bits are zero", ErrWeak)
 		}
 		return nil
@@ -94,7 +93,7 @@ func (k Key) qualify(p Parity) error {
 	if p == ParityAdjusted {
 		setOddParity(raw)
 	}
-	if len(raw) == 24 && equalParts(raw[:8], raw[16:]) == 1 {
+	if len(raw) == 24 && secret.Public(equalParts(raw[:8], raw[16:])) == 1 {
 		return fmt.Errorf("%w: the outer parts of 3TDEA are equal, which makes it 2TDEA", ErrWeak)
 	}
 	if hasWeakPart(raw) {
@@ -110,7 +109,7 @@ func degenerate(material []byte) bool {
 	for i := 8; i < len(material); i += 8 {
 		equal |= equalParts(material[i-8:i], material[i:i+8])
 	}
-	return equal == 1
+	return secret.Public(equal) == 1
 }
 
 // keyBits are those bits of a byte of a DES key that are key.
@@ -125,13 +124,13 @@ func equalParts(a, b []byte) int {
 	return subtle.ConstantTimeByteEq(diff, 0)
 }
 
-// isZero returns 1 if none of the masked bits is set, else 0, in constant time.
-func isZero(b []byte, mask byte) int {
+// isZero reports whether none of the masked bits is set. It looks at all of them.
+func isZero(b []byte, mask byte) bool {
 	var some byte
 	for _, v := range b {
 		some |= v & mask
 	}
-	return subtle.ConstantTimeByteEq(some, 0)
+	return secret.Public(some) == 0
 }
 
 // weakDES are the keys under which DES is its own inverse or that of another key of the list: both halves of the key
@@ -158,12 +157,17 @@ func hasWeakPart(material []byte) bool {
 			weak |= equalParts(material[i:i+8], weakDES[j][:])
 		}
 	}
-	return weak == 1
+	return secret.Public(weak) == 1
 }
 
+// setOddParity folds each byte onto one bit: math/bits counts in a table, which a secret must not index.
 func setOddParity(b []byte) {
-	for i := range b {
-		b[i] = b[i]&keyBits | byte(bits.OnesCount8(b[i]&keyBits)&1^1)
+	for i, v := range b {
+		v &= keyBits
+		v ^= v >> 4
+		v ^= v >> 2
+		v ^= v >> 1
+		b[i] = b[i]&keyBits | ^v&1
 	}
 }
 
@@ -171,5 +175,5 @@ func hasOddParity(b []byte) bool {
 	odd := secret.From(b)
 	defer odd.Wipe()
 	setOddParity(odd.Expose())
-	return subtle.ConstantTimeCompare(odd.Expose(), b) == 1
+	return secret.Public(subtle.ConstantTimeCompare(odd.Expose(), b)) == 1
 }

@@ -208,8 +208,8 @@ func (f *Field) checkPIN() error {
 	if f.Mode != 0 || len(f.IV) != 0 {
 		return broken("a PIN block has no mode and no IV")
 	}
-	if err := f.PINFormat.Supported(); err != nil {
-		return broken("%v", err)
+	if f.PINFormat != pin.Format0 && f.PINFormat != pin.Format4 {
+		return broken("PIN format not supported: %v", f.PINFormat)
 	}
 	block := blockSize(f.KSN)
 	if f.PINFormat.BlockSize() != block {

@@ -22,6 +22,8 @@ const canonicalPAN = 12
 // ErrPAN says that something is no PAN, or that card data holds none. It names no digit.
 var ErrPAN = errors.New("pin: a PAN is 8 to 19 decimal digits")
 
+var errNoPAN = fmt.Errorf("%w: none given", ErrPAN)
+
 // PAN is a primary account number: the card number.
 //
 // It prints masked: the first six and the last four digits, and the last four alone when there are fewer than thirteen.
@@ -63,16 +65,19 @@ func (p PAN) Canonical12() secret.Bytes {
 	for i := range c.Expose() {
 		c.Expose()[i] = '0'
 	}
-	d := p.digits.Expose()
-	if len(d) == 0 {
-		return c
-	}
-	d = d[:len(d)-1]
-	if len(d) > canonicalPAN {
-		d = d[len(d)-canonicalPAN:]
-	}
+	d := p.canonical()
 	copy(c.Expose()[canonicalPAN-len(d):], d)
 	return c
+}
+
+// canonical returns those of the twelve digits that p has. They are p's own.
+func (p PAN) canonical() []byte {
+	d := p.digits.Expose()
+	if len(d) == 0 {
+		return nil
+	}
+	d = d[:len(d)-1]
+	return d[max(0, len(d)-canonicalPAN):]
 }
 
 // Equal reports whether both are the same PAN, in constant time. No PAN equals nothing, itself included.

@@ -15,42 +15,64 @@ const (
 	maxPIN = 12
 )
 
-// errPIN says nothing about the digits, nor how many there were.
-var errPIN = errors.New("pin: a PIN is 4 to 12 decimal digits")
+// ErrPIN says that something is no PIN, or that none was given. It names no digit, nor how many there were.
+var ErrPIN = errors.New("pin: a PIN is 4 to 12 decimal digits")
+
+var errNoPIN = fmt.Errorf("%w: none given", ErrPIN)
+
+// The memory of a PIN: the number of its digits, the digits, one value 0..9 a byte and zeros behind them, and room to
+// decipher a block in.
+const (
+	pinDigits  = 1
+	pinScratch = pinDigits + maxPIN
+	pinSize    = pinScratch + format4Size
+)
 
 // PIN is the personal identification number of a cardholder.
 //
-// It is built by [ParsePIN] or by decoding a block, and its only use is to go into a block again. Copies share one
-// memory; [PIN.Wipe] empties them all. A PIN is not safe for use concurrent with Wipe. The zero value holds no PIN and is
-// refused everywhere.
+// It is built by [ParsePIN] or by reading a block, and its only use is to go into a block again. Copies share one
+// memory; [PIN.Wipe] empties them all. A PIN is not safe for use concurrent with Wipe, Clear or reading a block into it.
+// The zero value holds no PIN and is refused everywhere.
 type PIN struct {
-	digits secret.Bytes // one value 0..9 a byte
+	memory secret.Bytes // pinSize bytes, or none
 }
 
-// ParsePIN reads 4 to 12 ASCII digits. It copies them; the caller still wipes its own.
+// NewPIN returns a PIN without digits but with the memory for them: reading a block into it allocates nothing.
+func NewPIN() PIN { return PIN{memory: secret.New(pinSize)} }
+
+// ParsePIN reads 4 to 12 ASCII digits, looking at all of them whatever the others are. It copies them; the caller still
+// wipes its own. It fails with [ErrPIN].
 func ParsePIN(digits []byte) (PIN, error) {
 	if len(digits) < minPIN || len(digits) > maxPIN {
-		return PIN{}, errPIN
+		return PIN{}, ErrPIN
 	}
 	bad := byte(0)
 	for _, d := range digits {
-		bad |= notDigit(d - '0')
+		bad |= outside(d, '0', '9')
 	}
-	if bad != 0 {
-		return PIN{}, errPIN
+	if secret.Public(bad) != 0 {
+		return PIN{}, ErrPIN
 	}
-	s := secret.New(len(digits))
+	p := NewPIN()
+	m := p.bytes()
+	m[0] = byte(len(digits))
 	for i, d := range digits {
-		s.Expose()[i] = d - '0'
+		m[pinDigits+i] = d - '0'
 	}
-	return PIN{digits: s}, nil
+	return p, nil
 }
 
-// IsZero reports whether p holds no PIN: the zero value, or wiped.
-func (p PIN) IsZero() bool { return p.digits.Len() == 0 }
+// IsZero reports whether p holds no PIN: the zero value, wiped, or not yet read.
+func (p PIN) IsZero() bool {
+	m := p.bytes()
+	return m == nil || secret.Public(m[0]) == 0
+}
 
-// Wipe zeroes the digits for every copy of p.
-func (p PIN) Wipe() { p.digits.Wipe() }
+// Clear zeroes the digits for every copy of p and keeps the memory for the next PIN.
+func (p PIN) Clear() { secret.Wipe(p.memory.Expose()) }
+
+// Wipe zeroes the digits for every copy of p and lets go of the memory.
+func (p PIN) Wipe() { p.memory.Wipe() }
 
 // Format implements [fmt.Formatter] and never shows a digit.
 func (p PIN) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[PIN]") }
@@ -61,13 +83,25 @@ func (p PIN) LogValue() slog.Value { return slog.StringValue("[PIN]") }
 // MarshalText refuses: a PIN leaves this package in a block only.
 func (p PIN) MarshalText() ([]byte, error) { return nil, errors.New("pin: a PIN is not marshalled") }
 
-// notDigit is zero for 0..9 and 0xFF otherwise, without a branch on v.
-func notDigit(v byte) byte {
-	return byte((9 - int16(v)) >> 8)
+// bytes returns the memory of p, or nil when it has none.
+func (p PIN) bytes() *[pinSize]byte {
+	m := p.memory.Expose()
+	if len(m) != pinSize {
+		return nil
+	}
+	return (*[pinSize]byte)(m)
 }
 
-// notEqual is zero when a and b are equal and 0xFF otherwise, without a branch on either.
-func notEqual(a, b byte) byte {
-	x := uint16(a ^ b)
-	return byte((x | -x) >> 8)
+// ready returns the memory of p without digits, allocated if there is none.
+func (p *PIN) ready() *[pinSize]byte {
+	if p.bytes() == nil {
+		*p = NewPIN()
+	}
+	p.Clear()
+	return p.bytes()
+}
+
+// outside is zero when low <= v <= high and 0xFF otherwise, without a branch on v.
+func outside(v, low, high byte) byte {
+	return byte((int16(v)-int16(low))>>8) | byte((int16(high)-int16(v))>>8)
 }

@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"crypto/cipher"
 	"errors"
 	"fmt"
 )
@@ -33,10 +34,10 @@ var translations = [Format4 + 1][Format4 + 1]rule{
 // differ; it counts only where both formats hold one. Translations to a chip card are refused here: no host of ours talks
 // to one.
 func CheckTranslation(from, to Format, panChanged bool) error {
-	if from < Format0 || from > Format4 || to < Format0 || to > Format4 {
+	if !from.IsValid() || !to.IsValid() {
 		return fmt.Errorf("%w: from %v to %v", ErrTranslation, from, to)
 	}
-	switch translations[from][to] {
+	switch translations[from.row()][to.row()] {
 	case allowed:
 		return nil
 	case samePAN:
@@ -48,4 +49,37 @@ func CheckTranslation(from, to Format, panChanged bool) error {
 		return fmt.Errorf("%w: from %v to %v except to a chip card", ErrTranslation, from, to)
 	}
 	return fmt.Errorf("%w: from %v to %v", ErrTranslation, from, to)
+}
+
+// row is the format that stands for f in the table.
+func (f Format) row() Format {
+	if f == Format4PAN12 {
+		return Format4
+	}
+	return f
+}
+
+// Side is one end of a translation.
+type Side struct {
+	Format Format
+	PAN    PAN          // of the block; not looked at in format 1
+	Cipher cipher.Block // under the PIN key: TDES for 8 bytes, AES for 16
+}
+
+// Translate moves the PIN in block from one key, and perhaps format, to another, and appends the new block to dst. The clear
+// PIN lives inside this call only.
+//
+// It fails with [ErrTranslation] when [CheckTranslation] forbids the change of format or of the PAN, with [ErrFormat] when a
+// cipher does not go with its format, with [ErrPAN] when a PAN is missing, and with [ErrBlock] for every fault of the block,
+// among them that it was made for another PAN.
+func Translate(dst, block []byte, from, to Side, fill Fill) ([]byte, error) {
+	if err := CheckTranslation(from.Format, to.Format, !from.PAN.Equal(to.PAN)); err != nil {
+		return dst, err
+	}
+	p := NewPIN()
+	defer p.Wipe()
+	if err := from.Format.Decrypt(&p, from.Cipher, block, from.PAN); err != nil {
+		return dst, err
+	}
+	return to.Format.Encrypt(dst, to.Cipher, p, to.PAN, fill)
 }

@@ -91,7 +91,7 @@ func slotOf(number uint8, set *keyset.KeySet, id dukpt.KeyID) (Slot, error) {
 	return s, nil
 }
 
-// pinFormat returns the only PIN block format of a scheme.
+// pinFormat returns the PIN block format that messages have under a scheme.
 func pinFormat(s dukpt.Scheme) pin.Format {
 	switch s {
 	case dukpt.TDES:

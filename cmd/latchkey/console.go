@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,4 +144,19 @@ func checkFormat(format string) error {
 		return exit.With(exit.Usage, fmt.Errorf("output format %q is neither table nor json", format), "as in: -o json")
 	}
 	return nil
+}
+
+// readHex reads a secret that is written in hexadecimal digits.
+func readHex(c *console, file, flag, what string) (secret.Bytes, error) {
+	text, err := c.secret(file, flag, what)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer text.Wipe()
+	raw := secret.New(hex.DecodedLen(text.Len()))
+	if n, err := hex.Decode(raw.Expose(), text.Expose()); err != nil || n == 0 {
+		raw.Wipe()
+		return secret.Bytes{}, exit.Errorf(exit.Usage, "the %s is not an even number of hexadecimal digits", what)
+	}
+	return raw, nil
 }

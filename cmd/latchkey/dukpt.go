@@ -227,16 +227,11 @@ func profileHelp() string {
 }
 
 func readHexKey(c *console, path string, scheme dukpt.Scheme) (keys.Key, error) {
-	text, err := c.secret(path, "--bdk-file", "base derivation key")
+	raw, err := readHex(c, path, "--bdk-file", "base derivation key")
 	if err != nil {
 		return keys.Key{}, err
 	}
-	defer text.Wipe()
-	raw := secret.New(hex.DecodedLen(text.Len()))
 	defer raw.Wipe()
-	if _, err := hex.Decode(raw.Expose(), text.Expose()); err != nil {
-		return keys.Key{}, exit.Errorf(exit.Usage, "the base derivation key is not an even number of hexadecimal digits")
-	}
 	algorithm := keys.TDES2
 	if scheme == dukpt.AES {
 		switch raw.Len() {

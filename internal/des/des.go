@@ -1,32 +1,42 @@
-// Package des is the DES and TDES block cipher of ANSI X3.92 and NIST SP 800-67, as DUKPT and retail MACs need it: keys of
-// one, two or three parts, and a wipe.
+// Package des is the DES and TDES block cipher of FIPS 46-3 and NIST SP 800-67, as DUKPT and retail MACs need it: many keys
+// for few blocks each, in constant time.
 //
-// It stands on crypto/des, whose table look-ups depend on the key: an attacker who measures the cache of the same machine
-// may learn from them. The package is the one place to put a constant-time engine.
+// It is bitsliced: every bit of the state is a word, with one bit for each of up to 64 blocks (lanes), so that selection
+// functions are logic and no table is indexed and no branch taken by a secret. [Schedule] and [Blocks] are the engine, for
+// those who have many lanes or change keys by a mask; [Cipher] is the usual block cipher on top of it.
 package des
 
 import (
-	"crypto/cipher"
-	"crypto/des"
 	"crypto/fips140"
+	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"runtime"
 )
 
+//go:generate go run ./gen -dir .
+
 // BlockSize is the length of a block in bytes.
-const BlockSize = des.BlockSize
+const BlockSize = 8
 
 // Cipher is DES under an 8-byte key, TDES under a 16-byte key (2TDEA: the first part is used again) or a 24-byte one
-// (3TDEA). It implements cipher.Block and is safe for concurrent use until it is wiped.
+// (3TDEA). It implements cipher.Block and is safe for concurrent use between one Reset or Wipe and the next.
 //
-// The key schedule stands behind two pointers: fmt follows one, under %s even out of an unexported field.
-type Cipher struct{ block **cipher.Block }
+// One block costs as much as [Lanes] of them: the methods for many blocks are the fast ones, where the mode allows it.
+//
+// The key stands behind two pointers: fmt follows one, under %s even out of an unexported field.
+type Cipher struct{ key **key }
+
+// key is one DES key or three. A key of two parts has its first again as the third.
+type key struct {
+	parts int // 0 after Wipe
+	part  [3]Schedule
+}
 
 var errForbidden = errors.New("des: Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids DES and TDES")
 
 // Available returns nil where New works, and otherwise an error that says why it does not: Go's FIPS mode is enforced.
+// The engine itself would run there; it is for its callers to ask.
 func Available() error {
 	if fips140.Enforced() {
 		return errForbidden
@@ -34,37 +44,192 @@ func Available() error {
 	return nil
 }
 
-// New returns the cipher under key. The key is not kept; parity bits are ignored. Keys of other lengths, and TDES where
-// Go's FIPS mode is enforced, are an error.
-func New(key []byte) (*Cipher, error) {
-	var block cipher.Block
-	var err error
-	switch len(key) {
+// New returns the cipher under a key. The key is not kept; parity bits are ignored. Keys of other lengths, and DES and TDES
+// where Go's FIPS mode is enforced, are an error.
+func New(keyBytes []byte) (*Cipher, error) {
+	k := new(key)
+	c := &Cipher{key: &k}
+	if err := c.Reset(keyBytes); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Reset gives a cipher that New has made another key, of any of the lengths, and allocates nothing. It fails as New does,
+// and then the cipher has no key.
+func (c *Cipher) Reset(keyBytes []byte) error {
+	c.Wipe()
+	if err := Available(); err != nil {
+		return err
+	}
+	k := *c.key
+	switch len(keyBytes) {
 	case 8:
-		block, err = des.NewCipher(key)
-	case 16:
-		var long [24]byte
-		copy(long[:], key)
-		copy(long[16:], key[:8])
-		block, err = des.NewTripleDESCipher(long[:])
-		secret.Wipe(long[:])
-	case 24:
-		block, err = des.NewTripleDESCipher(key)
+		k.part[0].Set(binary.BigEndian.Uint64(keyBytes))
+		k.parts = 1
+	case 16, 24:
+		for i := range k.part {
+			k.part[i].Set(binary.BigEndian.Uint64(keyBytes[8*i%len(keyBytes):]))
+		}
+		k.parts = 3
 	default:
-		return nil, fmt.Errorf("des: key of %d bytes: want 8, 16 or 24", len(key))
+		return fmt.Errorf("des: key of %d bytes: want 8, 16 or 24", len(keyBytes))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("des: %w", err)
+	return nil
+}
+
+// Wipe zeroes the key. The cipher must not be used again before Reset; Wipe itself may be called again.
+func (c *Cipher) Wipe() {
+	if c == nil || c.key == nil {
+		return
 	}
-	inner := &block
-	return &Cipher{block: &inner}, nil
+	**c.key = key{}
+	runtime.KeepAlive(*c.key)
 }
 
 // BlockSize returns 8.
 func (c *Cipher) BlockSize() int { return BlockSize }
 
 // Encrypt encrypts one block of src into dst; they may be the same. A wiped cipher panics.
-func (c *Cipher) Encrypt(dst, src []byte) { (**c.block).Encrypt(dst, src) }
+func (c *Cipher) Encrypt(dst, src []byte) {
+	var b Blocks
+	b.Set(binary.BigEndian.Uint64(src))
+	(*c.key).encrypt(&b)
+	b.put(dst)
+}
 
 // Decrypt decrypts one block of src into dst; they may be the same. A wiped cipher panics.
-func (c *Cipher) Decrypt(dst, src []byte) { (**c.block).Decrypt(dst, src) }
+func (c *Cipher) Decrypt(dst, src []byte) {
+	var b Blocks
+	b.Set(binary.BigEndian.Uint64(src))
+	(*c.key).decrypt(&b)
+	b.put(dst)
+}
+
+// EncryptFirst encrypts one block under the first part of the key alone, as the chain of a retail MAC does (ISO/IEC 9797-1,
+// algorithm 3). dst and src may be the same. A wiped cipher panics.
+func (c *Cipher) EncryptFirst(dst, src []byte) {
+	(*c.key).check()
+	var b Blocks
+	b.Set(binary.BigEndian.Uint64(src))
+	b.Encrypt(&(*c.key).part[0])
+	b.put(dst)
+}
+
+// put writes the block of the first lane to dst, and wipes.
+func (b *Blocks) put(dst []byte) {
+	var out [1]uint64
+	b.Store(out[:])
+	binary.BigEndian.PutUint64(dst, out[0])
+	b.Wipe()
+	clear(out[:])
+	runtime.KeepAlive(&out)
+}
+
+// EncryptECB encrypts whole blocks in place. A wiped cipher and a part of a block panic.
+func (c *Cipher) EncryptECB(data []byte) { (*c.key).each(data, false) }
+
+// DecryptECB decrypts whole blocks in place. A wiped cipher and a part of a block panic.
+func (c *Cipher) DecryptECB(data []byte) { (*c.key).each(data, true) }
+
+// EncryptCBC encrypts whole blocks in place, one after the other: the mode allows no more. A wiped cipher, a part of a block,
+// and an iv that is no block panic.
+func (c *Cipher) EncryptCBC(iv, data []byte) {
+	checkWhole(data)
+	var chain [BlockSize]byte
+	copy(chain[:], iv[:BlockSize])
+	for ; len(data) > 0; data = data[BlockSize:] {
+		for i := range chain {
+			chain[i] ^= data[i]
+		}
+		c.Encrypt(chain[:], chain[:])
+		copy(data, chain[:])
+	}
+}
+
+// DecryptCBC decrypts whole blocks in place, Lanes of them at once. It panics as EncryptCBC does.
+func (c *Cipher) DecryptCBC(iv, data []byte) {
+	checkWhole(data)
+	before := binary.BigEndian.Uint64(iv[:BlockSize])
+	var in, out [Lanes]uint64
+	for len(data) > 0 {
+		n := take(in[:], data)
+		copy(out[:], in[:n])
+		(*c.key).lanes(out[:n], true)
+		for i := range n {
+			binary.BigEndian.PutUint64(data[BlockSize*i:], out[i]^before)
+			before = in[i]
+		}
+		data = data[BlockSize*n:]
+	}
+	clear(out[:])
+	runtime.KeepAlive(&out)
+}
+
+// each works on whole blocks in place, Lanes of them at once.
+func (k *key) each(data []byte, decrypt bool) {
+	checkWhole(data)
+	var x [Lanes]uint64
+	for len(data) > 0 {
+		n := take(x[:], data)
+		k.lanes(x[:n], decrypt)
+		for i, v := range x[:n] {
+			binary.BigEndian.PutUint64(data[BlockSize*i:], v)
+		}
+		data = data[BlockSize*n:]
+	}
+	clear(x[:])
+	runtime.KeepAlive(&x)
+}
+
+// lanes works on at most Lanes blocks.
+func (k *key) lanes(x []uint64, decrypt bool) {
+	var b Blocks
+	b.Load(x)
+	if decrypt {
+		k.decrypt(&b)
+	} else {
+		k.encrypt(&b)
+	}
+	b.Store(x)
+	b.Wipe()
+}
+
+func (k *key) check() {
+	if k.parts == 0 {
+		panic("des: the cipher is wiped")
+	}
+}
+
+func (k *key) encrypt(b *Blocks) {
+	k.check()
+	b.Encrypt(&k.part[0])
+	if k.parts == 3 {
+		b.Decrypt(&k.part[1])
+		b.Encrypt(&k.part[2])
+	}
+}
+
+func (k *key) decrypt(b *Blocks) {
+	k.check()
+	if k.parts == 3 {
+		b.Decrypt(&k.part[2])
+		b.Encrypt(&k.part[1])
+	}
+	b.Decrypt(&k.part[0])
+}
+
+// take reads as many blocks as there are, and as into holds, and returns how many.
+func take(into []uint64, data []byte) int {
+	n := min(len(into), len(data)/BlockSize)
+	for i := range n {
+		into[i] = binary.BigEndian.Uint64(data[BlockSize*i:])
+	}
+	return n
+}
+
+func checkWhole(data []byte) {
+	if len(data)%BlockSize != 0 {
+		panic("des: data is not whole blocks")
+	}
+}

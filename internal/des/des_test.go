@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	stdes "crypto/des"
+	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -188,4 +189,89 @@ func ExampleNew() {
 	block.Encrypt(out, out)
 	fmt.Printf("%X\n", out)
 	// Output: 761FD098576A0E80
+}
+
+// TestManyBlocks holds the modes against crypto/cipher over single blocks, at lengths around the number of lanes.
+func TestManyBlocks(t *testing.T) {
+	t.Parallel()
+	random := rand.NewChaCha8([32]byte{2})
+	for _, size := range []int{8, 16, 24} {
+		for _, blocks := range []int{0, 1, 2, 3, des.Lanes - 1, des.Lanes, des.Lanes + 1, 2*des.Lanes + 2} {
+			key, iv, plain := make([]byte, size), make([]byte, 8), make([]byte, 8*blocks)
+			_, _ = random.Read(key)
+			_, _ = random.Read(iv)
+			_, _ = random.Read(plain)
+			c, err := des.New(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ecb, cbc []byte
+			before := iv
+			for i := range blocks {
+				ecb = append(ecb, oracle(t, key, plain[8*i:8*i+8])...)
+				x := make([]byte, 8)
+				subtle.XORBytes(x, plain[8*i:8*i+8], before)
+				before = oracle(t, key, x)
+				cbc = append(cbc, before...)
+			}
+			data := bytes.Clone(plain)
+			check := func(how string, want []byte) {
+				t.Helper()
+				if !bytes.Equal(data, want) {
+					t.Fatalf("%s of %d blocks under %d bytes: %X, want %X", how, blocks, size, data, want)
+				}
+			}
+			c.EncryptECB(data)
+			check("EncryptECB", ecb)
+			c.DecryptECB(data)
+			check("DecryptECB", plain)
+			c.EncryptCBC(iv, data)
+			check("EncryptCBC", cbc)
+			c.DecryptCBC(iv, data)
+			check("DecryptCBC", plain)
+		}
+	}
+}
+
+// TestEncryptFirst uses the first part of a key alone, and the same cipher for whole TDES.
+func TestEncryptFirst(t *testing.T) {
+	t.Parallel()
+	key, src, got := unhex(t, "0123456789ABCDEFFEDCBA9876543210"), unhex(t, "4E6F772069732074"), make([]byte, 8)
+	c, err := des.New(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.EncryptFirst(got, src)
+	if want := oracle(t, key[:8], src); !bytes.Equal(got, want) {
+		t.Errorf("got %X, want %X", got, want)
+	}
+}
+
+// TestReset gives one cipher keys of all lengths, good and bad, one after the other.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	c, err := des.New(make([]byte, 24))
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, got := unhex(t, "4E6F772069732074"), make([]byte, 8)
+	for _, size := range []int{16, 8, 24, 16, 8} {
+		key := bytes.Repeat([]byte{0x13, 0x9b, 0x25, 0xc4, byte(size)}, 5)[:size]
+		if err := c.Reset(key); err != nil {
+			t.Fatal(err)
+		}
+		c.Encrypt(got, src)
+		if want := oracle(t, key, src); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: got %X, want %X", size, got, want)
+		}
+	}
+	if err := c.Reset(make([]byte, 9)); err == nil {
+		t.Fatal("a key of 9 bytes is taken")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the key before lives on after one that was refused")
+		}
+	}()
+	c.Encrypt(got, src)
 }

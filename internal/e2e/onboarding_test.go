@@ -186,7 +186,7 @@ func (o *onboarding) onboard(e *enrolee) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.patience)
 	defer cancel()
 	for _, step := range []func(context.Context, *enrolee) error{o.register, o.code, o.enrol, o.confirm} {
-		var last error
+		seen := make(map[string]int) // what stood in the way, since the last refusal may be no more than "too often"
 		for {
 			attempt, end := context.WithTimeout(ctx, 8*time.Second)
 			err := step(attempt, e)
@@ -194,10 +194,10 @@ func (o *onboarding) onboard(e *enrolee) error {
 			if err == nil {
 				break
 			}
-			last = err
+			seen[err.Error()]++
 			select {
 			case <-ctx.Done():
-				return last
+				return fmt.Errorf("%v", seen)
 			case <-time.After(time.Duration(50+mathrand.IntN(100)) * time.Millisecond): // back-off, not a wait for anything
 			}
 		}
@@ -233,6 +233,11 @@ func (o *onboarding) code(ctx context.Context, e *enrolee) error {
 
 // enrol has the terminal enrol, while somebody shows the same code with another key.
 func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
+	if e.ticket == "" {
+		if err := o.code(ctx, e); err != nil {
+			return err
+		}
+	}
 	var thief sync.WaitGroup
 	if mathrand.IntN(3) == 0 {
 		thief.Go(func() { o.secondKey(ctx, e, time.Duration(mathrand.IntN(200))*time.Millisecond) })
@@ -298,7 +303,7 @@ func (o *onboarding) count(err error) {
 	o.interrupted[asked]++
 }
 
-// again asks for a new code after a thief was faster with the old one: that the terminal is refused then is as it should
+// again has a new code fetched after a thief was faster with the old one: that the terminal is refused then is as it should
 // be. Its folder is made anew, because a folder keeps to its code.
 func (o *onboarding) again(ctx context.Context, e *enrolee, cause error) error {
 	e.mu.Lock()
@@ -310,10 +315,10 @@ func (o *onboarding) again(ctx context.Context, e *enrolee, cause error) error {
 	if err := os.RemoveAll(e.dir); err != nil {
 		return err
 	}
-	if err := o.code(ctx, e); err != nil {
-		return err
-	}
-	return errors.New("a new code was needed")
+	e.mu.Lock()
+	e.ticket = "" // also when no answer comes: the authority may have a newer code by then, and takes the old one no more
+	e.mu.Unlock()
+	return errors.New("a new code is needed")
 }
 
 // secondKey shows the code of a terminal with another key than the terminal's. It returns the code of the refusal.

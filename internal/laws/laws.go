@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -28,6 +29,7 @@ func All() []Law {
 		{"table", "a package imports only what its row of the table allows", table},
 		{"listed", "every package has a row and every row a package", listed},
 		{"confined", "cgo, drivers and heavy libraries stay in their one room", confined},
+		{"assembly", "assembly is written in internal/ctgrind only, which no program imports", assembly},
 		{"pure", "the core rooms import no third-party module", pure},
 		{"process", "os.Exit, log.Fatal and the environment belong to programs", process},
 		{"documented", "every package and every exported name has a comment", documented},
@@ -101,6 +103,30 @@ func confined(t *Tree) (breaches []string) {
 				}
 			}
 		}
+	}
+	return breaches
+}
+
+// assembly looks at files, not packages: Load reads Go alone.
+func assembly(t *Tree) (breaches []string) {
+	err := filepath.WalkDir(t.Root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return t.enter(t.Root, name, d.Name())
+		}
+		rel, err := filepath.Rel(t.Root, name)
+		if err != nil {
+			return err
+		}
+		if strings.EqualFold(filepath.Ext(name), ".s") && path.Dir(filepath.ToSlash(rel)) != "internal/ctgrind" {
+			breaches = append(breaches, fmt.Sprintf("%s is assembly", filepath.ToSlash(rel)))
+		}
+		return nil
+	})
+	if err != nil {
+		return []string{err.Error()}
 	}
 	return breaches
 }

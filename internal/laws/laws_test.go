@@ -75,6 +75,7 @@ func TestBreaches(t *testing.T) {
 		"table":         {map[string]string{"keys/k.go": doc + "package keys\nimport _ \"" + Module + "/decrypt\"\n"}, "keys imports decrypt"},
 		"listed":        {map[string]string{"attic/a.go": doc + "package attic\n"}, "attic has no row"},
 		"confined":      {map[string]string{"decrypt/d.go": doc + "package decrypt\nimport \"C\"\n"}, "decrypt imports C"},
+		"assembly":      {map[string]string{"keys/k.go": doc + "package keys\n", "keys/k_amd64.s": "\n"}, "keys/k_amd64.s is assembly"},
 		"pure":          {map[string]string{"pin/p.go": doc + "package pin\nimport _ \"example.org/x\"\n"}, "pin imports example.org/x"},
 		"process":       {map[string]string{"keys/k.go": doc + "package keys\nimport \"os\"\nfunc f() { os.Exit(1) }\n"}, "os.Exit outside"},
 		"documented":    {map[string]string{"keys/k.go": doc + "package keys\nfunc Naked() {}\n"}, "Naked has no comment"},
@@ -88,6 +89,8 @@ func TestBreaches(t *testing.T) {
 			"vault":    "import _ \"github.com/hashicorp/vault/api\"",
 			"smallcas": "import _ \"github.com/smallstep/certificates/cas/softcas\"",
 			"sql":      "import _ \"database/sql\"",
+			"unsafe":   "import _ \"unsafe\"",
+			"ctgrind":  "import _ \"" + Module + "/internal/ctgrind\"",
 			"planted":  "import _ \"" + Module + "/internal/planted\"",
 		},
 		"process": {

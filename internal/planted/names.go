@@ -49,6 +49,8 @@ const (
 	ParseFeed Name = "bug.parse-feed"
 	// CodeReservedLate reserves a one-time code only after the certificate has been issued and answered.
 	CodeReservedLate Name = "bug.code-reserved-late"
+	// SkipWipe leaves every secret in memory that was to be wiped.
+	SkipWipe Name = "bug.skip-wipe"
 	// KeyIDAllocatedLate makes the allocation of a key id durable only after its key has been delivered.
 	KeyIDAllocatedLate Name = "bug.key-id-allocated-late"
 )

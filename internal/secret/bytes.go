@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+
+	"github.com/latchkey-pos/latchkey/internal/planted"
 )
 
 // redacted is what every way of printing gives.
@@ -39,6 +41,10 @@ func From(b []byte) Bytes {
 	return s
 }
 
+// Lend makes b, which is not copied, the content of s, which New made, in place of the one before. Wipe zeroes b and takes it
+// back from every copy of s: so memory that is used again and again is shown to others for a while, without allocation.
+func (s Bytes) Lend(b []byte) { (*s.c).b = b }
+
 // Len returns the number of bytes: 0 for the zero value and after Wipe.
 func (s Bytes) Len() int { return len(s.Expose()) }
 
@@ -59,7 +65,7 @@ func (s Bytes) Clone() Bytes { return From(s.Expose()) }
 
 // Equal reports whether two secrets hold the same bytes, in time that depends on their lengths only.
 func (s Bytes) Equal(t Bytes) bool {
-	return subtle.ConstantTimeCompare(s.Expose(), t.Expose()) == 1
+	return Public(subtle.ConstantTimeCompare(s.Expose(), t.Expose())) == 1
 }
 
 // Wipe zeroes the bytes and empties the secret for every copy of it. It may be called again.
@@ -94,6 +100,9 @@ func (s Bytes) MarshalBinary() ([]byte, error) { return nil, errEncode }
 
 // Wipe zeroes b.
 func Wipe(b []byte) {
+	if planted.On(planted.SkipWipe) {
+		return
+	}
 	clear(b)
 	runtime.KeepAlive(b)
 }

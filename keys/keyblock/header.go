@@ -3,38 +3,77 @@ package keyblock
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
-// ErrVersion says that the key block is of a version that this package does not read.
-var ErrVersion = errors.New("keyblock: version is not D")
+// ErrVersion says that the protection key does not read key blocks of this version: D takes an AES key, and A, B and C take
+// a TDES key.
+var ErrVersion = errors.New("keyblock: the version of the block does not go with the protection key")
 
 const (
 	headerSize = 16   // the fixed part, in characters
 	maxBlock   = 9999 // the length field has four decimal digits
-	blockSize  = 16   // of AES: headers and contents are multiples of it
-	macDigits  = 32   // the MAC, as hexadecimal digits
-	minDigits  = 32   // one encrypted block, as hexadecimal digits
 )
+
+// form is what of a version shows in the text.
+type form struct {
+	block int // of the cipher, in bytes: the optional blocks have a multiple of it in characters, the content in bytes
+	mac   int // in bytes
+}
+
+var forms = map[byte]form{'A': {8, 4}, 'B': {8, 8}, 'C': {8, 4}, 'D': {16, 16}}
 
 // Header is what stands readable in a key block. It is plain data: only one that Unwrap returns has been authenticated.
 type Header struct {
-	Version       byte               // 'D'
+	Version       byte               // 'A' to 'D'
 	Usage         string             // two characters, such as P0
 	Algorithm     byte               // 'A', 'T', 'H', 'R', …
 	Mode          keys.Mode          // one letter
-	KeyVersion    string             // two characters; 00 when versions are not used
+	KeyVersion    string             // two characters; 00 when versions are not used, c0 to c9 for a component
 	Exportability keys.Exportability // one letter
-	Reserved      string             // two characters; 00, or the key context of newer editions
+	Reserved      string             // two characters: the key context, and 0
 	Optional      []OptionalBlock    // in order, PB left out
+
+	loose []Warning // what the text tells beyond the fields: how lengths and padding are written
+}
+
+// KeyContext says where a key block may be used (6.2, table 1). The zero value stands for ContextAny where a block is written.
+type KeyContext byte
+
+// The key contexts.
+const (
+	ContextAny      KeyContext = '0' // as the protection key says
+	ContextStorage  KeyContext = '1' // storage only
+	ContextExchange KeyContext = '2' // key exchange only
+)
+
+// String returns the character.
+func (c KeyContext) String() string { return string(rune(c)) }
+
+// Context returns the key context, the first of the reserved characters. Editions before 2021 have none: their 0 is ContextAny.
+// Other characters than those of the three contexts come with a warning.
+func (h Header) Context() KeyContext {
+	if h.Reserved == "" {
+		return 0
+	}
+	return KeyContext(h.Reserved[0])
+}
+
+func reserved(c KeyContext) (string, error) {
+	switch c {
+	case 0:
+		return "00", nil
+	case ContextAny, ContextStorage, ContextExchange:
+		return c.String() + "0", nil
+	}
+	return "", fmt.Errorf("keyblock: unknown key context %q", byte(c))
 }
 
 // Inspect reads the header of a key block of any version without a key. Nothing of it is authenticated: show it, do not act on
-// it. The error says what is malformed.
+// it. The error says what is malformed. Optional blocks that Unwrap would refuse are read, with a warning.
 func Inspect(block string) (Header, error) {
 	h, _, err := parseHeader(block)
 	return h, err
@@ -48,7 +87,8 @@ func parseHeader(block string) (Header, int, error) {
 	if i := strings.IndexFunc(block, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return Header{}, 0, fmt.Errorf("keyblock: character %d is not printable ASCII", i)
 	}
-	if !slices.Contains([]byte("ABCD"), block[0]) {
+	f, ok := forms[block[0]]
+	if !ok {
 		return Header{}, 0, fmt.Errorf("keyblock: unknown version %q", block[0])
 	}
 	length, err := decimal(block[1:5])
@@ -63,17 +103,51 @@ func parseHeader(block string) (Header, int, error) {
 	if err != nil {
 		return Header{}, 0, fmt.Errorf("keyblock: number of optional blocks %q", block[12:14])
 	}
-	end := headerSize
-	for range count {
-		var ob OptionalBlock
-		if ob, end, err = parseOptional(block, end); err != nil {
-			return Header{}, 0, err
-		}
-		if ob.ID != OptionalPB {
-			h.Optional = append(h.Optional, ob)
-		}
+	end, err := h.parseOptionals(block, count, f.block)
+	if err != nil {
+		return Header{}, 0, err
 	}
 	return h, end, nil
+}
+
+// parseOptionals reads the optional blocks into h and returns where they end. It notes in what the text differs from what
+// format writes.
+func (h *Header) parseOptionals(block string, count, size int) (int, error) {
+	end, padding, last := headerSize, 0, ""
+	seen := make(map[string]bool)
+	for range count {
+		ob, next, short, err := parseOptional(block, end)
+		if err != nil {
+			return 0, err
+		}
+		if seen[ob.ID] {
+			return 0, fmt.Errorf("keyblock: optional block %q comes twice", ob.ID)
+		}
+		seen[ob.ID], last = true, ob.ID
+		if !short {
+			h.loose = append(h.loose, Warning{WarnLengthField, ob.ID})
+		}
+		if ob.ID == OptionalPB {
+			padding = next - end
+		} else {
+			h.Optional = append(h.Optional, ob)
+		}
+		end = next
+	}
+	if padding != paddingSize(end-headerSize-padding, size) && end%size == 0 || padding > 0 && last != OptionalPB {
+		h.loose = append(h.loose, Warning{WarnPadding, OptionalPB})
+	}
+	return end, nil
+}
+
+// paddingSize returns the length of the PB that takes optional blocks of n characters to a multiple of size; 0 for none.
+// An optional block has at least 4 characters.
+func paddingSize(n, size int) int {
+	fill := (size - n%size) % size
+	if fill > 0 && fill < 4 {
+		fill += size
+	}
+	return fill
 }
 
 func decimal(s string) (int, error) {
@@ -84,7 +158,7 @@ func decimal(s string) (int, error) {
 }
 
 func hexadecimal(s string) (int, error) {
-	if strings.Trim(s, hexDigits) != "" {
+	if !isHex(s) {
 		return 0, strconv.ErrSyntax
 	}
 	n, err := strconv.ParseUint(s, 16, 31)
@@ -93,8 +167,15 @@ func hexadecimal(s string) (int, error) {
 
 const hexDigits = "0123456789ABCDEF"
 
-// format writes the header for a block with contentDigits of encrypted content, padded with PB to a multiple of the AES block.
-func (h Header) format(contentDigits int) (string, error) {
+// isHex reports whether s has nothing but hexadecimal digits in the one spelling of the standard, upper case.
+func isHex(s string) bool { return strings.Trim(s, hexDigits) == "" }
+
+// format writes the header for a block with a content of so many bytes, padded with PB (6.3.6).
+func (h Header) format(content int) (string, error) {
+	f, ok := forms[h.Version]
+	if !ok {
+		return "", ErrVersion
+	}
 	var b strings.Builder
 	count := len(h.Optional)
 	for _, ob := range h.Optional {
@@ -102,17 +183,13 @@ func (h Header) format(contentDigits int) (string, error) {
 			return "", err
 		}
 	}
-	if count > 0 && b.Len()%blockSize != 0 {
-		fill := blockSize - b.Len()%blockSize
-		if fill < 4 {
-			fill += blockSize
-		}
+	if fill := paddingSize(b.Len(), f.block); fill > 0 {
 		if err := writeOptional(&b, OptionalBlock{ID: OptionalPB, Data: strings.Repeat("0", fill-4)}); err != nil {
 			return "", err
 		}
 		count++
 	}
-	total := headerSize + b.Len() + contentDigits + macDigits
+	total := headerSize + b.Len() + 2*content + 2*f.mac
 	if total > maxBlock || count > 99 {
 		return "", fmt.Errorf("keyblock: %d characters with %d optional blocks: too long", total, count)
 	}

@@ -116,3 +116,74 @@ func TestInspectRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestInspectSays: the error tells a person what is wrong, and where.
+func TestInspectSays(t *testing.T) {
+	t.Parallel()
+	for block, want := range map[string]string{
+		"D0112":                            "keyblock: 5 characters: a header has 16",
+		"D0016P0AE00E\x0000":               "keyblock: 15 characters: a header has 16",
+		"D0016P0AE00E\x00000":              "keyblock: character 12 is not printable ASCII",
+		"E0016P0AE00E0000":                 `keyblock: unknown version 'E'`,
+		"D0017P0AE00E0000":                 `keyblock: length field "0017" for 16 characters`,
+		"D0016P0AE00E0x00":                 `keyblock: number of optional blocks "0x"`,
+		"D0016P0AE00E0100":                 "keyblock: optional block at 16: is missing",
+		"D0020P0AE00E0100LB0x":             "keyblock: optional block at 16: length is not hexadecimal",
+		"D0021P0AE00E0100LB000":            "keyblock: optional block at 16: extended length is missing",
+		"D0022P0AE00E0100LB0005":           "keyblock: optional block at 16: length of the length",
+		"D0024P0AE00E0100LB000202":         "keyblock: optional block at 16: length 2",
+		"D0024P0AE00E0100LB00020x":         "keyblock: optional block at 16: extended length is not hexadecimal",
+		"D0024P0AE00E0100LB09xxxx":         "keyblock: optional block at 16: length 9",
+		"D0032P0AE00E0200LB08xxxxLB08yyyy": `keyblock: optional block "LB" comes twice`,
+	} {
+		h, end, err := parseHeader(block)
+		if err == nil || err.Error() != want || end != 0 || !reflect.DeepEqual(h, Header{}) {
+			t.Errorf("%q: %v, want %s", block, err, want)
+		}
+	}
+}
+
+// TestShortest reads contents of one block, and an extended length of one digit.
+func TestShortest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		header   string
+		content  []byte
+		warnings []Warning
+	}{
+		{"D0000S0RS00N0000", []byte{0, 8, 0x5a}, nil},
+		{"D0000S0RS00N0000", append([]byte{0, 8 * 14}, "fourteen bytes"...), nil},
+		{"B0000S0RS00N0000", []byte{0, 8, 0x5a}, nil},
+		{"A0000S0RS00N0000", append([]byte{0, 8 * 6}, "6bytes"...), []Warning{{Kind: WarnVersion}}},
+		{"D0000S0RS00N0200LB0001CxxxxxPB04", []byte{0, 8, 0x5a}, []Warning{{WarnLengthField, "LB"}}},
+		{"D0000S0RS00N0200LB00020CxxxxPB04", []byte{0, 8, 0x5a}, []Warning{{WarnLengthField, "LB"}}},
+	} {
+		p := testProtector(t, 16)
+		if forms[c.header[0]].block == 8 {
+			p = tdesProtector(t, 16)
+		}
+		block, filled := authenticated(t, p, c.header, c.content)
+		if len(filled) != forms[c.header[0]].block {
+			t.Fatalf("%s: content of %d bytes", c.header, len(filled))
+		}
+		got, err := p.Unwrap(block)
+		if err != nil || !bytes.Equal(got.Material().Expose(), c.content[2:]) || !reflect.DeepEqual(got.Warnings(), c.warnings) {
+			t.Errorf("%s: %x with %v, %v", c.header, got.Material().Expose(), got.Warnings(), err)
+		}
+	}
+}
+
+func TestContentSize(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		letter            byte
+		size, block, want int
+	}{
+		{'T', 8, 8, 32}, {'T', 24, 8, 32}, {'T', 16, 16, 32}, {'A', 16, 16, 48}, {'A', 32, 16, 48}, {'A', 16, 8, 40}, {'H', 10, 16, 48}, {'H', 46, 16, 48}, {'H', 47, 16, 64},
+		{'R', 1, 16, 16}, {'R', 14, 16, 16}, {'R', 15, 16, 32}, {'R', 30, 16, 32}, {'R', 31, 16, 48}, {'E', 6, 8, 8}, {'E', 7, 8, 16}, {'S', 0, 8, 8},
+	} {
+		if got := contentSize(c.letter, c.size, c.block); got != c.want {
+			t.Errorf("%c of %d bytes in blocks of %d: %d, want %d", c.letter, c.size, c.block, got, c.want)
+		}
+	}
+}

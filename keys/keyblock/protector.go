@@ -1,18 +1,16 @@
 package keyblock
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/latchkey-pos/latchkey/internal/mac"
-	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 )
@@ -20,33 +18,81 @@ import (
 // ErrBlock says that a key block is malformed, altered, or made under another key. It does not say which.
 var ErrBlock = errors.New("keyblock: the block does not verify")
 
-// errMode says that the mode of use of the protection key does not cover the operation.
-var errMode = errors.New("keyblock: the mode of use of the protection key forbids this")
+// ErrUse says that the mode of use of the protection key, or the exportability of the wrapped key, forbids the operation.
+var ErrUse = errors.New("keyblock: the mode of use or the exportability forbids this")
+
+// ErrStrength says that a key is stronger than the protection key that it would be wrapped under.
+var ErrStrength = errors.New("keyblock: the key is stronger than the protection key")
 
 // Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
 type Protector struct {
-	kbpk secret.Bytes
-	mode keys.Mode
+	kbpk     secret.Bytes
+	mode     keys.Mode
+	tdes     bool
+	strength int // in bits
+	kcv      keys.KCV
 }
 
-// NewProtector returns a protector under a copy of kbpk, an AES key of usage K1. The caller still wipes kbpk. Its mode of use
-// holds: under mode E the protector only wraps, under mode D it only unwraps.
+// NewProtector returns a protector under a copy of kbpk, a key of usage K1: an AES key for version D, a TDES key for versions
+// A, B and C. The caller still wipes kbpk. Its mode of use holds: under mode E the protector only wraps, under mode D it only
+// unwraps. Where Go's FIPS mode is enforced, a TDES key is an error.
 func NewProtector(kbpk keys.Key) (*Protector, error) {
-	if a := kbpk.Attributes(); a.Usage != keys.UsageKBPK || !a.Algorithm.IsAES() || kbpk.IsZero() {
-		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect version D blocks: want an AES key of usage K1",
+	a := kbpk.Attributes()
+	if a.Usage != keys.UsageKBPK || kbpk.IsZero() {
+		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect key blocks: want an AES or TDES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
-	return &Protector{kbpk: kbpk.Material().Clone(), mode: kbpk.Attributes().Mode}, nil
+	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: a.Algorithm.StrengthBits(), kcv: kbpk.KCV()}
+	if p.tdes {
+		if err := des.Available(); err != nil {
+			return nil, fmt.Errorf("keyblock: no TDES protection key: %w", err)
+		}
+	}
+	p.kbpk = kbpk.Material().Clone()
+	if raw := p.kbpk.Expose(); a.Algorithm == keys.TDES3 && isTwoKey(raw) {
+		p.strength = keys.TDES2.StrengthBits()
+	}
+	return p, nil
+}
+
+// isTwoKey reports whether a 3TDEA key has equal outer parts but for parity: a 2TDEA key in 24 bytes, which is no stronger.
+func isTwoKey(raw []byte) bool {
+	var diff byte
+	for i := range 8 {
+		diff |= (raw[i] ^ raw[16+i]) & 0xfe
+	}
+	return subtle.ConstantTimeByteEq(diff, 0) == 1
 }
 
 // Wipe zeroes the key block protection key.
 func (p *Protector) Wipe() { p.kbpk.Wipe() }
 
-// Wrap returns a version D key block of k with the given optional blocks in order. The attributes of k become the header.
-// The length of the key is hidden by padding to the longest key of its algorithm (ANSI X9.143, 6.4). HM is added to the
-// optional blocks of an HMAC key. It is an error when k is stronger than the protection key, when an optional block does not
-// go with k or comes twice, and when the block would be longer than 9999 characters.
+// version is the one that the protector writes.
+func (p *Protector) version() byte {
+	if p.tdes {
+		return 'B'
+	}
+	return 'D'
+}
+
+// Options are what a key block says beside the attributes of the key.
+type Options struct {
+	KeyVersion string          // two characters of 0-9, A-Z; none for a key without a version
+	Context    KeyContext      // zero for ContextAny
+	Optional   []OptionalBlock // in order; those with a meaning are held to the standard
+}
+
+// Wrap returns a key block of k with the given optional blocks in order, as WrapWith does.
 func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) {
+	return p.WrapWith(k, Options{Optional: optional})
+}
+
+// WrapWith returns a key block of k, of version D under AES and B under TDES. The attributes of k become the header. The length
+// of the key is hidden by padding to the longest key of its algorithm (6.1). HM is added to the optional blocks of an HMAC
+// key, and KC or KP without data gets its check value. It is ErrStrength when k is stronger than the protection key,
+// ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrUse when the protection key may not
+// wrap, and an error when the block would be longer than 9999 characters.
+func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
 	a := k.Attributes()
 	if err := a.Validate(); err != nil {
 		return "", err
@@ -54,187 +100,164 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 	if k.IsZero() {
 		return "", errors.New("keyblock: no key to wrap")
 	}
-	if p.mode == keys.ModeDecrypt {
-		return "", errMode
+	if o.KeyVersion == "" {
+		o.KeyVersion = "00"
 	}
-	if a.Algorithm.StrengthBits() > 8*p.kbpk.Len() {
-		return "", fmt.Errorf("keyblock: %s key under a protection key of %d bits: too strong", a.Algorithm, 8*p.kbpk.Len())
+	if len(o.KeyVersion) != 2 || strings.Trim(o.KeyVersion, letters) != "" {
+		return "", fmt.Errorf("keyblock: key version %q: want two characters of 0-9, A-Z", o.KeyVersion)
 	}
-	optional, err := checkOptional(a, optional)
+	context, err := reserved(o.Context)
 	if err != nil {
 		return "", err
 	}
-	content := secret.New(contentSize(a.Algorithm))
-	defer content.Wipe()
-	raw := k.Material().Expose()
-	binary.BigEndian.PutUint16(content.Expose(), uint16(8*len(raw)))
-	copy(content.Expose()[2:], raw)
-	_, _ = rand.Read(content.Expose()[2+len(raw):]) // never fails
 	h := Header{
-		Version: 'D', Usage: string(a.Usage), Algorithm: a.Algorithm.Letter(), Mode: a.Mode, KeyVersion: "00",
-		Exportability: a.Exportability, Reserved: "00", Optional: optional,
+		Usage: string(a.Usage), Algorithm: a.Algorithm.Letter(), Mode: a.Mode, KeyVersion: o.KeyVersion,
+		Exportability: a.Exportability, Reserved: context, Optional: slices.Clone(o.Optional),
 	}
-	text, err := h.format(hex.EncodedLen(content.Len()))
+	if a.Algorithm.IsHMAC() && !h.has(OptionalHM) {
+		h.Optional = append(h.Optional, OptionalBlock{ID: OptionalHM, Data: string(HashSHA256)})
+	}
+	if hash, err := h.Hash(); err == nil && hash != HashSHA256 {
+		return "", fmt.Errorf("%w: HM: an HMAC key here is one of %v", ErrOptional, HashSHA256)
+	}
+	return p.write(h, k.Material())
+}
+
+func (h Header) has(id string) bool {
+	return slices.ContainsFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
+}
+
+// Rewrap returns the key of c in a key block under p, with the header and the optional blocks of c; KP becomes the check value
+// of the new protection key. It is ErrUse when the key is not exportable, and otherwise errs as WrapWith does: what was read
+// leniently is not written so. An asymmetric key, whose strength is not looked at, wants AES-256.
+func (p *Protector) Rewrap(c Content) (string, error) {
+	if c.material.IsZero() {
+		return "", errors.New("keyblock: no key to wrap")
+	}
+	if c.Exportability != keys.Exportable && c.Exportability != keys.Sensitive {
+		return "", fmt.Errorf("%w: exportability %v", ErrUse, c.Exportability)
+	}
+	h := c.Header
+	h.loose = nil
+	if slices.Contains(h.Warnings(), Warning{Kind: WarnReserved}) {
+		return "", fmt.Errorf("keyblock: reserved characters %q are no key context", h.Reserved)
+	}
+	h.Optional = slices.Clone(h.Optional)
+	for i, ob := range h.Optional {
+		if ob.ID == OptionalKP {
+			h.Optional[i].Data = ""
+		}
+	}
+	return p.write(h, c.material)
+}
+
+// write wraps material under a header that gets the version of p.
+func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
+	if p.mode == keys.ModeDecrypt {
+		return "", ErrUse
+	}
+	bits, ok := strength(h.Algorithm, 8*material.Len())
+	if !ok {
+		return "", fmt.Errorf("keyblock: algorithm %q with %d bits is not wrapped", h.Algorithm, 8*material.Len())
+	}
+	if bits > p.strength {
+		return "", fmt.Errorf("%w: %d bits under %d", ErrStrength, bits, p.strength)
+	}
+	h.Version = p.version()
+	for i, ob := range h.Optional {
+		switch {
+		case ob == OptionalBlock{ID: OptionalKC}:
+			h.Optional[i].Data = checkValueData(checkValue(h.Algorithm, material))
+		case ob == OptionalBlock{ID: OptionalKP}:
+			h.Optional[i].Data = checkValueData(p.kcv)
+		}
+	}
+	if err := h.check(); err != nil {
+		return "", err
+	}
+	if w := p.wrongCheckValues(h, material); len(w) > 0 {
+		return "", fmt.Errorf("%w: %s is the check value of another key", ErrOptional, w[0].ID)
+	}
+	content := secret.New(contentSize(h.Algorithm, material.Len(), forms[h.Version].block))
+	defer content.Wipe()
+	binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
+	n := 2 + copy(content.Expose()[2:], material.Expose())
+	_, _ = rand.Read(content.Expose()[n:]) // never fails
+	text, err := h.format(content.Len())
 	if err != nil {
 		return "", err
 	}
 	return p.protect(text, content.Expose())
 }
 
-// contentSize is the length of the encrypted part: length field, key and padding up to the longest key of the algorithm.
-func contentSize(a keys.Algorithm) int {
-	if a.IsTDES() {
-		return 32 // 2 + 24, rounded up
-	}
-	return 48 // 2 + 32, rounded up
+// contentSize is the length of the encrypted part: length field, key and padding up to the longest key of the algorithm, in
+// whole blocks. Asymmetric keys have no longest.
+func contentSize(letter byte, size, block int) int {
+	size = max(size, longest(letter))
+	return (2 + size + block - 1) / block * block
 }
 
+// longest returns the length in bytes to which keys of an algorithm are padded; 0 for none.
+func longest(letter byte) int {
+	switch letter {
+	case 'T':
+		return 24
+	case 'A', 'H':
+		return 32
+	}
+	return 0
+}
+
+// protect encrypts content in place and puts the block together.
 func (p *Protector) protect(header string, content []byte) (string, error) {
-	enc, auth, err := p.derive()
+	w, err := p.working(header[0])
 	if err != nil {
 		return "", err
 	}
-	sum := sum(auth, header, content)
-	out := make([]byte, len(content))
-	cipher.NewCBCEncrypter(enc, sum).CryptBlocks(out, content)
-	return header + strings.ToUpper(hex.EncodeToString(out)+hex.EncodeToString(sum)), nil
-}
-
-// sum is the MAC over the header as it stands and the clear content.
-func sum(auth cipher.Block, header string, content []byte) []byte {
-	message := make([]byte, 0, len(header)+len(content))
-	message = append(append(message, header...), content...)
-	defer secret.Wipe(message)
-	return mac.CMAC(nil, auth, message)
-}
-
-// Content is an unwrapped key block: its authenticated header, and the key. It owns the key.
-type Content struct {
-	Header
-	material secret.Bytes
+	defer w.wipe()
+	sum := w.seal(header, content)
+	return header + strings.ToUpper(hex.EncodeToString(content)+hex.EncodeToString(sum)), nil
 }
 
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
-// another version, which gives ErrVersion. Hexadecimal digits are upper case; anything else is refused.
+// a version that does not go with the protection key, which gives ErrVersion, and a protection key that may only wrap,
+// which gives ErrUse. Hexadecimal digits are upper case; anything else is refused.
 func (p *Protector) Unwrap(block string) (Content, error) {
 	if p.mode == keys.ModeEncrypt {
-		return Content{}, errMode
+		return Content{}, ErrUse
 	}
 	h, end, err := parseHeader(block)
 	if err != nil {
 		return Content{}, ErrBlock
 	}
-	if h.Version != 'D' {
+	if p.tdes == (h.Version == 'D') {
 		return Content{}, ErrVersion
 	}
-	body := block[end:]
-	if end%blockSize != 0 || len(body) < minDigits+macDigits || len(body)%macDigits != 0 {
+	content, received, ok := split(block[end:], end, forms[h.Version])
+	if !ok {
 		return Content{}, ErrBlock
 	}
-	if strings.Trim(body, hexDigits) != "" {
-		return Content{}, ErrBlock
-	}
-	raw, err := hex.DecodeString(body)
-	if err != nil {
-		return Content{}, ErrBlock
-	}
-	defer secret.Wipe(raw)
-	content, received := raw[:len(raw)-blockSize], raw[len(raw)-blockSize:]
-	enc, auth, err := p.derive()
+	defer secret.Wipe(content)
+	w, err := p.working(h.Version)
 	if err != nil {
 		return Content{}, err
 	}
-	cipher.NewCBCDecrypter(enc, received).CryptBlocks(content, content)
-	if subtle.ConstantTimeCompare(sum(auth, block[:end], content), received) != 1 {
+	defer w.wipe()
+	if !w.open(block[:end], content, received) || h.malformed() {
 		return Content{}, ErrBlock
 	}
-	return open(h, content)
+	return p.read(h, content)
 }
 
-// open reads the length field and the key of an authenticated block.
-func open(h Header, content []byte) (Content, error) {
-	bits := int(binary.BigEndian.Uint16(content))
-	if bits == 0 || bits%8 != 0 {
-		return Content{}, ErrBlock
+// split decodes what follows a header of so many characters: the encrypted content, of one block or more, and the MAC.
+func split(body string, header int, f form) (content, received []byte, ok bool) {
+	size := len(body) - 2*f.mac
+	if header%f.block != 0 || size < 2*f.block || size%(2*f.block) != 0 || !isHex(body) {
+		return nil, nil, false
 	}
-	if bits/8 > len(content)-2 && !planted.On(planted.ParseKeyBlock) {
-		return Content{}, ErrBlock
-	}
-	if _, ok := algorithm(h.Algorithm, bits); !ok && strings.IndexByte("ATH", h.Algorithm) >= 0 {
-		return Content{}, ErrBlock
-	}
-	return Content{Header: h, material: secret.From(content[2 : 2+bits/8])}, nil
-}
-
-// derive returns the ciphers under the encryption and the authentication key that belong to the protection key
-// (ANSI X9.143, 7.2.1): CMAC of a counter, the purpose 0000 or 0001, the algorithm 0002, 0003 or 0004 and the length in bits.
-func (p *Protector) derive() (enc, auth cipher.Block, err error) {
-	root, err := aes.NewCipher(p.kbpk.Expose())
+	raw, err := hex.DecodeString(body)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false
 	}
-	size := p.kbpk.Len()
-	for purpose, out := range []*cipher.Block{&enc, &auth} {
-		key := make([]byte, 0, 2*blockSize)
-		for counter := byte(1); len(key) < size; counter++ {
-			key = mac.CMAC(key, root, []byte{counter, 0, byte(purpose), 0, 0, byte(size / 8), byte(8 * size >> 8), byte(8 * size)})
-		}
-		*out, err = aes.NewCipher(key[:size])
-		secret.Wipe(key[:cap(key)])
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	return enc, auth, nil
-}
-
-// Material returns the bytes of the key, whatever its algorithm; a private key is the DER of its structure. They are shared
-// with the content.
-func (c Content) Material() secret.Bytes { return c.material }
-
-// Wipe zeroes the key.
-func (c Content) Wipe() { c.material.Wipe() }
-
-// Key returns the symmetric key with the attributes of the header, with bytes of its own. It is an error for asymmetric keys,
-// single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no meaning.
-func (c Content) Key() (keys.Key, error) {
-	if strings.HasPrefix(c.KeyVersion, "c") {
-		return keys.Key{}, fmt.Errorf("keyblock: key version %s: a component is not a key", c.KeyVersion)
-	}
-	for _, ob := range c.Optional {
-		if ob.ID == OptionalHM && ob.Data != hashSHA256 {
-			return keys.Key{}, fmt.Errorf("keyblock: hash algorithm %q is not SHA-256 (%s)", ob.Data, hashSHA256)
-		}
-	}
-	a, ok := algorithm(c.Algorithm, 8*c.material.Len())
-	if !ok {
-		return keys.Key{}, fmt.Errorf("keyblock: algorithm %q with %d bits is no key of ours", c.Algorithm, 8*c.material.Len())
-	}
-	return keys.NewKey(keys.Attributes{
-		Algorithm: a, Usage: keys.Usage(c.Usage), Mode: c.Mode, Exportability: c.Exportability,
-	}, c.material.Expose())
-}
-
-func algorithm(letter byte, bits int) (keys.Algorithm, bool) {
-	switch {
-	case letter == 'T' && bits == 64: // single DES: readable, never a key of ours
-		return 0, true
-	case letter == 'T' && bits == 128:
-		return keys.TDES2, true
-	case letter == 'T' && bits == 192:
-		return keys.TDES3, true
-	case letter == 'A' && bits == 128:
-		return keys.AES128, true
-	case letter == 'A' && bits == 192:
-		return keys.AES192, true
-	case letter == 'A' && bits == 256:
-		return keys.AES256, true
-	case letter == 'H' && bits == 128:
-		return keys.HMAC128, true
-	case letter == 'H' && bits == 192:
-		return keys.HMAC192, true
-	case letter == 'H' && bits == 256:
-		return keys.HMAC256, true
-	}
-	return 0, false
+	return raw[:size/2], raw[size/2:], true
 }

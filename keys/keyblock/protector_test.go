@@ -3,6 +3,7 @@ package keyblock
 import (
 	"bytes"
 	"crypto/aes"
+	"crypto/cipher"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,9 +16,20 @@ import (
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
+// testProtector returns a protector under a fixed AES key.
 func testProtector(t testing.TB, size int) *Protector {
 	t.Helper()
-	p, err := protectorOf(bytes.Repeat([]byte{0x5a}, size))
+	p, err := protectorOf('D', bytes.Repeat([]byte{0x5a}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// tdesProtector returns a protector under a fixed TDES key.
+func tdesProtector(t testing.TB, size int) *Protector {
+	t.Helper()
+	p, err := protectorOf('B', []byte("\x02\x13\x25\x37\x49\x5b\x6d\x7f\x81\x93\xa5\xb7\xc9\xdb\xed\xff\x15\x26\x38\x4a\x5c\x6e\x70\x81")[:size])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +110,7 @@ func TestWrapRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ob := range []OptionalBlock{
-		{"X", ""}, {"LB", "\x00"}, {"LB", "é"}, {"LB", strings.Repeat("x", 9999)}, {"PB", "0000"}, {"KS", "FFFF9876543210E00000"},
+		{"X", ""}, {"XYZ", ""}, {"\x1fX", ""}, {"X\x7f", ""}, {"LB", "\x00"}, {"LB", "é"}, {"LB", strings.Repeat("x", 9999)}, {"PB", "0000"}, {"KS", "FFFF9876543210E00000"},
 		{"IK", "123456789012345"}, {"IK", "12345678901234567"}, {"IK", "123456789012345a"}, {"HM", "21"},
 	} {
 		if _, err := p.Wrap(k, ob); err == nil {
@@ -174,7 +186,7 @@ func TestModeOfProtectionKey(t *testing.T) {
 func TestWrongProtectionKeys(t *testing.T) {
 	t.Parallel()
 	for name, a := range map[string]keys.Attributes{
-		"TDES":  attributes(keys.TDES2, keys.UsageKBPK, keys.ModeBoth),
+		"TDES":  attributes(keys.TDES2, keys.UsageISOKBPK, keys.ModeBoth),
 		"KEK":   attributes(keys.AES128, keys.UsageKEK, keys.ModeBoth),
 		"no":    {},
 		"wiped": attributes(keys.AES128, keys.UsageKBPK, keys.ModeBoth),
@@ -279,16 +291,32 @@ func TestConcurrent(t *testing.T) {
 // length in the header is put right and the content filled with zeros up to the block.
 func authenticated(t testing.TB, p *Protector, header string, content []byte) (block string, filled []byte) {
 	t.Helper()
-	filled = append(bytes.Clone(content), make([]byte, blockSize)...)
-	filled = filled[:max(len(content)+blockSize-1, 2*blockSize-1)/blockSize*blockSize]
-	if len(header) >= 5 {
-		header = header[:1] + fmt.Sprintf("%04d", len(header)+2*len(filled)+macDigits) + header[5:]
+	f, version := forms['D'], byte('D')
+	if p.tdes {
+		f, version = forms['B'], 'B'
 	}
-	block, err := p.protect(header, filled)
+	if header != "" && forms[header[0]].block == f.block {
+		f, version = forms[header[0]], header[0]
+	}
+	filled = append(bytes.Clone(content), make([]byte, f.block)...)
+	filled = filled[:max(len(content)+f.block-1, 2*f.block-1)/f.block*f.block]
+	if len(header) >= 5 {
+		header = header[:1] + fmt.Sprintf("%04d", len(header)+2*len(filled)+2*f.mac) + header[5:]
+	}
+	w, err := p.working(version)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return block, filled
+	defer w.wipe()
+	encrypted := bytes.Clone(filled)
+	var sum []byte
+	if !isVariant(version) {
+		sum = w.seal(header, encrypted)
+	} else {
+		cipher.NewCBCEncrypter(w.enc, []byte(header + "00000000")[:8]).CryptBlocks(encrypted, encrypted)
+		sum = w.sum(header, encrypted)
+	}
+	return header + strings.ToUpper(hex.EncodeToString(encrypted)+hex.EncodeToString(sum)), filled
 }
 
 // TestDeclaredLength: the length of the key inside an authentic block may be anything; only what fits is believed.
@@ -396,9 +424,14 @@ func TestMalleability(t *testing.T) {
 func TestOtherVersionsAreRefused(t *testing.T) {
 	t.Parallel()
 	p := testProtector(t, 32)
-	for _, v := range []string{"A", "B", "C"} {
-		if _, err := p.Unwrap(v + "0072K0TN00N0000F40D5672C6D0EC86F860BA88D44D00F0CA9A8CE8CD2F640287A9A9EB"); !errors.Is(err, ErrVersion) {
-			t.Errorf("version %s: %v", v, err)
+	tdes := tdesProtector(t, 16)
+	for _, v := range []string{"A", "B", "C", "D"} {
+		block := v + "0072K0TN00N0000F40D5672C6D0EC86F860BA88D44D00F0CA9A8CE8CD2F640287A9A9EB"
+		if _, err := p.Unwrap(block); errors.Is(err, ErrVersion) != (v != "D") {
+			t.Errorf("version %s under AES: %v", v, err)
+		}
+		if _, err := tdes.Unwrap(block); errors.Is(err, ErrVersion) != (v == "D") {
+			t.Errorf("version %s under TDES: %v", v, err)
 		}
 	}
 }
@@ -478,11 +511,11 @@ func TestDerive(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{16, 24, 32} {
 		kbpk := bytes.Repeat([]byte{0x5a}, size)
-		enc, auth, err := testProtector(t, size).derive()
+		w, err := testProtector(t, size).working('D')
 		if err != nil {
 			t.Fatal(err)
 		}
-		for purpose, got := range map[byte]interface{ Encrypt(dst, src []byte) }{0: enc, 1: auth} {
+		for purpose, got := range map[byte]cipher.Block{0: w.enc, 1: w.auth} {
 			want, err := aes.NewCipher(derivedKey(t, kbpk, purpose))
 			if err != nil {
 				t.Fatal(err)

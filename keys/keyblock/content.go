@@ -1,0 +1,153 @@
+package keyblock
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
+)
+
+// Content is an unwrapped key block: its authenticated header, and the key. It owns the key.
+type Content struct {
+	Header
+	material secret.Bytes
+	warnings []Warning // what the header does not tell
+}
+
+// minHMAC is the shortest HMAC key that is read, in bits.
+const minHMAC = 80
+
+// read reads the length field and the key of an authenticated block (7.3.1, table 26).
+func (p *Protector) read(h Header, content []byte) (Content, error) {
+	bits := secret.Public(int(binary.BigEndian.Uint16(content)))
+	if bits == 0 || bits%8 != 0 {
+		return Content{}, ErrBlock
+	}
+	if bits/8 > len(content)-2 && !planted.On(planted.ParseKeyBlock) {
+		return Content{}, ErrBlock
+	}
+	switch _, ok := algorithm(h.Algorithm, bits); h.Algorithm {
+	case 'A', 'T':
+		if !ok {
+			return Content{}, ErrBlock
+		}
+	case 'H':
+		if bits < minHMAC {
+			return Content{}, ErrBlock
+		}
+	}
+	c := Content{Header: h, material: secret.From(content[2 : 2+bits/8])}
+	c.warnings = p.warnings(h, len(content), c.material)
+	return c, nil
+}
+
+// warnings returns what an authenticated block with a content of size bytes has against the standard beside its header.
+func (p *Protector) warnings(h Header, size int, material secret.Bytes) (all []Warning) {
+	bits := 8 * material.Len()
+	if h.Algorithm != 'H' && size < contentSize(h.Algorithm, 0, forms[h.Version].block) { // HMAC keys have no longest
+		all = append(all, Warning{Kind: WarnLengthShown})
+	}
+	if h.Algorithm == 'T' && bits == 64 {
+		all = append(all, Warning{Kind: WarnSingleDES})
+	}
+	if s, ok := strength(h.Algorithm, bits); ok && s > p.strength && strings.IndexByte(asymmetric, h.Algorithm) < 0 {
+		all = append(all, Warning{Kind: WarnStrength})
+	}
+	return append(all, p.wrongCheckValues(h, material)...)
+}
+
+// wrongCheckValues names KC and KP where they are check values by the method of the key, but of another key. A check value is
+// public.
+func (p *Protector) wrongCheckValues(h Header, material secret.Bytes) (all []Warning) {
+	for _, v := range []struct {
+		id   string
+		want keys.KCV
+	}{{OptionalKC, checkValue(h.Algorithm, material)}, {OptionalKP, p.kcv}} {
+		got, err := h.CheckValue(v.id)
+		if err == nil && len(got.String()) == len(v.want.String()) && got != v.want {
+			all = append(all, Warning{WarnCheckValue, v.id})
+		}
+	}
+	return all
+}
+
+// checkValue returns the check value of a TDES or AES key, whatever its usage; zero for other keys, and where none can be computed.
+func checkValue(letter byte, material secret.Bytes) keys.KCV {
+	a, ok := algorithm(letter, 8*material.Len())
+	if !ok || a.IsHMAC() {
+		return keys.KCV{}
+	}
+	k, err := keys.NewKey(keys.Attributes{
+		Algorithm: a, Usage: keys.UsageData, Mode: keys.ModeNone, Exportability: keys.NonExportable,
+	}, material.Expose())
+	if err != nil {
+		return keys.KCV{} // single DES, or TDES that is no better
+	}
+	defer k.Wipe()
+	return k.KCV()
+}
+
+// Material returns the bytes of the key, whatever its algorithm; a private key is the DER of its structure. They are shared
+// with the content.
+func (c Content) Material() secret.Bytes { return c.material }
+
+// Warnings returns what the block has against the standard. None of it keeps the key from being used; a caller who does not
+// want it refuses it.
+func (c Content) Warnings() []Warning { return append(c.Header.Warnings(), c.warnings...) }
+
+// KCV returns the check value of a TDES or AES key, whatever its usage, as [keys.Key.KCV] does. That of other keys, of single
+// DES, and of TDES where Go's FIPS mode forbids it is zero.
+func (c Content) KCV() keys.KCV { return checkValue(c.Algorithm, c.material) }
+
+// Wipe zeroes the key.
+func (c Content) Wipe() { c.material.Wipe() }
+
+// Key returns the symmetric key with the attributes of the header, with bytes of its own. It is an error for asymmetric keys,
+// single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no meaning.
+func (c Content) Key() (keys.Key, error) {
+	if strings.HasPrefix(c.KeyVersion, "c") {
+		return keys.Key{}, fmt.Errorf("keyblock: key version %s: a component is not a key", c.KeyVersion)
+	}
+	if hash, err := c.Hash(); err == nil && hash != HashSHA256 {
+		return keys.Key{}, fmt.Errorf("keyblock: hash algorithm %v is not %v", hash, HashSHA256)
+	}
+	a, ok := algorithm(c.Algorithm, 8*c.material.Len())
+	if !ok {
+		return keys.Key{}, fmt.Errorf("keyblock: algorithm %q with %d bits is no key of ours", c.Algorithm, 8*c.material.Len())
+	}
+	return keys.NewKey(keys.Attributes{
+		Algorithm: a, Usage: keys.Usage(c.Usage), Mode: c.Mode, Exportability: c.Exportability,
+	}, c.material.Expose())
+}
+
+// algorithm returns the algorithm with a letter and a length; single DES, which is readable and never a key of ours, is none
+// of them, and true.
+func algorithm(letter byte, bits int) (keys.Algorithm, bool) {
+	if letter == 'T' && bits == 64 {
+		return 0, true
+	}
+	for a := keys.TDES2; a.IsValid(); a++ {
+		if a.Letter() == letter && 8*a.KeyBytes() == bits {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
+// strength returns the strength in bits that a key is taken for, and whether such a key is wrapped at all. What is not known to
+// be weaker counts as the strongest.
+func strength(letter byte, bits int) (int, bool) {
+	a, ok := algorithm(letter, bits)
+	switch {
+	case ok && a.IsValid():
+		return a.StrengthBits(), true
+	case letter == 'H' && bits >= minHMAC:
+		return min(bits, 256), true
+	case strings.IndexByte(asymmetric, letter) >= 0 && bits > 0:
+		return 256, true
+	}
+	return 0, false
+}

@@ -1,0 +1,90 @@
+package keyblock
+
+import "strings"
+
+// Warning is something that a key block has against the standard, and that is read all the same. It is comparable.
+type Warning struct {
+	Kind WarningKind
+	ID   string // of the optional block that it is about; none for the others
+}
+
+// WarningKind is one kind of warning. The zero value is none.
+type WarningKind uint8
+
+// The kinds of warnings. Only what Inspect reads can have WarnMalformed: Unwrap refuses it.
+const (
+	WarnVersion     WarningKind = iota + 1 // version A or C, which are deprecated
+	WarnReserved                           // reserved characters that are no key context and 0
+	WarnMisplaced                          // an optional block that does not go with the key, such as KS with an AES key
+	WarnSpelling                           // an optional block in an older or another spelling: 16 digits in KS, lower case
+	WarnMalformed                          // an optional block that is malformed
+	WarnLengthField                        // an optional block with an extended length where none is needed, or not of four digits
+	WarnPadding                            // PB that is not the last optional block, or longer than needed
+	WarnLengthShown                        // the length of the key is not hidden (6.1)
+	WarnSingleDES                          // a DES key of 64 bits
+	WarnStrength                           // a key that is stronger than its protection key
+	WarnCheckValue                         // a check value in KC or KP of another key
+)
+
+var warningTexts = map[WarningKind]string{
+	WarnVersion:     "the version is deprecated: its binding is weak",
+	WarnReserved:    "the reserved characters are no key context",
+	WarnMisplaced:   "does not go with the key",
+	WarnSpelling:    "is not in the spelling of the standard",
+	WarnMalformed:   "is malformed",
+	WarnLengthField: "has an extended length where none is needed, or one that has not four digits",
+	WarnPadding:     "is not the last optional block, or is longer than needed",
+	WarnLengthShown: "the length of the block tells the length of the key",
+	WarnSingleDES:   "the key is a single DES key",
+	WarnStrength:    "the key is stronger than its protection key",
+	WarnCheckValue:  "is the check value of another key",
+}
+
+// String says in a few words what is wrong.
+func (w Warning) String() string {
+	text, ok := warningTexts[w.Kind]
+	switch {
+	case !ok:
+		return "unknown warning"
+	case w.ID == "":
+		return text
+	}
+	return "optional block " + w.ID + " " + text
+}
+
+// Warnings returns what the header tells without a key. Those of an unwrapped block are at [Content.Warnings].
+func (h Header) Warnings() (all []Warning) {
+	if h.Version == 'A' || h.Version == 'C' {
+		all = append(all, Warning{Kind: WarnVersion})
+	}
+	if len(h.Reserved) != 2 || strings.IndexByte("012", h.Reserved[0]) < 0 || h.Reserved[1] != '0' {
+		all = append(all, Warning{Kind: WarnReserved})
+	}
+	for _, ob := range h.Optional {
+		r, ok := rules[ob.ID]
+		if !ok {
+			continue
+		}
+		if !r.form(ob.Data) {
+			if r.loose == nil || !r.loose(ob.Data) {
+				all = append(all, Warning{WarnMalformed, ob.ID})
+				continue
+			}
+			all = append(all, Warning{WarnSpelling, ob.ID})
+		}
+		if !r.fits(h, ob.Data) {
+			all = append(all, Warning{WarnMisplaced, ob.ID})
+		}
+	}
+	return append(all, h.loose...)
+}
+
+// malformed reports whether an optional block has a meaning but not the form for it.
+func (h Header) malformed() bool {
+	for _, w := range h.Warnings() {
+		if w.Kind == WarnMalformed {
+			return true
+		}
+	}
+	return false
+}
