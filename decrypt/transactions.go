@@ -290,7 +290,7 @@ func (t *transaction) find(ctx context.Context, at place) (*located, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set.State == keyset.Retired {
+	if !set.State.Permits(keyset.Repeat) {
 		return nil, refuse(CodeKeySetRetired, "key set %s", set.ID)
 	}
 	if set.Environment != t.m.Payload.Environment {
@@ -309,15 +309,14 @@ func (t *transaction) find(ctx context.Context, at place) (*located, error) {
 // checkSlot refuses keys that the terminal may not use for a message of this type. A key that drains is as good as an active
 // one: what it MACed waits in queues.
 func checkSlot(slot keyset.Slot, typ message.Type) error {
-	switch slot.State {
-	case keyset.SlotActive, keyset.SlotDraining:
-		return nil
-	case keyset.SlotPending:
-		if typ == message.SignIn {
-			return nil
-		}
+	asked := keyset.Process
+	if typ == message.SignIn {
+		asked = keyset.Confirm
 	}
-	return refuse(CodeSlotNotActive, "the key in slot %d is %v", slot.Slot, slot.State)
+	if !slot.State.Permits(asked) {
+		return refuse(CodeSlotNotActive, "the key in slot %d is %v", slot.Slot, slot.State)
+	}
+	return nil
 }
 
 // keySetOf returns the key set of a key, which must hold it.
@@ -423,7 +422,7 @@ func (t *transaction) blocked() Code {
 		}
 	}
 	for _, k := range t.order {
-		if k.set.State == keyset.Blocked {
+		if !k.set.State.Permits(keyset.Process) {
 			return CodeKeySetBlocked
 		}
 	}

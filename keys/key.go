@@ -1,22 +1,18 @@
 package keys
 
 import (
-	"crypto/aes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/latchkey-pos/latchkey/internal/des"
-	"github.com/latchkey-pos/latchkey/internal/mac"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
-// ErrWeak says that a TDES key has equal parts and so the strength of single DES.
-var ErrWeak = errors.New("keys: TDES key with equal parts")
+// ErrLength says that a key or a component has not exactly the length of its algorithm.
+var ErrLength = errors.New("keys: wrong length")
 
 var errEncode = errors.New("keys: a key is not encoded")
 
@@ -28,39 +24,22 @@ type Key struct {
 }
 
 // NewKey returns a key with a copy of material, which the caller still owns and wipes. The length must be exactly that of
-// the algorithm: nothing is padded, cut or given parity. A TDES key with equal neighbouring parts is ErrWeak.
+// the algorithm, else ErrLength: nothing is padded, cut or given parity. A TDES key with equal neighbouring parts is ErrWeak.
+// [ImportKey] is stricter, for keys that come into use here.
 func NewKey(a Attributes, material []byte) (Key, error) {
 	if err := a.Validate(); err != nil {
 		return Key{}, err
 	}
 	if len(material) != a.Algorithm.KeyBytes() {
-		return Key{}, fmt.Errorf("keys: %s key of %d bytes: want %d", a.Algorithm, len(material), a.Algorithm.KeyBytes())
+		return Key{}, fmt.Errorf("%w: %s key of %d bytes: want %d", ErrLength, a.Algorithm, len(material), a.Algorithm.KeyBytes())
 	}
 	if a.Algorithm.IsTDES() && degenerate(material) {
-		return Key{}, ErrWeak
+		return Key{}, fmt.Errorf("%w: TDES with equal parts", ErrWeak)
 	}
 	return Key{attributes: a, material: secret.From(material)}, nil
 }
 
-// degenerate reports whether two neighbouring DES keys are equal but for parity, so that TDES collapses to single DES. Equal
-// outer parts are the way in which some systems write a 2TDEA key in 24 bytes; it is not refused.
-func degenerate(material []byte) bool {
-	equal := 0
-	for i := 8; i < len(material); i += 8 {
-		equal |= equalParts(material[i-8:i], material[i:i+8])
-	}
-	return secret.Public(equal) == 1
-}
-
-func equalParts(a, b []byte) int {
-	var diff byte
-	for i := range a {
-		diff |= (a[i] ^ b[i]) & 0xfe
-	}
-	return subtle.ConstantTimeByteEq(diff, 0)
-}
-
-// GenerateKey draws a key at random; a TDES key gets odd parity.
+// GenerateKey draws a key at random, until it is one that [ImportKey] takes; a TDES key gets odd parity.
 func GenerateKey(a Attributes) (Key, error) {
 	if err := a.Validate(); err != nil {
 		return Key{}, err
@@ -69,24 +48,10 @@ func GenerateKey(a Attributes) (Key, error) {
 	defer material.Wipe()
 	for {
 		_, _ = rand.Read(material.Expose()) // never fails
-		if a.Algorithm.IsTDES() {
-			setOddParity(material.Expose())
-		}
-		k, err := NewKey(a, material.Expose())
+		k, err := ImportKey(a, ParityAdjusted, material.Expose())
 		if !errors.Is(err, ErrWeak) {
 			return k, err
 		}
-	}
-}
-
-// setOddParity folds each byte onto one bit: math/bits counts in a table, which a secret must not index.
-func setOddParity(b []byte) {
-	for i, v := range b {
-		v &= 0xfe
-		v ^= v >> 4
-		v ^= v >> 2
-		v ^= v >> 1
-		b[i] = b[i]&0xfe | ^v&1
 	}
 }
 
@@ -105,41 +70,31 @@ func (k Key) Clone() Key { return Key{attributes: k.attributes, material: k.mate
 // Wipe zeroes the bytes of k and of all its copies.
 func (k Key) Wipe() { k.material.Wipe() }
 
-// KCV returns the key check value: for TDES the first 3 bytes of an encrypted zero block, for AES the first 5 bytes of the
-// CMAC of a zero block (ANSI X9.24-1 and X9.143), for HMAC the first 3 bytes of the HMAC-SHA-256 of nothing. A zero key
-// has the zero KCV, and so has a TDES key where Go's FIPS mode forbids TDES: compare check values only after [KCV.IsZero].
+// KCV returns the key check value of the default kind, see [Algorithm.CheckValueKind]: for TDES the first 3 bytes of an
+// encrypted zero block, for AES the first 5 bytes of the CMAC of a zero block (ANSI X9.24-1 and X9.143), for HMAC the first 3
+// bytes of the HMAC-SHA-256 of nothing. A zero key has the zero KCV, and so has a TDES key where Go's FIPS mode forbids TDES:
+// compare check values only after [KCV.IsZero], or with [Key.Verify].
 func (k Key) KCV() KCV {
-	switch raw := k.material.Expose(); {
-	case len(raw) == 0:
-		return KCV{}
-	case k.attributes.Algorithm.IsTDES():
-		return tdesKCV(raw)
-	case k.attributes.Algorithm.IsAES():
-		return aesKCV(raw)
-	default:
-		h := hmac.New(sha256.New, raw)
-		return newKCV(h.Sum(nil)[:3])
-	}
-}
-
-func tdesKCV(raw []byte) KCV {
-	c, err := des.New(raw)
-	if err != nil {
-		return KCV{} // Go's FIPS mode forbids TDES; a key without a check value matches none
-	}
-	defer c.Wipe()
-	var block [des.BlockSize]byte
-	c.Encrypt(block[:], block[:])
-	return newKCV(block[:3])
-}
-
-func aesKCV(raw []byte) KCV {
-	c, err := aes.NewCipher(raw)
+	v, err := k.CheckValue(k.attributes.Algorithm.CheckValueKind())
 	if err != nil {
 		return KCV{}
 	}
-	defer secret.WipeCipher(c)
-	return newKCV(mac.CMAC(nil, c, make([]byte, aes.BlockSize))[:5])
+	return v.KCV
+}
+
+// CheckValue returns the check value of a kind. One that does not go with the algorithm is an error, and so are a zero key
+// and TDES where Go's FIPS mode forbids it.
+func (k Key) CheckValue(kind KCVKind) (CheckValue, error) {
+	return newCheckValue(k.attributes.Algorithm, kind, k.material.Expose())
+}
+
+// Verify refuses a key that has not the check value: with ErrCheckValue, or with the error of CheckValue.
+func (k Key) Verify(want CheckValue) error {
+	got, err := k.CheckValue(want.Kind)
+	if err != nil {
+		return err
+	}
+	return got.verify(want)
 }
 
 // Fingerprint recognises the key: HMAC-SHA-256 of its algorithm and bytes under fpKey, cut to 16 bytes. It tells nothing

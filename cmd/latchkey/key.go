@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,14 +8,14 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 func newKey(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("key", "Keys of the host: generate, list", newKeyGenerate(c, f), newKeyList(c, f))
+	cmd := noun("key", "Keys of the host: generate, list, components, check values",
+		newKeyGenerate(c, f), newKeyList(c, f), newComponents(c, f), newKeyKCV(c))
 	f.flags(cmd)
 	return cmd
 }
@@ -74,11 +73,8 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 					return err
 				}
 				info, err := ring.Generate(ref, a, d.Config().Environment)
-				if errors.Is(err, keyring.ErrExists) {
-					return exit.With(exit.Refused, err, "choose another name: keys are never replaced")
-				}
 				if err != nil {
-					return err
+					return notKept(err)
 				}
 				k := listKey(info)
 				return c.show(k, field{"name", k.Name}, field{"id", k.ID}, field{"usage", k.Usage}, field{"algorithm", k.Algorithm},
@@ -128,4 +124,54 @@ func newKeyList(c *console, f *folder) *cobra.Command {
 			})
 		},
 	}
+}
+
+// listedKCV is what kcv says.
+type listedKCV struct {
+	Algorithm   string   `json:"algorithm"`
+	CheckValues []string `json:"checkValues"`
+}
+
+func newKeyKCV(c *console) *cobra.Command {
+	var file, algorithm string
+	cmd := &cobra.Command{
+		Use:   "kcv",
+		Short: "Compute the check values of a key or component",
+		Long: `Kcv reads a key or a component as hexadecimal digits and shows its check values of all kinds, to find out which
+of them another system shows (ANSI X9.24-1, annex A):
+  legacy      first 3 bytes of an encrypted block of zeros: TDES, and AES in older systems
+  cmac        first 5 bytes of the CMAC of a block of zeros: AES, and TDES in newer systems
+  cmac-short  first 3 bytes of the same, as AWS Payment Cryptography shows it
+  hmac        first 3 bytes of the HMAC-SHA-256 of nothing: HMAC keys
+
+The check values are public; the key is not, and is not shown.`,
+		Example: "  latchkey key kcv --algorithm 2TDEA --key-file test.key",
+		Args:    arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			a, err := keys.ParseAlgorithm(algorithm)
+			if err != nil {
+				return exit.With(exit.Usage, err, "one of 2TDEA, 3TDEA, AES-128, AES-192, AES-256, HMAC-128, HMAC-192, HMAC-256")
+			}
+			text, err := c.secret(file, "--key-file", "key")
+			if err != nil {
+				return err
+			}
+			defer text.Wipe()
+			part, err := keys.ParseComponent(a, text.Expose()) // unlike a key, it may have any bits but zeros
+			if err != nil {
+				return componentRefused(err)
+			}
+			defer part.Wipe()
+			l := listedKCV{Algorithm: a.String()}
+			fields := []field{{"algorithm", l.Algorithm}}
+			for _, v := range checkValues(a, part) {
+				l.CheckValues = append(l.CheckValues, v.String())
+				fields = append(fields, field{v.Kind.String(), v.KCV})
+			}
+			return c.show(l, fields...)
+		},
+	}
+	cmd.Flags().StringVar(&file, "key-file", "", "file with the digits; - for standard input; default: ask")
+	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192, AES-256, HMAC-128, HMAC-192 or HMAC-256")
+	return cmd
 }

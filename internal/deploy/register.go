@@ -117,7 +117,7 @@ func (d *Deployment) checkRequest(catalog *Catalog, record *keyset.Terminal, r R
 		if !ok {
 			return fmt.Errorf("%w: slot %d names key set %s, which does not exist", ErrDocument, s.Slot, s.KeySet)
 		}
-		if set.Delivery != keyset.DeliveryNone || set.State != keyset.Active || set.Environment != keyset.Test {
+		if set.Delivery != keyset.DeliveryNone || !set.State.Permits(keyset.Deliver) || set.Environment != keyset.Test {
 			return fmt.Errorf("%w: %s is %v with delivery %v in %v", ErrDelivery, set.ID, set.State, set.Delivery, set.Environment)
 		}
 		id, err := d.nextKeyID(set, catalog)

@@ -10,6 +10,9 @@
 // start from [NewTDESPIN] or a sibling, fill in the names, then [Marshal] and [Sign]. A change of state is a new
 // revision, see [KeySet.NextRevision] and [CheckSuccessor].
 //
+// A key lives as NIST SP 800-57 has it: [KeyState] says what each state permits and what it can become, and the stored states
+// of sets, slots and terminals say which it is. [NewRotation] plans how one set takes over from another.
+//
 // The package does not know whether a certificate is trusted: the caller's [Verifier] does. It keeps no list of what it
 // has seen, so an old revision with good signatures still opens; refusing it is up to whoever stores the latest.
 //

@@ -1,7 +1,9 @@
 package keyset_test
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -82,4 +84,60 @@ func ExampleKeySet_Validate() {
 	fmt.Println(s.Validate())
 	// Output:
 	// keyset: set breaks a rule: delivery by code is for test sets
+}
+
+// What is stored says in which state of SP 800-57 a key is: of its set, of its slot and of its terminal the strictest counts.
+func ExampleStrictest() {
+	state := keyset.Strictest(
+		keyset.Active.KeyState(), keyset.SlotDraining.KeyState(), keyset.StatusActive.KeyState())
+	fmt.Println(state, state.Permits(keyset.Protect), state.Permits(keyset.Process))
+	state = keyset.Strictest(state, keyset.StatusCompromised.KeyState())
+	fmt.Println(state, state.Permits(keyset.Protect), state.Permits(keyset.Process))
+	// Output:
+	// deactivated false true
+	// compromised false false
+}
+
+// A key does not come back once it is deactivated.
+func ExampleCheckTransition() {
+	fmt.Println(keyset.CheckTransition(keyset.KeySuspended, keyset.KeyActive))
+	err := keyset.CheckTransition(keyset.KeyDeactivated, keyset.KeyActive)
+	fmt.Println(errors.Is(err, keyset.ErrTransition), err)
+	// Output:
+	// <nil>
+	// true keyset: no such change of state: from deactivated to active
+}
+
+// One set takes over from another: new keys come of it, and what terminals have queued under the old ones is still processed.
+func ExampleNewRotation() {
+	old, err := newSet()
+	if err != nil {
+		panic(err)
+	}
+	next, err := newSet()
+	if err != nil {
+		panic(err)
+	}
+	next.ID = "PIN-AES-2"
+	if next.BaseKey, err = keyset.ParseKeyRef("alias/pin-2027"); err != nil {
+		panic(err)
+	}
+	if next.BaseKeyFingerprint, err = keys.ParseFingerprint("ffeeddccbbaa99887766554433221100"); err != nil {
+		panic(err)
+	}
+	from := time.Date(2027, time.January, 1, 0, 0, 0, 0, time.UTC)
+	r, err := keyset.NewRotation(old, next, from, from.Add(45*24*time.Hour))
+	if err != nil {
+		panic(err)
+	}
+	for _, days := range []int{-1, 1, 46} {
+		now := from.Add(time.Duration(days) * 24 * time.Hour)
+		was, is := r.KeyStates(now)
+		set, _ := r.Delivering(now)
+		fmt.Println(now.Format(time.DateOnly), was, is, set.ID)
+	}
+	// Output:
+	// 2026-12-31 active pre-activation PIN-AES
+	// 2027-01-02 deactivated active PIN-AES-2
+	// 2027-02-16 destroyed active PIN-AES-2
 }

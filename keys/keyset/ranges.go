@@ -69,7 +69,7 @@ func CheckSuccessor(prev, next *KeySet) error {
 	if !same {
 		return broken("a new revision changes more than windows, horizon, paths, unknown keys, outgoing PIN keys and state")
 	}
-	if prev.State == Retired {
+	if !prev.State.CanBecome(next.State) {
 		return broken("a retired set has no further revision")
 	}
 	return nil

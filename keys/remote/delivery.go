@@ -117,7 +117,7 @@ func deliverable(set *keyset.KeySet, id dukpt.KeyID) (Suite, error) {
 	if set.Delivery != keyset.Code && set.Delivery != keyset.Attested {
 		return 0, malformed("key set %s delivers no keys", set.ID)
 	}
-	if set.State != keyset.Active {
+	if !set.State.Permits(keyset.Deliver) {
 		return 0, malformed("key set %s is %v", set.ID, set.State)
 	}
 	if uint64(set.Revision) > maxRevision {

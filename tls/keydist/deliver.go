@@ -103,7 +103,7 @@ func (d *delivery) checkSet() error {
 	if set.Environment != d.host.c.Environment {
 		return refuse(CodeEnvironmentMismatch, set.Environment.String())
 	}
-	if set.State != keyset.Active {
+	if !set.State.Permits(keyset.Deliver) {
 		return refuse(CodeKeySetNotActive, set.State.String())
 	}
 	if set.Delivery != keyset.Attested && (set.Delivery != keyset.Code || set.Environment != keyset.Test) {

@@ -287,7 +287,7 @@ func (t *transaction) assign(row *Terminal, slots []SlotAssignment) error {
 		if !ok {
 			return refuse(CodeKeySetUnknown, "%s", s.KeySet)
 		}
-		if set.Tenant != row.Tenant || set.Environment != t.engine.config.Environment || set.State != keyset.Active ||
+		if set.Tenant != row.Tenant || set.Environment != t.engine.config.Environment || !set.State.Permits(keyset.Deliver) ||
 			set.Delivery == keyset.DeliveryNone {
 			return refuse(CodeKeySetNotPermitted, "%s is %v, for %v, with delivery %v", set.ID, set.State, set.Environment, set.Delivery)
 		}
