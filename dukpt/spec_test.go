@@ -66,3 +66,22 @@ func TestDefaultsAreValid(t *testing.T) {
 		t.Error("no scheme has defaults")
 	}
 }
+
+// TestValidateRefuses: Validate itself refuses what the methods would refuse later.
+func TestValidateRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		scheme Scheme
+		change func(*DataSpec)
+	}{
+		"direction 0": {TDES, func(s *DataSpec) { s.Direction = 0 }}, "direction 4": {AES, func(s *DataSpec) { s.Direction = Both + 1 }},
+		"profile 0": {TDES, func(s *DataSpec) { s.Profile = 0 }}, "profile 5": {TDES, func(s *DataSpec) { s.Profile = DataBareKey + 1 }},
+		"profile under AES": {AES, func(s *DataSpec) { s.Profile = DataOneWay }}, "padding 4": {AES, func(s *DataSpec) { s.Padding = PKCS7Padding + 1 }},
+	} {
+		s := c.scheme.DefaultData()
+		c.change(&s)
+		if err := s.Validate(c.scheme); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: %v, want ErrUnsupported", name, err)
+		}
+	}
+}
