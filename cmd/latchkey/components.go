@@ -250,8 +250,8 @@ func writeNew(path string, text []byte) (err error) {
 }
 
 // writeClear writes a key as hexadecimal digits.
-func writeClear(path string, k keys.Key) error {
-	raw := k.Material().Expose()
+func writeClear(path string, key secret.Bytes) error {
+	raw := key.Expose()
 	text := secret.New(hex.EncodedLen(len(raw)) + 1)
 	defer text.Wipe()
 	out := text.Expose()
@@ -329,7 +329,7 @@ Refused are components of two keys, equal ones, some that cancel each other out,
 				}
 			} else {
 				l.ClearFile = r.clearFile
-				if err = writeClear(r.clearFile, k); err != nil {
+				if err = writeClear(r.clearFile, k.Material()); err != nil {
 					return err
 				}
 				c.note("warning: %s has the key in the clear: use it for tests only, and destroy it", r.clearFile)

@@ -4,14 +4,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyblock"
 )
@@ -296,21 +294,4 @@ BLOCK is the text of the key block, or - for standard input.`,
 	f.StringVar(&clearFile, "clear-key-file", "", "DANGEROUS: write the clear key to this new file, mode 0600")
 	f.BoolVar(&toStdout, "clear-key-to-stdout", false, "DANGEROUS: print the clear key")
 	return cmd
-}
-
-// writeClear writes a key in hexadecimal digits to a file that is not there yet and that its owner alone can read.
-func writeClear(path string, key secret.Bytes) error {
-	text := make([]byte, hex.EncodedLen(key.Len())+1)
-	defer secret.Wipe(text)
-	hex.Encode(text, key.Expose())
-	text[len(text)-1] = '\n'
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return exit.With(exit.Refused, err, "name a file that is not there yet: keys are not overwritten")
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
 }
