@@ -131,7 +131,7 @@ func TestPlaceholder(t *testing.T) {
 	for how, got := range map[string]string{
 		"%v": fmt.Sprintf("%v", s), "%#v": fmt.Sprintf("%#v", s), "%x": fmt.Sprintf("%x", &s), "%d": fmt.Sprintf("%d", s),
 		"zero value": fmt.Sprint(secret.Bytes{}),
-		"String": s.String(), "GoString": s.GoString(),
+		"String":     s.String(), "GoString": s.GoString(),
 	} {
 		if got != want {
 			t.Errorf("%s: got %q, want %q", how, got, want)
