@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/dukpt/idtech"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/pin"
@@ -238,6 +239,37 @@ func vectorDevice(v testvec.Vector) (int, error) {
 		sum := sha1.Sum(clearData[:v.Int("sha1_over_first_bytes")])
 		c.bytes("SHA-1 by the device", sum[:], v.Hex("clear_sha1_sent_by_the_device"))
 	}
+	return c.done()
+}
+
+// vectorDeviceFrame opens a frame as it comes from the reader.
+func vectorDeviceFrame(v testvec.Vector) (int, error) {
+	swipe, err := idtech.Parse(v.Hex("frame"))
+	if err != nil {
+		return 0, err
+	}
+	var c check
+	c.bytes("KSN", swipe.KSN[:], v.Hex("ksn"))
+	ksn, err := ParseKSN(swipe.KSN[:])
+	if err != nil {
+		return 0, err
+	}
+	base, err := testBaseKey(TDES, v.Hex("bdk"))
+	if err != nil {
+		return 0, err
+	}
+	host, err := base.Begin(ksn)
+	if err != nil {
+		return 0, err
+	}
+	defer host.End()
+	clearData, err := host.DecryptData(nil, DataSpec{Direction: Request, Profile: DataOneWay, Mode: CBC}, swipe.Ciphertext)
+	c.ok(err)
+	track1, track2, err := swipe.Split(clearData)
+	c.ok(err)
+	c.bytes("track 1", track1, []byte(v.String("track1")))
+	c.bytes("track 2", track2, []byte(v.String("track2")))
+	c.true("check bytes", v.Bool("lrc_ok") && v.Bool("sum_ok")) // Parse refuses others
 	return c.done()
 }
 

@@ -277,11 +277,12 @@ var deviceHandlers = map[string]testvec.Handler{
 	"decrypt":   vectorDevice,
 	"mac":       vectorDeviceMAC,
 	"key_table": vectorDeviceKeys,
+	"frame":     vectorDeviceFrame,
 }
 
 func TestVectorsDevices(t *testing.T) {
 	t.Parallel()
-	testvec.Run(t, "devices", deviceHandlers, "frame")
+	testvec.Run(t, "devices", deviceHandlers)
 }
 
 func TestVectorsDevicesFlipped(t *testing.T) {
@@ -289,5 +290,6 @@ func TestVectorsDevicesFlipped(t *testing.T) {
 	testvec.Flip(t, "devices", deviceHandlers, map[string][]string{
 		"decrypt": {"clear_hex", "ciphertext", "clear_sha1_sent_by_the_device"},
 		"mac":     {"mac"},
+		"frame":   {"track1", "track2", "ksn"},
 	})
 }

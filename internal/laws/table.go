@@ -33,9 +33,10 @@ var Imports = map[string][]string{
 	"keys/remote": {
 		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
 	},
-	"pin":     {"internal/des", "internal/planted", "internal/secret"},
-	"dukpt":   {"internal/des", "internal/mac", "internal/padding", "internal/planted", "internal/secret", "keys", "pin"},
-	"message": {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
+	"pin":          {"internal/des", "internal/planted", "internal/secret"},
+	"dukpt":        {"internal/des", "internal/mac", "internal/padding", "internal/planted", "internal/secret", "keys", "pin"},
+	"dukpt/idtech": {},
+	"message":      {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
 
 	"tls/identity":    {},
 	"tls/tlsconf":     {"tls/identity"},

@@ -1,0 +1,168 @@
+package idtech_test
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/dukpt/idtech"
+)
+
+// published is the frame of a maker's manual.
+func published(t testing.TB) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../testdata/devices/devices.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Vectors []struct{ Frame string } }
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range file.Vectors {
+		if v.Frame != "" {
+			frame, err := hex.DecodeString(v.Frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return frame
+		}
+	}
+	t.Fatal("no frame among the vectors")
+	return nil
+}
+
+// sample is a frame with these tracks.
+func sample(track1, track2, track3 string) (idtech.Swipe, []byte) {
+	s := idtech.Swipe{Status: 0x3F, Masked: [3][]byte{[]byte(track1), []byte(track2), []byte(track3)}, KSN: [10]byte{0x62, 0x99, 9: 1}}
+	clear := append([]byte(track1), track2...)
+	clear = append(clear, make([]byte, (8-len(clear)%8)%8)...)
+	s.Ciphertext = bytes.Repeat([]byte{0xC1}, len(clear))
+	for i, t := range []string{track1, track2} {
+		if t != "" {
+			s.Hash[i] = sha1.Sum([]byte(t))
+		}
+	}
+	return s, clear
+}
+
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	for _, tracks := range [][3]string{
+		{"%B4111^A^1?", ";4111=1?", ""}, {"%B4111^A^1?", "", ""}, {"", ";4111=1?", ""}, {"", "12345678", "+333?"}, {"%B?", ";4111=1?", "+1?"},
+	} {
+		want, clear := sample(tracks[0], tracks[1], tracks[2])
+		frame := want.Append([]byte("x"))[1:]
+		got, err := idtech.Parse(frame)
+		if err != nil {
+			t.Fatalf("%q: %v", tracks, err)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%q: %v, want %v", tracks, got, want)
+		}
+		track1, track2, err := got.Split(clear)
+		if err != nil || string(track1) != tracks[0] || string(track2) != tracks[1] {
+			t.Errorf("%q: split into %q and %q, %v", tracks, track1, track2, err)
+		}
+		for i := range clear {
+			clear[i] ^= 1
+			if _, _, err := got.Split(clear); !errors.Is(err, idtech.ErrTracks) {
+				t.Errorf("%q: byte %d is another, and %v", tracks, i, err)
+			}
+			clear[i] ^= 1
+		}
+		for _, bad := range [][]byte{nil, clear[1:], append(bytes.Clone(clear), 0), append(bytes.Clone(clear), make([]byte, 8)...)} {
+			if _, _, err := got.Split(bad); !errors.Is(err, idtech.ErrTracks) {
+				t.Errorf("%q: %d bytes of tracks give %v", tracks, len(bad), err)
+			}
+		}
+	}
+}
+
+// TestParseRefuses cuts, lengthens and changes a frame everywhere; every change of one byte is noticed.
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	frame := published(t)
+	if _, err := idtech.Parse(frame); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	refuse := func(how string, frame []byte) {
+		t.Helper()
+		s, err := idtech.Parse(frame)
+		if !errors.Is(err, idtech.ErrFrame) || s.Ciphertext != nil {
+			t.Errorf("%s: %v, %v", how, s, err)
+		}
+		refused++
+	}
+	for n := range frame {
+		refuse(fmt.Sprintf("the first %d bytes", n), frame[:n])
+		for _, change := range []byte{0x01, 0x80, 0xFF} {
+			bad := bytes.Clone(frame)
+			bad[n] ^= change
+			refuse(fmt.Sprintf("byte %d XOR %02X", n, change), bad)
+		}
+	}
+	refuse("one byte more", append(bytes.Clone(frame), 3))
+	// frames whose check bytes are right and whose content is not
+	good, _ := sample("%B?", ";4111=1?", "+1?")
+	for how, change := range map[string]func(body []byte) []byte{
+		"card type":         func(b []byte) []byte { b[0] = 1; return b },
+		"track 1 longer":    func(b []byte) []byte { b[2]++; return b },
+		"track 3 shorter":   func(b []byte) []byte { b[4]--; return b },
+		"no track at all":   func(b []byte) []byte { return append([]byte{0, 0x3F, 0, 0, 0}, b[len(b)-10:]...) },
+		"track 3 alone":     func(b []byte) []byte { return append([]byte{0, 0x3F, 0, 0, 2, '+', '?'}, b[len(b)-10:]...) },
+		"a byte at the end": func(b []byte) []byte { return append(b, 0) },
+	} {
+		frame := good.Append(nil)
+		body := change(bytes.Clone(frame[3 : len(frame)-3]))
+		var lrc, sum byte
+		for _, b := range body {
+			lrc ^= b
+			sum += b
+		}
+		bad := append([]byte{2, byte(len(body)), byte(len(body) >> 8)}, body...)
+		refuse(how, append(bad, lrc, sum, 3))
+	}
+	if refused < 1500 {
+		t.Errorf("%d frames refused", refused)
+	}
+}
+
+// FuzzParse: what is read is written again as it was.
+func FuzzParse(f *testing.F) {
+	f.Add(published(f))
+	for _, tracks := range [][2]string{{"%B4111^A^1?", ";4111=1?"}, {"", ";1?"}} {
+		s, _ := sample(tracks[0], tracks[1], "")
+		f.Add(s.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		s, err := idtech.Parse(frame)
+		if err != nil {
+			if !errors.Is(err, idtech.ErrFrame) {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		if again := s.Append(nil); !bytes.Equal(again, frame) {
+			t.Fatalf("%X is written as %X", frame, again)
+		}
+	})
+}
+
+func ExampleParse() {
+	s, _ := sample("", ";4111111111111111=29121010000000000000?", "")
+	frame := s.Append(nil) // from the reader
+	swipe, err := idtech.Parse(frame)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("KSN %X, %d bytes to decrypt\n", swipe.KSN, len(swipe.Ciphertext))
+	// Output: KSN 62990000000000000001, 40 bytes to decrypt
+}
