@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -233,10 +231,10 @@ func writeSheets(files []string, sheets []keys.Sheet) error {
 func writeNew(path string, text []byte) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return exit.With(exit.Refused, err, "choose another file: nothing is written over")
+		return exit.With(exit.Refused, err, "name a file that is not there yet: keys are not overwritten")
 	}
 	if err != nil {
-		return exit.With(exit.NotFound, err, "the folder must be there")
+		return err
 	}
 	_, err = file.Write(text)
 	if err == nil {
@@ -247,22 +245,6 @@ func writeNew(path string, text []byte) (err error) {
 		err = errors.Join(err, os.Remove(path))
 	}
 	return err
-}
-
-// writeClear writes a key as hexadecimal digits.
-func writeClear(path string, k keys.Key) error {
-	raw := k.Material().Expose()
-	text := secret.New(hex.EncodedLen(len(raw)) + 1)
-	defer text.Wipe()
-	out := text.Expose()
-	hex.Encode(out, raw)
-	for i, c := range out {
-		if c >= 'a' {
-			out[i] = c - 'a' + 'A'
-		}
-	}
-	out[len(out)-1] = '\n'
-	return writeNew(path, text.Expose())
 }
 
 func removeAll(files []string) error {
@@ -329,7 +311,7 @@ Refused are components of two keys, equal ones, some that cancel each other out,
 				}
 			} else {
 				l.ClearFile = r.clearFile
-				if err = writeClear(r.clearFile, k); err != nil {
+				if err = writeClear(r.clearFile, k.Material()); err != nil {
 					return err
 				}
 				c.note("warning: %s has the key in the clear: use it for tests only, and destroy it", r.clearFile)
@@ -343,7 +325,7 @@ Refused are components of two keys, equal ones, some that cancel each other out,
 	fl.IntVar(&r.count, "count", 0, "how many components people type, instead of files")
 	fl.StringArrayVar(&r.kcvs, "kcv", nil, "check value of a component that comes without; given again for each, in their order")
 	fl.StringVar(&r.keyKCV, "key-kcv", "", "check value that the key must have")
-	fl.StringVar(&r.clearFile, "insecure-clear-key-file", "", "instead of --name: write the key IN THE CLEAR to a new file, for tests only")
+	fl.StringVar(&r.clearFile, "clear-key-file", "", "DANGEROUS: instead of --name, write the clear key to this new file, mode 0600")
 	return cmd
 }
 

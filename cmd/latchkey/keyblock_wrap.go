@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -304,13 +303,5 @@ func writeClear(path string, key secret.Bytes) error {
 	defer secret.Wipe(text)
 	hex.Encode(text, key.Expose())
 	text[len(text)-1] = '\n'
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return exit.With(exit.Refused, err, "name a file that is not there yet: keys are not overwritten")
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	return writeNew(path, text)
 }
