@@ -80,7 +80,7 @@ ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
 
 .PHONY: bench
 bench: ## times as ratios to the standard library's, three runs; fails beyond the targets
-	@for run in 1 2 3; do go test -count=1 -run '^TestRatios$$' ./dukpt -ratios | grep -v '^ok '; done
+	@for run in 1 2 3; do go test -count=1 -v -run '^TestRatios$$' ./dukpt -ratios | grep -vE '^(ok|PASS|===|---)'; done
 
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got

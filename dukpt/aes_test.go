@@ -36,8 +36,10 @@ var aesHandlers = map[string]testvec.Handler{
 	"working_key_HMAC256_from_256": vectorWorkingKey,
 	"strength_rule":                vectorStrength,
 	"pin_encrypt_iso4":             vectorPIN4,
-	"cmac_request":                 vectorCMAC(Request, "mac_generation"),
-	"cmac_response":                vectorCMAC(Response, "mac_verification"),
+	"cmac_request":                 vectorMAC(Request, "mac_generation", MACCMAC, 16, 8, 4),
+	"cmac_response":                vectorMAC(Response, "mac_verification", MACCMAC, 16, 8, 4),
+	"hmac_request":                 vectorMAC(Request, "mac_generation", MACHMACSHA256, 32, 16),
+	"hmac_response":                vectorMAC(Response, "mac_verification", MACHMACSHA256, 32, 16),
 	"data_request":                 vectorAESData(Request, "data_encrypt"),
 	"data_response":                vectorAESData(Response, "data_decrypt"),
 	"ksn_advance":                  vectorKSNAdvance,
@@ -47,7 +49,7 @@ var aesHandlers = map[string]testvec.Handler{
 
 func TestVectorsAES(t *testing.T) {
 	t.Parallel()
-	testvec.Run(t, "dukpt-aes", aesHandlers, "hmac_request", "hmac_response")
+	testvec.Run(t, "dukpt-aes", aesHandlers)
 }
 
 func TestVectorsAESFlipped(t *testing.T) {
@@ -59,6 +61,8 @@ func TestVectorsAESFlipped(t *testing.T) {
 		"pin_encrypt_iso4":             {"encrypted_pin_block"},
 		"cmac_request":                 {"mac"},
 		"cmac_response":                {"mac"},
+		"hmac_request":                 {"mac"},
+		"hmac_response":                {"mac"},
 		"data_request":                 {"ciphertext"},
 		"data_response":                {"ciphertext"},
 		"ksn_advance":                  {"next_ksn"},
@@ -166,7 +170,7 @@ func vectorPIN4(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	var c check
-	block, err := r.term.s.encryptPIN(nil, pin.Format4, p, pan, pin.Fill(v.Hex("random")))
+	block, err := r.term.s.encryptPIN(nil, PINSpec{Format: pin.Format4}, p, pan, pin.Fill(v.Hex("random")))
 	c.ok(err)
 	c.bytes("encrypted block", block, v.Hex("encrypted_pin_block"))
 	checkTranslate(&c, r, pin.Format4, v.Hex("encrypted_pin_block"), p, pan)
@@ -176,7 +180,7 @@ func vectorPIN4(v testvec.Vector) (int, error) {
 	return c.done()
 }
 
-func vectorCMAC(d Direction, usage string) testvec.Handler {
+func vectorMAC(d Direction, usage string, a MACAlgorithm, lengths ...int) testvec.Handler {
 	return func(v testvec.Vector) (int, error) {
 		if got := v.String("usage"); got != usage {
 			return 0, fmt.Errorf("unknown usage %q", got)
@@ -190,8 +194,8 @@ func vectorCMAC(d Direction, usage string) testvec.Handler {
 			return 0, err
 		}
 		var c check
-		for _, length := range []int{16, 8, 4} {
-			spec := MACSpec{Algorithm: MACCMAC, Key: w, Length: length}
+		for _, length := range lengths {
+			spec := MACSpec{Algorithm: a, Key: w, Length: length}
 			checkMAC(&c, r, spec, d, []byte(v.String("data_ascii")), v.Hex("mac")[:length])
 		}
 		return c.done()
@@ -217,6 +221,7 @@ func vectorAESData(d Direction, usage string) testvec.Handler {
 		var c check
 		spec := DataSpec{Direction: d, Key: w, Mode: CBC, IV: v.Hex("iv")}
 		checkData(&c, r, spec, pad(v.String("data_ascii"), 16), v.Hex("ciphertext"))
+		checkZeroPadding(&c, r, spec, v.String("data_ascii"), v.Hex("ciphertext"))
 		return c.done()
 	}
 }

@@ -83,6 +83,7 @@ func fipsOnly(t *testing.T) {
 	in := PINBlock{Format: pin.Format4, Block: make([]byte, 16), PAN: pan}
 	_, err = tx.TranslatePIN(nil, in, PINTarget{Format: pin.Format0, PAN: pan, Key: zone})
 	refused("TDES zone key", err)
+	fipsTDESUnderAES(t, tx, refused)
 
 	ik, err := base.Derive(aesKSN.KeyID())
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"fmt"
 
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/pin"
@@ -19,9 +20,12 @@ type HostTransaction struct{ s session }
 // PINBlock is an encrypted PIN block as a terminal sent it.
 type PINBlock struct {
 	Format pin.Format // 0, 1 or 3 under TDES, 4 with either PAN field under AES
+	Key    WorkingKey // as in PINSpec: zero for TDES, and for an AES-128 key
 	PAN    pin.PAN    // the PAN the block was made with; not looked at in format 1
 	Block  []byte     // 8 or 16 bytes; not kept
 }
+
+func (b PINBlock) spec() PINSpec { return PINSpec{Format: b.Format, Key: b.Key} }
 
 // PINTarget says where a PIN goes.
 type PINTarget struct {
@@ -46,14 +50,14 @@ func (tx *HostTransaction) KSN() KSN {
 // inside this call only.
 //
 // It fails with [pin.ErrTranslation] when PCI PIN requirement 3-3 forbids the change of format or the PANs differ, with
-// [ErrUnsupported] when a format does not go with its key or the key is no PIN key, with [ErrLength] for a block of the
-// wrong size, and with [ErrVerify] for every fault of the block itself.
+// [ErrUnsupported] when a format does not go with its key or the key is no PIN key, with [ErrStrength], with [ErrLength] for
+// a block of the wrong size, and with [ErrVerify] for every fault of the block itself.
 func (tx *HostTransaction) TranslatePIN(dst []byte, in PINBlock, out PINTarget) ([]byte, error) {
 	tx.s.check()
 	if err := pin.CheckTranslation(in.Format, out.Format, !in.PAN.Equal(out.PAN)); err != nil {
 		return dst, err
 	}
-	if err := checkPINFormat(in.Format, tx.s.family.scheme); err != nil {
+	if err := in.spec().Validate(tx.s.family.scheme); err != nil {
 		return dst, err
 	}
 	if err := out.check(); err != nil {
@@ -78,9 +82,10 @@ func (s *session) translate(dst []byte, in PINBlock, out PINTarget) ([]byte, err
 	return out.encrypt(dst, p)
 }
 
-// DecryptData appends ct, decrypted under the request key, to dst, which must not overlap ct. It fails with [ErrLength] when
-// ct is no multiple of the block or empty, with [ErrUnsupported] when the scheme does not have what s asks for, and with
-// [ErrStrength]. Nothing tells a wrong key from the right one: verify a MAC first.
+// DecryptData appends ct, decrypted under the request key and without its padding, to dst, which must not overlap ct. It fails
+// with [ErrLength] when ct is no multiple of the block or empty, with [ErrVerify] when the padding is wrong, with
+// [ErrUnsupported] when the scheme does not have what s asks for, and with [ErrStrength]. Nothing tells a wrong key from the
+// right one: verify a MAC first.
 func (tx *HostTransaction) DecryptData(dst []byte, s DataSpec, ct []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Request, ct, false)
 }
@@ -96,8 +101,8 @@ func (tx *HostTransaction) MACResponse(dst []byte, s MACSpec, msg []byte) ([]byt
 	return tx.s.mac(dst, s, Response, msg)
 }
 
-// EncryptResponse appends plain, encrypted under the response key, to dst, which must not overlap plain. It fails as
-// [HostTransaction.DecryptData] does.
+// EncryptResponse appends plain, padded as s says and encrypted under the response key, to dst, which must not overlap plain.
+// It fails as [Transaction.EncryptData] does.
 func (tx *HostTransaction) EncryptResponse(dst []byte, s DataSpec, plain []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Response, plain, true)
 }
@@ -108,17 +113,17 @@ func (tx *HostTransaction) End() { tx.s.end() }
 // decryptPIN opens a block of the right format and length. The caller wipes the PIN.
 func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	defer s.wipeWorkingKey()
-	k, err := s.pinKey()
+	k, err := s.pinKey(in.spec())
 	if err != nil {
 		return pin.PIN{}, err
 	}
 	var p pin.PIN
-	if s.family.scheme == AES {
+	if !s.usesDES(in.Key) {
 		c := newAES(k)
 		defer secret.WipeCipher(c)
 		err = in.Format.Decrypt(&p, c, in.Block, in.PAN)
 	} else {
-		p, err = decryptTDES(k, in)
+		p, err = decryptTDES(s.setDES(k), in)
 	}
 	if err != nil {
 		return pin.PIN{}, ErrVerify
@@ -126,10 +131,9 @@ func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
 	return p, nil
 }
 
-func decryptTDES(key []byte, in PINBlock) (p pin.PIN, err error) {
+func decryptTDES(c *des.Cipher, in PINBlock) (p pin.PIN, err error) {
 	var block [8]byte
 	defer secret.Wipe(block[:])
-	c := newDES(key)
 	defer c.Wipe()
 	c.Decrypt(block[:], in.Block)
 	err = in.Format.Decode(&p, block[:], in.PAN)
@@ -168,5 +172,7 @@ func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
 		defer secret.WipeCipher(c)
 		return t.Format.Encrypt(dst, c, p, t.PAN, t.Fill)
 	}
-	return encryptTDES(dst, k, t.Format, p, t.PAN, t.Fill)
+	c := newDES(k)
+	defer c.Wipe()
+	return encryptTDES(dst, c, t.Format, p, t.PAN, t.Fill)
 }

@@ -264,6 +264,7 @@ func TestAllocations(t *testing.T) {
 		}
 		tx.End()
 		next, _ := ksn.Next()
+		room := rooms{data: make([]byte, 0, 64), mac: make([]byte, 0, 16)}
 		for name, c := range map[string]struct {
 			aes int
 			do  func() error
@@ -284,6 +285,16 @@ func TestAllocations(t *testing.T) {
 				}
 				return term.Next(ttx)
 			}},
+			"PIN, data and MACs": {-1, func() error { // of AES a cipher for each key that is derived, and one for each that is used
+				if b.id.Scheme() == AES {
+					return nil
+				}
+				defer tx.End()
+				if err := b.base.Bind(tx, ksn); err != nil {
+					return err
+				}
+				return work(tx, &room)
+			}},
 		} {
 			var failed error
 			got := testing.AllocsPerRun(64, func() {
@@ -300,6 +311,29 @@ func TestAllocations(t *testing.T) {
 			}
 		}
 	}
+}
+
+// rooms is what work appends to.
+type rooms struct{ data, mac []byte }
+
+var workMessage = make([]byte, 48)
+
+// work does what a host does in a transaction.
+func work(tx *HostTransaction, r *rooms) error {
+	s := tx.KSN().Scheme()
+	data, mac := s.DefaultData(), s.DefaultMAC()
+	if _, err := tx.DecryptData(r.data, data, workMessage); err != nil {
+		return err
+	}
+	data.Direction = Response
+	if _, err := tx.EncryptResponse(r.data, data, workMessage); err != nil {
+		return err
+	}
+	if err := tx.VerifyMAC(mac, workMessage, workMessage[:mac.Length]); err != ErrVerify {
+		return fmt.Errorf("a MAC of zeros: %v", err)
+	}
+	_, err := tx.MACResponse(r.mac, mac, workMessage)
+	return err
 }
 
 func TestUpdateKeyRefuses(t *testing.T) {

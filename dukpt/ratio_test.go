@@ -209,10 +209,12 @@ func terminalTDES(t *testing.T, b testBase) contest {
 func nextKeys(b testBase, term **Terminal, t *testing.T, tx *Transaction, n, reserve int) {
 	for range n {
 		if (*term).Available() == 0 {
-			if err := (*term).Reserve(reserve, discard); err == ErrExhausted {
+			err := (*term).Reserve(reserve, discard)
+			if err == ErrExhausted {
 				*term = b.terminal(t)
 				err = (*term).Reserve(reserve, discard)
-			} else if err != nil {
+			}
+			if err != nil {
 				panic(err)
 			}
 		}

@@ -24,7 +24,7 @@ var (
 	ErrNotReserved = errors.New("dukpt: no key reserved")
 	// ErrLength says that data, an initialisation vector or a MAC has the wrong number of bytes.
 	ErrLength = errors.New("dukpt: wrong length")
-	// ErrVerify says that a MAC or a PIN block does not verify. It never says why.
+	// ErrVerify says that a MAC, a PIN block or the padding of data does not verify. It never says why.
 	ErrVerify = errors.New("dukpt: does not verify")
 	// ErrStrength says that a working key would be stronger than the key it comes from (X9.24-3:2017, 6.1.3).
 	ErrStrength = errors.New("dukpt: working key stronger than its parent")
@@ -93,17 +93,6 @@ func (s Scheme) ksnSize() int {
 		return 10
 	case AES:
 		return 12
-	}
-	return 0
-}
-
-// blockSize is the number of bytes of a block of the cipher.
-func (s Scheme) blockSize() int {
-	switch s {
-	case TDES:
-		return 8
-	case AES:
-		return 16
 	}
 	return 0
 }

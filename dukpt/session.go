@@ -2,19 +2,24 @@ package dukpt
 
 import (
 	"crypto/cipher"
+	"crypto/subtle"
 	"fmt"
 
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/mac"
+	"github.com/latchkey-pos/latchkey/internal/padding"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // session is what both roles do with the key of one transaction. Its cell holds that key and beside it one working key at
-// a time, which is wiped before the method that made it returns.
+// a time, which is wiped before the method that made it returns, and so is what macs holds of it.
 type session struct {
 	ksn    KSN
 	family family
 	live   bool
 	cell   secret.Bytes
+	macs   mac.State
+	tdes   *des.Cipher // for one working key after the other; wiped in between
 }
 
 // maxKey is the longest key, sessionSize the transaction key, one working key, and the room to derive it in.
@@ -61,6 +66,11 @@ func (s *session) derive(usage aesUsage, w WorkingKey) ([]byte, error) {
 	if err := checkStrength(w, s.family.key); err != nil {
 		return nil, fmt.Errorf("%w: %v under %v", err, w, s.family.key)
 	}
+	if w.isTDES() {
+		if err := checkDES(); err != nil {
+			return nil, err
+		}
+	}
 	k := s.workingKey(int(workingKeys[w].bits / 8))
 	aesDerive(k, s.key(), s.scratch(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
 	return k, nil
@@ -71,12 +81,15 @@ func (s *session) scratch() []byte { return s.cell.Expose()[2*maxKey:] }
 
 func (s *session) wipeWorkingKey() { secret.Wipe(s.workingKey(maxKey)) }
 
-// pinKey computes the PIN encryption key. Under AES it is an AES-128 key, whatever the initial key is.
-func (s *session) pinKey() ([]byte, error) {
+// usesDES reports whether keys of type w, zero under TDES, are for TDES.
+func (s *session) usesDES(w WorkingKey) bool { return s.family.scheme == TDES || w.isTDES() }
+
+// pinKey computes the PIN encryption key of a validated specification.
+func (s *session) pinKey(spec PINSpec) ([]byte, error) {
 	if s.family.scheme == TDES {
 		return s.variant(maskPIN)[:], nil
 	}
-	return s.derive(usagePIN, KeyAES128)
+	return s.derive(usagePIN, spec.key(AES))
 }
 
 // dataKey computes the data key of a validated specification.
@@ -130,54 +143,69 @@ func (s *session) macKey(d Direction, w WorkingKey) ([]byte, error) {
 	return s.derive(usageMACBoth, w)
 }
 
-// mac computes the MAC of msg, cut to the length of the specification.
+// mac appends the MAC of msg, cut to the length of the specification.
 func (s *session) mac(dst []byte, spec MACSpec, implied Direction, msg []byte) ([]byte, error) {
 	s.check()
-	if err := spec.Validate(s.family.scheme); err != nil {
-		return dst, err
-	}
-	d, err := spec.resolve(implied)
+	d, err := spec.direction(s.family.scheme, implied)
 	if err != nil {
 		return dst, err
 	}
-	var sum []byte
-	secret.Do(func() { sum, err = s.fullMAC(spec, d, msg) })
-	if err != nil {
-		return dst, err
-	}
-	return append(dst, sum[:spec.Length]...), nil
-}
-
-// fullMAC computes the MAC of a validated specification at its full length.
-func (s *session) fullMAC(spec MACSpec, d Direction, msg []byte) ([]byte, error) {
-	defer s.wipeWorkingKey()
-	k, err := s.macKey(d, spec.Key)
-	if err != nil {
-		return nil, err
-	}
-	switch spec.Algorithm {
-	case MACRetail:
-		return mac.Retail(nil, k, msg, spec.Padding.method())
-	case MACCMAC:
-		c := newAES(k)
-		defer secret.WipeCipher(c)
-		return mac.CMAC(nil, c, msg), nil
-	}
-	return nil, fmt.Errorf("%w: %v", ErrUnsupported, spec.Algorithm)
+	secret.Do(func() {
+		defer s.wipeMAC()
+		if err = s.setMAC(spec, d); err == nil {
+			dst, err = s.macs.Append(dst, msg, spec.Length)
+		}
+	})
+	return dst, err
 }
 
 // verify compares a MAC in constant time. It fails with ErrVerify for a MAC of another length too.
 func (s *session) verify(spec MACSpec, implied Direction, msg, given []byte) error {
-	var want [16]byte
-	defer secret.Wipe(want[:])
-	sum, err := s.mac(want[:0], spec, implied, msg)
+	s.check()
+	d, err := spec.direction(s.family.scheme, implied)
 	if err != nil {
 		return err
 	}
-	if !equal(sum, given) {
-		return ErrVerify
+	secret.Do(func() {
+		defer s.wipeMAC()
+		if err = s.setMAC(spec, d); err == nil && s.macs.Verify(msg, given, spec.Length) != nil {
+			err = ErrVerify // the length is valid, and nothing else can be wrong
+		}
+	})
+	return err
+}
+
+// setMAC gives the MAC state the key and algorithm of a validated specification.
+func (s *session) setMAC(spec MACSpec, d Direction) error {
+	k, err := s.macKey(d, spec.Key)
+	if err != nil {
+		return err
 	}
-	return nil
+	switch spec.Algorithm {
+	case MACRetail:
+		return s.macs.SetRetail(k, spec.Padding.method())
+	case MACCBC:
+		return s.macs.SetCBC(s.setDES(k), spec.Padding.method())
+	case MACCMAC:
+		if s.usesDES(spec.Key) {
+			return s.macs.SetCMAC(s.setDES(k))
+		}
+		return s.macs.SetCMAC(newAES(k))
+	}
+	return s.macs.SetHMAC(spec.Algorithm.hash(), k)
+}
+
+func (s *session) wipeMAC() {
+	s.macs.Wipe()
+	s.wipeWorkingKey()
+}
+
+// direction returns the direction of the key for a method whose own is implied, if the specification is valid.
+func (s MACSpec) direction(scheme Scheme, implied Direction) (Direction, error) {
+	if err := s.Validate(scheme); err != nil {
+		return 0, err
+	}
+	return s.resolve(implied)
 }
 
 // crypt encrypts or decrypts in and appends the result to dst.
@@ -189,18 +217,46 @@ func (s *session) crypt(dst []byte, spec DataSpec, implied Direction, in []byte,
 	if err := spec.checkDirection(implied); err != nil {
 		return dst, err
 	}
-	if size := s.family.scheme.blockSize(); len(in) == 0 || len(in)%size != 0 {
-		return dst, fmt.Errorf("%w: %d bytes of data are no multiple of %d", ErrLength, len(in), size)
+	size := aesBlock
+	if s.usesDES(spec.Key) {
+		size = tdesBlock
 	}
-	n := len(dst)
-	out := append(dst, in...)
-	var err error
-	secret.Do(func() { err = s.cryptBlocks(out[n:], spec, encrypt) })
+	out, err := spec.lay(dst, in, size, encrypt)
 	if err != nil {
-		secret.Wipe(out[n:])
 		return dst, err
 	}
+	blocks := out[len(dst):]
+	secret.Do(func() { err = s.cryptBlocks(blocks, spec, encrypt) })
+	if err == nil && !encrypt {
+		blocks, err = spec.unpad(blocks, size)
+	}
+	if err != nil {
+		secret.Wipe(out[len(dst):])
+		return dst, err
+	}
+	return out[:len(dst)+len(blocks)], nil
+}
+
+// lay appends the whole blocks that are to be encrypted or decrypted, those to be encrypted with their padding.
+func (s DataSpec) lay(dst, in []byte, size int, encrypt bool) ([]byte, error) {
+	how := s.Padding.method()
+	if !encrypt {
+		how = padding.None // a ciphertext comes in whole blocks
+	}
+	out, err := how.Pad(dst, in, size)
+	if err != nil {
+		return dst, fmt.Errorf("%w: %d bytes of data are no multiple of %d", ErrLength, len(in), size)
+	}
 	return out, nil
+}
+
+// unpad returns decrypted blocks without their padding. What is wrong with it stays here.
+func (s DataSpec) unpad(blocks []byte, size int) ([]byte, error) {
+	plain, err := s.Padding.method().Unpad(blocks, size)
+	if err != nil {
+		return nil, ErrVerify
+	}
+	return plain, nil
 }
 
 // cryptBlocks encrypts or decrypts whole blocks in place under the data key of a validated specification.
@@ -210,44 +266,74 @@ func (s *session) cryptBlocks(data []byte, spec DataSpec, encrypt bool) error {
 	if err != nil {
 		return err
 	}
-	if s.family.scheme == AES {
+	if !s.usesDES(spec.Key) {
 		c := newAES(k)
 		defer secret.WipeCipher(c)
 		spec.crypt(data, c, encrypt)
 		return nil
 	}
-	c := newDES(k)
+	c := s.setDES(k)
 	defer c.Wipe()
-	spec.crypt(data, c, encrypt)
+	switch {
+	case spec.Mode == CBC && encrypt:
+		c.EncryptCBC(spec.iv(tdesBlock), data)
+	case spec.Mode == CBC:
+		c.DecryptCBC(spec.iv(tdesBlock), data)
+	case encrypt:
+		c.EncryptECB(data)
+	default:
+		c.DecryptECB(data)
+	}
 	return nil
 }
 
-// crypt works on whole blocks in place.
-func (s DataSpec) crypt(out []byte, c cipher.Block, encrypt bool) {
-	size := c.BlockSize()
-	switch {
-	case s.Mode == CBC && encrypt:
-		mode := cipher.NewCBCEncrypter(c, s.iv(size))
-		mode.CryptBlocks(out, out)
-		secret.WipeCipher(mode)
-	case s.Mode == CBC:
-		mode := cipher.NewCBCDecrypter(c, s.iv(size))
-		mode.CryptBlocks(out, out)
-		secret.WipeCipher(mode)
-	default:
-		for ; len(out) > 0; out = out[size:] {
-			if encrypt {
-				c.Encrypt(out[:size], out[:size])
-			} else {
-				c.Decrypt(out[:size], out[:size])
-			}
-		}
+// setDES returns the cipher of the session under another key. It fails as newDES does.
+func (s *session) setDES(key []byte) *des.Cipher {
+	if s.tdes == nil {
+		s.tdes = newDES(key)
+	} else if err := s.tdes.Reset(key); err != nil {
+		panic("dukpt: " + err.Error())
 	}
+	return s.tdes
 }
 
+// zeroIV stands in for an IV that is not given. Nothing writes to it.
+var zeroIV [aesBlock]byte
+
+// iv is the initialization vector, zeros where none is given.
 func (s DataSpec) iv(size int) []byte {
 	if s.IV == nil {
-		return make([]byte, size)
+		return zeroIV[:size]
 	}
 	return s.IV
+}
+
+// crypt works on whole blocks in place. CBC stands here and not on package cipher because that allocates for each message.
+func (s DataSpec) crypt(out []byte, c cipher.Block, encrypt bool) {
+	size := c.BlockSize()
+	iv := s.iv(size)
+	switch {
+	case s.Mode == CBC && encrypt:
+		for ; len(out) > 0; out = out[size:] {
+			subtle.XORBytes(out[:size], out[:size], iv)
+			c.Encrypt(out[:size], out[:size])
+			iv = out[:size]
+		}
+	case s.Mode == CBC:
+		// From the end, so that the ciphertext block before is still there to be added.
+		for at := len(out) - size; at > 0; at -= size {
+			c.Decrypt(out[at:at+size], out[at:at+size])
+			subtle.XORBytes(out[at:at+size], out[at:at+size], out[at-size:at])
+		}
+		c.Decrypt(out[:size], out[:size])
+		subtle.XORBytes(out[:size], out[:size], iv)
+	case encrypt:
+		for ; len(out) > 0; out = out[size:] {
+			c.Encrypt(out[:size], out[:size])
+		}
+	default:
+		for ; len(out) > 0; out = out[size:] {
+			c.Decrypt(out[:size], out[:size])
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package dukpt
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -10,12 +11,25 @@ func TestNames(t *testing.T) {
 	checkNames(t, ParseDirection, Request, Response, Both)
 	checkNames(t, ParseDataProfile, DataOneWay, DataMask, DataPINVariant, DataBareKey)
 	checkNames(t, ParseCipherMode, CBC, ECB)
-	checkNames(t, ParseMACAlgorithm, MACRetail, MACCMAC)
-	checkNames(t, ParseMACPadding, MACPadding1, MACPadding2)
+	checkNames(t, ParseMACAlgorithm, MACRetail, MACCMAC, MACCBC, MACHMACSHA256, MACHMACSHA384, MACHMACSHA512)
+	checkNames(t, ParseMACPadding, MACPadding1, MACPadding2, MACPadding3)
 	checkNames(t, ParseWorkingKey, KeyTDES2, KeyTDES3, KeyAES128, KeyAES192, KeyAES256, KeyHMAC128, KeyHMAC192, KeyHMAC256)
 	checkNames(t, ParseScheme, TDES, AES)
-	if got := MACRetail.String() + " " + MACCMAC.String(); got != "ISO9797_ALGORITHM3 CMAC" {
+	if got := fmt.Sprint(MACRetail, MACCMAC, MACCBC, MACHMACSHA256); got != "ISO9797_ALGORITHM3 CMAC ISO9797_ALGORITHM1 HMAC_SHA256" {
 		t.Errorf("MAC algorithms are called %s", got)
+	}
+	for p := NoPadding; p <= PKCS7Padding; p++ {
+		if got, err := ParseDataPadding(p.String()); err != nil || got != p {
+			t.Errorf("padding %d is called %q, which reads as %d, %v", p, p.String(), got, err)
+		}
+	}
+	if got := fmt.Sprint(NoPadding, ZeroPadding, ISO9797M2Padding, PKCS7Padding); got != "none zero iso9797-method2 pkcs7" {
+		t.Errorf("data paddings are called %s", got)
+	}
+	for _, s := range []string{"", "None", "DataPadding(4)", (PKCS7Padding + 1).String()} {
+		if got, err := ParseDataPadding(s); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%q reads as %v, %v", s, got, err)
+		}
 	}
 }
 
@@ -50,5 +64,24 @@ func TestDefaultsAreValid(t *testing.T) {
 	var none Scheme
 	if none.DefaultMAC().Validate(none) == nil || none.DefaultData().Validate(none) == nil || none.MaxOrdinal() != 0 {
 		t.Error("no scheme has defaults")
+	}
+}
+
+// TestValidateRefuses: Validate itself refuses what the methods would refuse later.
+func TestValidateRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		scheme Scheme
+		change func(*DataSpec)
+	}{
+		"direction 0": {TDES, func(s *DataSpec) { s.Direction = 0 }}, "direction 4": {AES, func(s *DataSpec) { s.Direction = Both + 1 }},
+		"profile 0": {TDES, func(s *DataSpec) { s.Profile = 0 }}, "profile 5": {TDES, func(s *DataSpec) { s.Profile = DataBareKey + 1 }},
+		"profile under AES": {AES, func(s *DataSpec) { s.Profile = DataOneWay }}, "padding 4": {AES, func(s *DataSpec) { s.Padding = PKCS7Padding + 1 }},
+	} {
+		s := c.scheme.DefaultData()
+		c.change(&s)
+		if err := s.Validate(c.scheme); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: %v, want ErrUnsupported", name, err)
+		}
 	}
 }

@@ -38,12 +38,17 @@ const (
 type tdesBase [2]des.Schedule
 
 func newTDESBase(key *tdesKey) *tdesBase {
+	b := new(tdesBase)
+	b.set(key)
+	b.flip(1 << masked)
+	return b
+}
+
+// set takes a key for all lanes.
+func (b *tdesBase) set(key *tdesKey) {
 	left, right := tdesHalves(key)
-	var b tdesBase
 	b[0].Set(left)
 	b[1].Set(right)
-	b.flip(1 << masked)
-	return &b
 }
 
 func (b *tdesBase) flip(lanes uint) {
@@ -194,13 +199,13 @@ func tdesJoin(dst *tdesKey, left, right uint64) {
 func tdesOneWay(key *tdesKey) {
 	var g generator
 	g.out[0], g.out[1] = tdesHalves(key)
-	base := newTDESBase(key)
-	base.flip(1 << masked)
+	var whole tdesBase
+	whole.set(key)
 	g.blocks.Load(g.out[:])
-	base.encrypt(&g.blocks)
+	whole.encrypt(&g.blocks)
 	g.blocks.Store(g.out[:])
 	tdesJoin(key, g.out[0], g.out[1])
-	base.wipe()
+	whole.wipe()
 	g.wipe()
 }
 

@@ -19,6 +19,8 @@ var tdesHandlers = map[string]testvec.Handler{
 	"pin_encrypt_iso0":             vectorPIN0,
 	"retail_mac_request":           vectorRetailMAC(Request, "mac_request_key"),
 	"retail_mac_response":          vectorRetailMAC(Response, "mac_response_key"),
+	"tdes_cmac_request":            vectorTDESCMAC(Request),
+	"tdes_cmac_response":           vectorTDESCMAC(Response),
 	"data_request_encrypt":         vectorTDESData(Request, "data_request_key"),
 	"data_response_encrypt":        vectorTDESData(Response, "data_response_key"),
 	"variant_mask":                 vectorVariant,
@@ -29,7 +31,7 @@ var tdesHandlers = map[string]testvec.Handler{
 
 func TestVectorsTDES(t *testing.T) {
 	t.Parallel()
-	testvec.Run(t, "dukpt-tdes", tdesHandlers, "tdes_cmac_request", "tdes_cmac_response")
+	testvec.Run(t, "dukpt-tdes", tdesHandlers)
 }
 
 func TestVectorsTDESFlipped(t *testing.T) {
@@ -40,6 +42,8 @@ func TestVectorsTDESFlipped(t *testing.T) {
 		"pin_encrypt_iso0":         {"pin_key", "clear_pin_block", "encrypted_pin_block"},
 		"retail_mac_request":       {"mac_request_key", "mac8", "mac4"},
 		"retail_mac_response":      {"mac_response_key", "mac8", "mac4"},
+		"tdes_cmac_request":        {"cmac"},
+		"tdes_cmac_response":       {"cmac"},
 		"data_request_encrypt":     {"data_request_key", "ciphertext"},
 		"data_response_encrypt":    {"data_response_key", "ciphertext"},
 		"variant_mask":             {"masked_key_before_one_way", "one_way_applied_key"},
@@ -62,7 +66,7 @@ func vectorPIN0(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	var c check
-	k, err := r.host.s.pinKey()
+	k, err := r.host.s.pinKey(PINSpec{})
 	c.ok(err)
 	c.bytes("PIN key", k, v.Hex("pin_key"))
 	clearBlock, err := pin.AppendFormat0(nil, p, pan)
@@ -96,6 +100,20 @@ func vectorRetailMAC(d Direction, member string) testvec.Handler {
 	}
 }
 
+func vectorTDESCMAC(d Direction) testvec.Handler {
+	return func(v testvec.Vector) (int, error) {
+		r, err := vectorRoles(v)
+		if err != nil {
+			return 0, err
+		}
+		var c check
+		for _, length := range []int{8, 4} {
+			checkMAC(&c, r, MACSpec{Algorithm: MACCMAC, Length: length}, d, []byte(v.String("data_ascii")), v.Hex("cmac")[:length])
+		}
+		return c.done()
+	}
+}
+
 func vectorTDESData(d Direction, member string) testvec.Handler {
 	return func(v testvec.Vector) (int, error) {
 		r, err := vectorRoles(v)
@@ -111,6 +129,7 @@ func vectorTDESData(d Direction, member string) testvec.Handler {
 		c.ok(err)
 		c.bytes("data key", k, v.Hex(member))
 		checkData(&c, r, spec, pad(v.String("data_ascii"), 8), v.Hex("ciphertext"))
+		checkZeroPadding(&c, r, spec, v.String("data_ascii"), v.Hex("ciphertext"))
 		return c.done()
 	}
 }
@@ -125,7 +144,7 @@ func vectorVariant(v testvec.Vector) (int, error) {
 	masked := v.Hex("masked_key_before_one_way")
 	switch usage := v.String("usage"); usage {
 	case "pin":
-		c.bytes("PIN key", key(s.pinKey()), masked)
+		c.bytes("PIN key", key(s.pinKey(PINSpec{})), masked)
 	case "mac_request":
 		c.bytes("MAC key", key(s.macKey(Request, 0)), masked)
 		c.bytes("MAC key of both directions", key(s.macKey(Both, 0)), masked)
@@ -251,10 +270,10 @@ func vectorDeviceKeys(v testvec.Vector) (int, error) {
 		}
 		want, err := hex.DecodeString(key)
 		c.ok(err)
-		got, err := r.host.s.pinKey()
+		got, err := r.host.s.pinKey(PINSpec{})
 		c.ok(err)
 		c.bytes("host's PIN key of "+ksn, got, want)
-		got, err = r.term.s.pinKey()
+		got, err = r.term.s.pinKey(PINSpec{})
 		c.ok(err)
 		c.bytes("terminal's PIN key of "+ksn, got, want)
 	}

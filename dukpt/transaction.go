@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/pin"
 )
@@ -33,16 +34,22 @@ func (tx *Transaction) KSN() KSN {
 // where the PIN key is an AES-128 key; it fails with [ErrUnsupported] for another. Fill is random. Format 1 does not look at
 // pan. The caller wipes p.
 func (tx *Transaction) EncryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN) ([]byte, error) {
-	tx.s.check()
-	if err := checkPINFormat(f, tx.s.family.scheme); err != nil {
-		return dst, err
-	}
-	return tx.s.encryptPIN(dst, f, p, pan, pin.GenerateFill())
+	return tx.EncryptPINUnder(dst, PINSpec{Format: f}, p, pan)
 }
 
-// EncryptData appends plain, encrypted under the request key, to dst, which must not overlap plain. Padding is the caller's.
-// It fails with [ErrLength] when plain is no multiple of the block or empty, with [ErrUnsupported] when the scheme does not
-// have what s asks for, and with [ErrStrength].
+// EncryptPINUnder appends the encrypted PIN block to dst, with the PIN key of s. The fill of format 4 is random. It fails with
+// [ErrUnsupported] when the scheme does not have what s asks for, and with [ErrStrength]. The caller wipes p.
+func (tx *Transaction) EncryptPINUnder(dst []byte, s PINSpec, p pin.PIN, pan pin.PAN) ([]byte, error) {
+	tx.s.check()
+	if err := s.Validate(tx.s.family.scheme); err != nil {
+		return dst, err
+	}
+	return tx.s.encryptPIN(dst, s, p, pan, pin.GenerateFill())
+}
+
+// EncryptData appends plain, padded as s says and encrypted under the request key, to dst, which must not overlap plain. It
+// fails with [ErrLength] when plain is empty or no multiple of the block and s does not pad that, with [ErrUnsupported] when
+// the scheme does not have what s asks for, and with [ErrStrength].
 func (tx *Transaction) EncryptData(dst []byte, s DataSpec, plain []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Request, plain, true)
 }
@@ -59,8 +66,9 @@ func (tx *Transaction) VerifyResponse(s MACSpec, msg, mac []byte) error {
 	return tx.s.verify(s, Response, msg, mac)
 }
 
-// DecryptResponse appends ct, decrypted under the response key, to dst, which must not overlap ct. Verify the MAC of the
-// response first. It fails as [Transaction.EncryptData] does.
+// DecryptResponse appends ct, decrypted under the response key and without its padding, to dst, which must not overlap ct.
+// Verify the MAC of the response first. It fails with [ErrLength] when ct is no multiple of the block or empty, with
+// [ErrVerify] when the padding is wrong, with [ErrUnsupported] and with [ErrStrength].
 func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byte, error) {
 	return tx.s.crypt(dst, s, Response, ct, false)
 }
@@ -68,35 +76,35 @@ func (tx *Transaction) DecryptResponse(dst []byte, s DataSpec, ct []byte) ([]byt
 // End wipes the key. It is idempotent.
 func (tx *Transaction) End() { tx.s.end() }
 
-// encryptPIN makes a block of a format that goes with the scheme.
-func (s *session) encryptPIN(dst []byte, f pin.Format, p pin.PIN, pan pin.PAN, fill pin.Fill) (out []byte, err error) {
+// encryptPIN makes a block of a validated specification.
+func (s *session) encryptPIN(dst []byte, spec PINSpec, p pin.PIN, pan pin.PAN, fill pin.Fill) (out []byte, err error) {
 	secret.Do(func() {
 		defer s.wipeWorkingKey()
 		var k []byte
-		if k, err = s.pinKey(); err != nil {
+		if k, err = s.pinKey(spec); err != nil {
 			out = dst
 			return
 		}
-		if s.family.scheme == AES {
+		if !s.usesDES(spec.Key) {
 			c := newAES(k)
 			defer secret.WipeCipher(c)
-			out, err = f.Encrypt(dst, c, p, pan, fill)
+			out, err = spec.Format.Encrypt(dst, c, p, pan, fill)
 			return
 		}
-		out, err = encryptTDES(dst, k, f, p, pan, fill)
+		c := s.setDES(k)
+		defer c.Wipe()
+		out, err = encryptTDES(dst, c, spec.Format, p, pan, fill)
 	})
 	return out, err
 }
 
 // encryptTDES builds the clear block on its own stack and encrypts it there.
-func encryptTDES(dst, key []byte, f pin.Format, p pin.PIN, pan pin.PAN, fill pin.Fill) ([]byte, error) {
+func encryptTDES(dst []byte, c *des.Cipher, f pin.Format, p pin.PIN, pan pin.PAN, fill pin.Fill) ([]byte, error) {
 	var block [8]byte
 	defer secret.Wipe(block[:])
 	if _, err := f.Append(block[:0], p, pan, fill); err != nil {
 		return dst, err
 	}
-	c := newDES(key)
-	defer c.Wipe()
 	c.Encrypt(block[:], block[:])
 	return append(dst, block[:]...), nil
 }

@@ -240,6 +240,18 @@ func checkData(c *check, r roles, spec DataSpec, clear, want []byte) {
 	c.bytes(fmt.Sprintf("%v clear text", spec.Direction), back, clear)
 }
 
+// checkZeroPadding has the zeros added by the specification.
+func checkZeroPadding(c *check, r roles, spec DataSpec, text string, want []byte) {
+	spec.Padding = ZeroPadding
+	encrypt := r.term.EncryptData
+	if spec.Direction == Response {
+		encrypt = r.host.EncryptResponse
+	}
+	got, err := encrypt(nil, spec, []byte(text))
+	c.ok(err)
+	c.bytes("ciphertext of "+text+" and zeros", got, want)
+}
+
 // checkTranslate moves a block to a zone key and opens it there.
 func checkTranslate(c *check, r roles, f pin.Format, block []byte, p pin.PIN, pan pin.PAN) {
 	zone, err := zoneKey(f)

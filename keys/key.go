@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
@@ -141,9 +140,6 @@ func (k Key) String() string {
 
 // GoString returns the attributes, never the bytes.
 func (k Key) GoString() string { return k.String() }
-
-// LogValue gives loggers the attributes.
-func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // MarshalText refuses: keys leave in key blocks.
 func (k Key) MarshalText() ([]byte, error) { return nil, errEncode }

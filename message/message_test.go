@@ -201,6 +201,38 @@ func TestLongestMessageFitsIntoResend(t *testing.T) {
 	}
 }
 
+func aesMAC(a dukpt.MACAlgorithm, p dukpt.MACPadding) MACRef {
+	return MACRef{Slot: 1, KSN: must(dukpt.ParseKSNHex("123456789012345600000001")), Algorithm: a, Padding: p, Length: 8}
+}
+
+// TestWireKnowsFewerMACs spells MACs that package dukpt can compute into a message, past Encode.
+func TestWireKnowsFewerMACs(t *testing.T) {
+	t.Parallel()
+	good := assembled(t, examplePayload())
+	if _, err := Parse(good); err != nil {
+		t.Fatal(err)
+	}
+	name := []byte("ISO9797_ALGORITHM3")
+	for _, other := range []string{"ISO9797_ALGORITHM1", "ISO9797_ALGORITHM2"} {
+		bad := bytes.Replace(bytes.Clone(good), name, []byte(other), 1)
+		if bytes.Equal(bad, good) {
+			t.Fatal("the example has no retail MAC")
+		}
+		if m, err := Parse(bad); !errors.Is(err, ErrMessage) || m != nil {
+			t.Errorf("%s: %v, want an ErrMessage", other, err)
+		}
+	}
+	padding := []byte("gpadding")
+	at := bytes.Index(good, padding) + len(padding)
+	for v := range byte(8) {
+		bad := bytes.Clone(good)
+		bad[at] = v
+		if _, err := Parse(bad); (err == nil) != (v == 1 || v == 2) || err != nil && !errors.Is(err, ErrMessage) {
+			t.Errorf("padding %d: %v", v, err)
+		}
+	}
+}
+
 func TestEncodeRefuses(t *testing.T) {
 	t.Parallel()
 	sale := assembled(t, examplePayload())
@@ -212,6 +244,13 @@ func TestEncodeRefuses(t *testing.T) {
 		"no MAC":            func(p *Payload) { p.MAC = MACRef{} },
 		"MAC without KSN":   func(p *Payload) { p.MAC.KSN = dukpt.KSN{} },
 		"MAC algorithm 9":   func(p *Payload) { p.MAC.Algorithm = 9 },
+		"CMAC under TDES":   func(p *Payload) { p.MAC.Algorithm, p.MAC.Padding = dukpt.MACCMAC, 0 },
+		"algorithm 1":       func(p *Payload) { p.MAC.Algorithm = dukpt.MACCBC },
+		"padding 3":         func(p *Payload) { p.MAC.Padding = dukpt.MACPadding3 },
+		"HMAC under TDES":   func(p *Payload) { p.MAC.Algorithm, p.MAC.Padding = dukpt.MACHMACSHA256, 0 },
+		"HMAC under AES":    func(p *Payload) { p.MAC = aesMAC(dukpt.MACHMACSHA256, 0) },
+		"retail under AES":  func(p *Payload) { p.MAC = aesMAC(dukpt.MACRetail, dukpt.MACPadding2) },
+		"padded CMAC":       func(p *Payload) { p.MAC = aesMAC(dukpt.MACCMAC, dukpt.MACPadding2) },
 		"field without KSN": func(p *Payload) { p.Fields[0].KSN = dukpt.KSN{} },
 		"zero field":        func(p *Payload) { p.Fields[0] = Field{} },
 		"mode 9":            func(p *Payload) { p.Fields[1].Mode = 9 },

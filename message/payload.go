@@ -153,6 +153,10 @@ func (r MACRef) check() error {
 	if r.KSN.Scheme() == dukpt.AES {
 		s.Key = dukpt.KeyAES128
 	}
+	// Messages of this version know less than package dukpt can compute.
+	if r.Algorithm != r.KSN.Scheme().DefaultMAC().Algorithm || r.Padding > dukpt.MACPadding2 {
+		return broken("MAC: %v with padding %v under %v is not of messages", r.Algorithm, r.Padding, r.KSN.Scheme())
+	}
 	if err := s.Validate(r.KSN.Scheme()); err != nil {
 		return broken("MAC: %v", err)
 	}

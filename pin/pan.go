@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -107,9 +106,6 @@ func (p PAN) String() string { return p.Masked() }
 
 // Format implements [fmt.Formatter]: masked under every verb.
 func (p PAN) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, p.Masked()) }
-
-// LogValue implements [slog.LogValuer]: masked.
-func (p PAN) LogValue() slog.Value { return slog.StringValue(p.Masked()) }
 
 // MarshalText gives the masked form, so that JSON never holds a whole PAN by accident.
 func (p PAN) MarshalText() ([]byte, error) { return []byte(p.Masked()), nil }

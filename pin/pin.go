@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
@@ -76,9 +75,6 @@ func (p PIN) Wipe() { p.memory.Wipe() }
 
 // Format implements [fmt.Formatter] and never shows a digit.
 func (p PIN) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[PIN]") }
-
-// LogValue implements [slog.LogValuer] and never shows a digit.
-func (p PIN) LogValue() slog.Value { return slog.StringValue("[PIN]") }
 
 // MarshalText refuses: a PIN leaves this package in a block only.
 func (p PIN) MarshalText() ([]byte, error) { return nil, errors.New("pin: a PIN is not marshalled") }

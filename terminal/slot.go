@@ -55,6 +55,9 @@ func (s Slot) validate() error {
 	if err := s.MAC.Validate(s.Scheme()); err != nil {
 		return fmt.Errorf("slot %d: %w", s.Number, err)
 	}
+	if err := s.checkKinds(); err != nil {
+		return err
+	}
 	if s.HasPIN() && s.PINFormat != pinFormat(s.Scheme()) {
 		return fmt.Errorf("slot %d: PIN format %v under %v", s.Number, s.PINFormat, s.Scheme())
 	}
@@ -66,6 +69,23 @@ func (s Slot) validate() error {
 	}
 	if err := s.Data.Validate(s.Scheme()); err != nil {
 		return fmt.Errorf("slot %d: %w", s.Number, err)
+	}
+	return nil
+}
+
+// checkKinds refuses what package dukpt can compute and neither key sets nor messages nor saved slots know.
+func (s Slot) checkKinds() error {
+	standard := s.Scheme().DefaultMAC()
+	if s.MAC.Algorithm != standard.Algorithm || s.MAC.Padding > dukpt.MACPadding2 {
+		return fmt.Errorf("slot %d: MAC %v with padding %v is not of messages", s.Number, s.MAC.Algorithm, s.MAC.Padding)
+	}
+	for _, w := range []dukpt.WorkingKey{s.MAC.Key, s.Data.Key} {
+		if w == dukpt.KeyTDES2 || w == dukpt.KeyTDES3 {
+			return fmt.Errorf("slot %d: a working key %v is not of messages", s.Number, w)
+		}
+	}
+	if s.Data.Padding != dukpt.NoPadding {
+		return fmt.Errorf("slot %d: data padding %v is not of messages", s.Number, s.Data.Padding)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -231,10 +233,10 @@ func writeSheets(files []string, sheets []keys.Sheet) error {
 func writeNew(path string, text []byte) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return exit.With(exit.Refused, err, "name a file that is not there yet: keys are not overwritten")
+		return exit.With(exit.Refused, err, "choose another file: nothing is written over")
 	}
 	if err != nil {
-		return err
+		return exit.With(exit.NotFound, err, "the folder must be there")
 	}
 	_, err = file.Write(text)
 	if err == nil {
@@ -245,6 +247,22 @@ func writeNew(path string, text []byte) (err error) {
 		err = errors.Join(err, os.Remove(path))
 	}
 	return err
+}
+
+// writeClear writes a key as hexadecimal digits.
+func writeClear(path string, key secret.Bytes) error {
+	raw := key.Expose()
+	text := secret.New(hex.EncodedLen(len(raw)) + 1)
+	defer text.Wipe()
+	out := text.Expose()
+	hex.Encode(out, raw)
+	for i, c := range out {
+		if c >= 'a' {
+			out[i] = c - 'a' + 'A'
+		}
+	}
+	out[len(out)-1] = '\n'
+	return writeNew(path, text.Expose())
 }
 
 func removeAll(files []string) error {
@@ -325,7 +343,7 @@ Refused are components of two keys, equal ones, some that cancel each other out,
 	fl.IntVar(&r.count, "count", 0, "how many components people type, instead of files")
 	fl.StringArrayVar(&r.kcvs, "kcv", nil, "check value of a component that comes without; given again for each, in their order")
 	fl.StringVar(&r.keyKCV, "key-kcv", "", "check value that the key must have")
-	fl.StringVar(&r.clearFile, "clear-key-file", "", "DANGEROUS: instead of --name, write the clear key to this new file, mode 0600")
+	fl.StringVar(&r.clearFile, "insecure-clear-key-file", "", "instead of --name: write the key IN THE CLEAR to a new file, for tests only")
 	return cmd
 }
 

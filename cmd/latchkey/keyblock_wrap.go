@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyblock"
 )
@@ -295,13 +294,4 @@ BLOCK is the text of the key block, or - for standard input.`,
 	f.StringVar(&clearFile, "clear-key-file", "", "DANGEROUS: write the clear key to this new file, mode 0600")
 	f.BoolVar(&toStdout, "clear-key-to-stdout", false, "DANGEROUS: print the clear key")
 	return cmd
-}
-
-// writeClear writes a key in hexadecimal digits to a file that is not there yet and that its owner alone can read.
-func writeClear(path string, key secret.Bytes) error {
-	text := make([]byte, hex.EncodedLen(key.Len())+1)
-	defer secret.Wipe(text)
-	hex.Encode(text, key.Expose())
-	text[len(text)-1] = '\n'
-	return writeNew(path, text)
 }

@@ -116,6 +116,20 @@ func (c *Cipher) EncryptFirst(dst, src []byte) {
 	b.put(dst)
 }
 
+// DecryptEncrypt decrypts one block under the second part of the key and encrypts it under the third, as a retail MAC ends. A
+// key of 8 bytes leaves the block as it is. dst and src may be the same. A wiped cipher panics.
+func (c *Cipher) DecryptEncrypt(dst, src []byte) {
+	k := *c.key
+	k.check()
+	var b Blocks
+	b.Set(binary.BigEndian.Uint64(src))
+	if k.parts == 3 {
+		b.Decrypt(&k.part[1])
+		b.Encrypt(&k.part[2])
+	}
+	b.put(dst)
+}
+
 // put writes the block of the first lane to dst, and wipes.
 func (b *Blocks) put(dst []byte) {
 	var out [1]uint64

@@ -245,6 +245,16 @@ func TestEncryptFirst(t *testing.T) {
 	if want := oracle(t, key[:8], src); !bytes.Equal(got, want) {
 		t.Errorf("got %X, want %X", got, want)
 	}
+	c.DecryptEncrypt(got, got)
+	if want := oracle(t, key, src); !bytes.Equal(got, want) {
+		t.Errorf("both parts: got %X, want %X", got, want)
+	}
+	if err := c.Reset(key[:8]); err != nil {
+		t.Fatal(err)
+	}
+	if c.DecryptEncrypt(got, src); !bytes.Equal(got, src) {
+		t.Errorf("single DES has second and third parts: %X", got)
+	}
 }
 
 // TestReset gives one cipher keys of all lengths, good and bad, one after the other.

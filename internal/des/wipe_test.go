@@ -38,8 +38,8 @@ func TestWipedCipherPanics(t *testing.T) {
 	c.Wipe()
 	for name, use := range map[string]func(){
 		"Encrypt": func() { c.Encrypt(block, block) }, "Decrypt": func() { c.Decrypt(block, block) },
-		"EncryptFirst": func() { c.EncryptFirst(block, block) },
-		"EncryptECB":   func() { c.EncryptECB(block) }, "DecryptECB": func() { c.DecryptECB(block) },
+		"EncryptFirst": func() { c.EncryptFirst(block, block) }, "DecryptEncrypt": func() { c.DecryptEncrypt(block, block) },
+		"EncryptECB": func() { c.EncryptECB(block) }, "DecryptECB": func() { c.DecryptECB(block) },
 		"EncryptCBC": func() { c.EncryptCBC(block, block) }, "DecryptCBC": func() { c.DecryptCBC(block, block) },
 	} {
 		if !panics(use) {

@@ -17,6 +17,7 @@ var Imports = map[string][]string{
 	"internal/des":        {},
 	"internal/des/gen":    {},
 	"internal/mac":        {"internal/des", "internal/secret"},
+	"internal/padding":    {"internal/secret"},
 	"internal/seal":       {"internal/canon", "internal/secret"},
 	"internal/prompt":     {"internal/exit", "internal/secret"},
 	"internal/audit":      {"internal/canon"},
@@ -33,7 +34,7 @@ var Imports = map[string][]string{
 		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
 	},
 	"pin":     {"internal/des", "internal/planted", "internal/secret"},
-	"dukpt":   {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys", "pin"},
+	"dukpt":   {"internal/des", "internal/mac", "internal/padding", "internal/planted", "internal/secret", "keys", "pin"},
 	"message": {"dukpt", "internal/canon", "internal/planted", "keys/keyset", "pin"},
 
 	"tls/identity":    {},
@@ -159,7 +160,7 @@ var Confined = map[string][]string{
 }
 
 // Pure lists the packages that import the standard library and this module only.
-var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/secret", "keys", "keys/keyblock", "pin"}
+var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/padding", "internal/secret", "keys", "keys/keyblock", "pin"}
 
 // Small lists the packages that firmware links: they build without cgo for a 32-bit ARM terminal.
 var Small = []string{"dukpt", "keys", "keys/keyblock", "message", "pin", "terminal"}

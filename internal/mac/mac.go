@@ -1,142 +1,183 @@
-// Package mac computes the message authentication codes of retail payments: CMAC (NIST SP 800-38B), and algorithms 1 and 3
-// of ISO/IEC 9797-1 with paddings 1 to 3.
+// Package mac computes the message authentication codes of retail payments: algorithms 1 and 3 of ISO/IEC 9797-1 with paddings
+// 1 to 3, CMAC (NIST SP 800-38B) and HMAC with SHA-2 (RFC 2104, ISO/IEC 9797-2 algorithm 2).
 //
-// Results are full length; callers cut them. Comparing is the caller's, in constant time.
+// The usual path is a [State] that its owner keeps: set it to an algorithm and a key, then call [State.Append] or
+// [State.Verify] as often as needed; these allocate nothing. [CMAC], [CBC] and [Retail] do it all for a single message.
+//
+// A MAC is shortened by keeping its left bytes, never below what [State.MinSize] says. It tells who made a message, not
+// when: the package knows nothing of replays.
 package mac
 
 import (
 	"crypto/cipher"
-	"encoding/binary"
+	"crypto/subtle"
 	"errors"
+	"fmt"
+	"hash"
+	"runtime"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
-// Padding is a padding method of ISO/IEC 9797-1, 6.3.
-type Padding uint8
+// MinLength is the least number of bytes that may be kept of a MAC by a block cipher: terminals of X9.24 send 4. An attacker
+// without the key guesses such a MAC once in 2^32 tries, so whoever keeps so few bytes limits the tries.
+const MinLength = 4
 
-// The padding methods. Method 1 makes a message and the same message with a zero byte behind it look alike; method 2 does
-// not.
 const (
-	Padding1 Padding = iota + 1 // zeros up to the block; at least one block
-	Padding2                    // 80, then zeros up to the block
-	Padding3                    // a block with the length in bits in front, then zeros up to the block
+	maxSize  = 64  // bytes of the longest MAC: HMAC-SHA-512
+	maxBlock = 128 // bytes of the longest block: of SHA-384 and SHA-512
 )
 
-// ErrPadding says that the padding method is none of the three.
-var ErrPadding = errors.New("mac: unknown padding method")
+var (
+	// ErrKey says that a key or cipher does not fit the algorithm, or that a state has no key.
+	ErrKey = errors.New("mac: key does not fit the algorithm")
+	// ErrLength says that more bytes of a MAC are asked for than it has, or fewer than may be kept.
+	ErrLength = errors.New("mac: length of the MAC is out of range")
+	// ErrVerify says that a MAC is not that of the message, or has another length than required. It never says which.
+	ErrVerify = errors.New("mac: does not verify")
+)
 
-// Retail appends the 8-byte MAC of msg by ISO/IEC 9797-1 algorithm 3 under a 16-byte DES key: CBC under the left half,
-// then a decryption under the right and an encryption under the left half.
-func Retail(dst, key, msg []byte, p Padding) ([]byte, error) {
-	if len(key) != 16 {
-		return nil, errors.New("mac: retail MAC key is not 16 bytes")
+type algorithm uint8
+
+const (
+	algorithm1 algorithm = iota + 1
+	algorithm3
+	retail
+	cmac
+	hmac
+)
+
+// State computes MACs under one key at a time. The zero value has no key; a Set method gives it one, and may be called again.
+// Copies share one content. It is not safe for concurrent use: the scratch memory is inside, behind two pointers, because fmt
+// follows one.
+type State struct{ inner **state }
+
+// state holds the key of the moment and the scratch of one computation, which is zero between computations.
+type state struct {
+	algorithm        algorithm // 0: no key
+	size, least      int       // bytes of a whole MAC and of the shortest one
+	padding          Padding
+	chain, undo, end cipher.Block // algorithm 3 uses all three, algorithm 1 and CMAC the first
+	des              *des.Cipher  // of a retail MAC: made at first use and kept
+	hash             hash.Hash
+	hashes           [len(digests)]hash.Hash // made at first use and kept: keying again allocates nothing
+	mask             [maxBlock]byte          // CMAC: the two subkeys; HMAC: the key block, mixed with the inner constant
+	sum              [maxSize]byte
+	last             [maxBlock]byte
+}
+
+// Size returns the number of bytes of a whole MAC: one block of the cipher, or 32, 48 or 64. It is 0 without a key.
+func (s *State) Size() int {
+	if s.inner == nil {
+		return 0
 	}
-	left, err := des.New(key[:8])
+	return (*s.inner).size
+}
+
+// MinSize returns the least number of bytes that may be kept: [MinLength] of a block, half of an HMAC (RFC 2104, section 5). It
+// is 0 without a key.
+func (s *State) MinSize() int {
+	if s.inner == nil {
+		return 0
+	}
+	return (*s.inner).least
+}
+
+// Append appends the left length bytes of the MAC of msg to dst, which must not overlap msg. It fails with [ErrLength] for
+// a length outside of MinSize to Size, and with [ErrKey] without a key; then it returns dst as it was.
+func (s *State) Append(dst, msg []byte, length int) ([]byte, error) {
+	st, err := s.ready(length)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
-	defer left.Wipe()
-	right, err := des.New(key[8:])
+	st.compute(msg)
+	dst = append(dst, st.sum[:length]...)
+	st.forget()
+	return dst, nil
+}
+
+// Verify checks that given is the MAC of msg at exactly the required length, in time that does not depend on the bytes of
+// either MAC. It fails with [ErrVerify], given of another length included, and for the length as [State.Append] does.
+func (s *State) Verify(msg, given []byte, length int) error {
+	st, err := s.ready(length)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer right.Wipe()
-	var sum [des.BlockSize]byte
-	if err := chain(left, sum[:], msg, p); err != nil {
-		return nil, err
-	}
-	right.Decrypt(sum[:], sum[:])
-	left.Encrypt(sum[:], sum[:])
-	return append(dst, sum[:]...), nil
-}
-
-// CBC appends the full-block MAC of msg by ISO/IEC 9797-1 algorithm 1 under b.
-func CBC(dst []byte, b cipher.Block, msg []byte, p Padding) ([]byte, error) {
-	sum := make([]byte, b.BlockSize())
-	if err := chain(b, sum, msg, p); err != nil {
-		return nil, err
-	}
-	return append(dst, sum...), nil
-}
-
-// chain leaves the last block of CBC with a zero vector over the padded message in sum.
-func chain(b cipher.Block, sum, msg []byte, p Padding) error {
-	size := b.BlockSize()
-	if p == Padding3 {
-		length := make([]byte, size)
-		binary.BigEndian.PutUint64(length[size-8:], 8*uint64(len(msg)))
-		mix(b, sum, length)
-	}
-	for len(msg) >= size {
-		mix(b, sum, msg[:size])
-		msg = msg[size:]
-		if len(msg) == 0 && p != Padding2 {
-			return checkPadding(p)
-		}
-	}
-	last := make([]byte, size)
-	defer secret.Wipe(last)
-	copy(last, msg)
-	if p == Padding2 {
-		last[len(msg)] = 0x80
-	}
-	mix(b, sum, last)
-	return checkPadding(p)
-}
-
-func checkPadding(p Padding) error {
-	if p < Padding1 || p > Padding3 {
-		return ErrPadding
+	st.compute(msg)
+	same := secret.Public(subtle.ConstantTimeCompare(st.sum[:length], given))
+	st.forget()
+	if same != 1 {
+		return ErrVerify
 	}
 	return nil
 }
 
-func mix(b cipher.Block, sum, block []byte) {
-	for i := range sum {
-		sum[i] ^= block[i]
+// Wipe zeroes the key and the scratch, and wipes the ciphers the state was set to. Afterwards the state has
+// no key. It may be called again.
+func (s *State) Wipe() {
+	if s.inner != nil {
+		(*s.inner).wipe()
 	}
-	b.Encrypt(sum, sum)
 }
 
-// CMAC appends the full-block CMAC of msg under b, a cipher with blocks of 8 or 16 bytes (NIST SP 800-38B, 6.2).
-func CMAC(dst []byte, b cipher.Block, msg []byte) []byte {
-	size := b.BlockSize()
-	subkey := make([]byte, size)
-	sum := make([]byte, size)
-	last := make([]byte, size)
-	defer secret.Wipe(subkey)
-	defer secret.Wipe(last)
-	b.Encrypt(subkey, subkey)
-	double(subkey)
-	for len(msg) > size {
-		mix(b, sum, msg[:size])
-		msg = msg[size:]
+// ready returns what computes, if it has a key and may give so many bytes.
+func (s *State) ready(length int) (*state, error) {
+	if s.Size() == 0 {
+		return nil, fmt.Errorf("%w: none is set", ErrKey)
 	}
-	copy(last, msg)
-	if len(msg) < size {
-		last[len(msg)] = 0x80
-		double(subkey)
+	st := *s.inner
+	if length < st.least || length > st.size {
+		return nil, fmt.Errorf("%w: %d bytes, want %d to %d", ErrLength, length, st.least, st.size)
 	}
-	for i := range last {
-		last[i] ^= subkey[i]
-	}
-	mix(b, sum, last)
-	return append(dst, sum...)
+	return st, nil
 }
 
-// double multiplies by x in GF(2^64) or GF(2^128), without a branch on the secret (SP 800-38B, 5.3: constants 1B and 87).
-func double(k []byte) {
-	constant := byte(0x1b)
-	if len(k) == 16 {
-		constant = 0x87
+// fresh returns the content without a key, and makes it first where there is none.
+func (s *State) fresh() *state {
+	if s.inner == nil {
+		st := new(state)
+		s.inner = &st
 	}
-	var carry byte
-	for i := len(k) - 1; i >= 0; i-- {
-		next := k[i] >> 7
-		k[i] = k[i]<<1 | carry
-		carry = next
+	(*s.inner).wipe()
+	return *s.inner
+}
+
+// compute leaves the whole MAC of msg in sum.
+func (s *state) compute(msg []byte) {
+	switch s.algorithm {
+	case algorithm1:
+		s.chainPadded(msg)
+	case algorithm3:
+		s.chainPadded(msg)
+		sum := s.sum[:s.size]
+		s.undo.Decrypt(sum, sum)
+		s.end.Encrypt(sum, sum)
+	case retail:
+		s.chainPadded(msg)
+		s.des.DecryptEncrypt(s.sum[:s.size], s.sum[:s.size])
+	case cmac:
+		s.cmac(msg)
+	case hmac:
+		s.hmac(msg)
 	}
-	k[len(k)-1] ^= constant & -carry
+}
+
+// forget zeroes the scratch.
+func (s *state) forget() {
+	secret.Wipe(s.sum[:])
+	secret.Wipe(s.last[:])
+}
+
+func (s *state) wipe() {
+	for _, b := range [...]cipher.Block{s.chain, s.undo, s.end} {
+		if w, ok := b.(interface{ Wipe() }); ok {
+			w.Wipe()
+		} else {
+			secret.WipeCipher(b)
+		}
+	}
+	s.des.Wipe()
+	*s = state{des: s.des, hashes: s.hashes} // the hashes were flushed when they were last used
+	runtime.KeepAlive(s)
 }

@@ -19,34 +19,59 @@ func data(v testvec.Vector) []byte {
 	return v.Hex("data")
 }
 
-func compare(v testvec.Vector, got []byte, err error) (int, error) {
+// check compares the MAC of msg at every length that may be kept, and wants it refused with any one byte changed.
+func check(s *State, msg, want []byte) (n int, err error) {
+	defer s.Wipe()
+	if s.Size() != len(want) {
+		return 0, fmt.Errorf("a MAC of %d bytes, want %d", s.Size(), len(want))
+	}
+	for length := s.MinSize(); length <= s.Size(); length++ {
+		got, err := s.Append(nil, msg, length)
+		if err != nil || !bytes.Equal(got, want[:length]) {
+			return n, fmt.Errorf("got %X, %v, want %X", got, err, want[:length])
+		}
+		if err := s.Verify(msg, want[:length], length); err != nil {
+			return n, fmt.Errorf("%d bytes: %w", length, err)
+		}
+		bad := bytes.Clone(want[:length])
+		bad[n%length] ^= 1 << (n % 8)
+		if err := s.Verify(msg, bad, length); err != ErrVerify {
+			return n, fmt.Errorf("%X instead of %X: %w", bad, want[:length], err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// set returns a state as a handler needs it.
+func set(newCipher func([]byte) (cipher.Block, error), key []byte, to func(*State, cipher.Block) error) (*State, error) {
+	b, err := newCipher(key)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if want := v.Hex("mac"); !bytes.Equal(got, want) {
-		return 1, fmt.Errorf("got %X, want %X", got, want)
-	}
-	return 1, nil
+	s := new(State)
+	return s, to(s, b)
 }
 
 func cmacUnder(newCipher func([]byte) (cipher.Block, error)) testvec.Handler {
 	return func(v testvec.Vector) (int, error) {
-		b, err := newCipher(v.Hex("key"))
+		s, err := set(newCipher, v.Hex("key"), (*State).SetCMAC)
 		if err != nil {
 			return 0, err
 		}
-		return compare(v, CMAC(nil, b, data(v)), nil)
+		return check(s, data(v), v.Hex("mac"))
 	}
 }
 
 func cbcUnder(newCipher func([]byte) (cipher.Block, error)) testvec.Handler {
 	return func(v testvec.Vector) (int, error) {
-		b, err := newCipher(v.Hex("key"))
+		s, err := set(newCipher, v.Hex("key"), func(s *State, b cipher.Block) error {
+			return s.SetCBC(b, Padding(v.Int("padding")))
+		})
 		if err != nil {
 			return 0, err
 		}
-		got, err := CBC(nil, b, data(v), Padding(v.Int("padding")))
-		return compare(v, got, err)
+		return check(s, data(v), v.Hex("mac"))
 	}
 }
 
@@ -58,8 +83,31 @@ var handlers = map[string]testvec.Handler{
 	"cbc_mac_alg1_tdes": cbcUnder(newTDES),
 	"cbc_mac_alg1_aes":  cbcUnder(aes.NewCipher),
 	"retail_mac_alg3": func(v testvec.Vector) (int, error) {
-		got, err := Retail(nil, v.Hex("key"), data(v), Padding(v.Int("padding")))
-		return compare(v, got, err)
+		var s State
+		if err := s.SetRetail(v.Hex("key"), Padding(v.Int("padding"))); err != nil {
+			return 0, err
+		}
+		return check(&s, data(v), v.Hex("mac"))
+	},
+	"retail_mac_alg3_two_keys": func(v testvec.Vector) (int, error) {
+		s, err := set(newTDES, v.Hex("key1"), func(s *State, outer cipher.Block) error {
+			inner, err := newTDES(v.Hex("key2"))
+			if err != nil {
+				return err
+			}
+			return s.SetAlgorithm3(outer, inner, outer, Padding(v.Int("padding")))
+		})
+		if err != nil {
+			return 0, err
+		}
+		return check(s, data(v), v.Hex("mac"))
+	},
+	"hmac_sha256": func(v testvec.Vector) (int, error) {
+		var s State
+		if err := s.SetHMAC(SHA256, v.Hex("key")); err != nil {
+			return 0, err
+		}
+		return check(&s, data(v), v.Hex("mac"))
 	},
 	"padding_ambiguity": func(v testvec.Vector) (int, error) {
 		for p, member := range map[Padding]string{Padding1: "same_under_padding_1", Padding2: "same_under_padding_2"} {
@@ -81,7 +129,7 @@ var handlers = map[string]testvec.Handler{
 
 func TestVectors(t *testing.T) {
 	t.Parallel()
-	testvec.Run(t, "mac", handlers, "retail_mac_alg3_two_keys", "hmac_sha256")
+	testvec.Run(t, "mac", handlers)
 }
 
 func TestVectorsCanFail(t *testing.T) {
@@ -94,31 +142,66 @@ func TestVectorsCanFail(t *testing.T) {
 	testvec.Flip(t, "mac", handlers, expected)
 }
 
-func TestRefusals(t *testing.T) {
-	t.Parallel()
-	if _, err := Retail(nil, make([]byte, 24), nil, Padding2); err == nil {
-		t.Error("a 24-byte retail MAC key is accepted")
+// wycheproof are the handlers of one file, and a count of its cases.
+func wycheproof(setKey func(s *State, key []byte) error) (handlers map[string]testvec.Handler, cases *int) {
+	cases = new(int)
+	verify := func(v testvec.Vector) (*State, error) {
+		*cases++
+		s := new(State)
+		if err := setKey(s, v.Hex("key")); err != nil {
+			return s, err
+		}
+		return s, s.Verify(v.Hex("msg"), v.Hex("tag"), v.Int("tagSize")/8)
 	}
-	if _, err := Retail(nil, make([]byte, 16), nil, 0); !errors.Is(err, ErrPadding) {
-		t.Errorf("no padding method: %v", err)
-	}
-	if _, err := Retail(nil, make([]byte, 16), []byte("12345678"), 4); !errors.Is(err, ErrPadding) {
-		t.Errorf("padding method 4: %v", err)
-	}
+	return map[string]testvec.Handler{
+		"MacTest valid": func(v testvec.Vector) (int, error) {
+			s, err := verify(v)
+			if err != nil {
+				return 0, err
+			}
+			got, err := s.Append(nil, v.Hex("msg"), v.Int("tagSize")/8)
+			if want := v.Hex("tag"); err != nil || !bytes.Equal(got, want) {
+				return 1, fmt.Errorf("got %X, %v, want %X", got, err, want)
+			}
+			return 1, nil
+		},
+		"MacTest invalid": func(v testvec.Vector) (int, error) {
+			_, err := verify(v)
+			// Of the wrong keys, crypto/aes refuses the length.
+			var keySize aes.KeySizeError
+			if err != ErrVerify && !errors.As(err, &keySize) {
+				return 1, fmt.Errorf("accepted, or refused for another reason: %v", err)
+			}
+			return 1, nil
+		},
+	}, cases
 }
 
-func TestAppends(t *testing.T) {
+func TestVectorsWycheproof(t *testing.T) {
 	t.Parallel()
-	prefix := []byte("prefix")
-	b, err := aes.NewCipher(make([]byte, 16))
-	if err != nil {
-		t.Fatal(err)
+	hmacOf := func(h Hash) func(*State, []byte) error {
+		return func(s *State, key []byte) error { return s.SetHMAC(h, key) }
 	}
-	if got := CMAC(prefix[:6:6], b, []byte("m")); !bytes.HasPrefix(got, prefix) || len(got) != 6+16 {
-		t.Errorf("CMAC appended %x", got)
-	}
-	got, err := Retail(prefix[:6:6], make([]byte, 16), []byte("m"), Padding1)
-	if err != nil || !bytes.HasPrefix(got, prefix) || len(got) != 6+8 {
-		t.Errorf("Retail appended %x, %v", got, err)
+	for topic, c := range map[string]struct {
+		setKey func(*State, []byte) error
+		least  int
+	}{
+		"wycheproof-aes_cmac": {func(s *State, key []byte) error {
+			b, err := aes.NewCipher(key)
+			if err != nil {
+				return err
+			}
+			return s.SetCMAC(b)
+		}, 311},
+		"wycheproof-hmac_sha256": {hmacOf(SHA256), 174},
+		"wycheproof-hmac_sha384": {hmacOf(SHA384), 174},
+		"wycheproof-hmac_sha512": {hmacOf(SHA512), 174},
+	} {
+		handlers, cases := wycheproof(c.setKey)
+		testvec.Run(t, topic, handlers)
+		if *cases < c.least {
+			t.Errorf("%s: %d cases, want at least %d", topic, *cases, c.least)
+		}
+		testvec.Flip(t, topic, handlers, map[string][]string{"MacTest valid": {"tag"}})
 	}
 }

@@ -98,9 +98,11 @@ func TestAgainstStandardLibrary(t *testing.T) {
 			}
 		}
 		for p := mac.Padding1; p <= mac.Padding3; p++ {
-			got, err := mac.Retail(nil, key[:16], msg, p)
-			if want := retail(t, key[:16], msg, p); err != nil || !bytes.Equal(got, want) {
-				t.Fatalf("retail MAC, padding %d, of %X: got %X, %v, want %X", p, msg, got, err, want)
+			for _, key := range [][]byte{key[:16], key[:24]} {
+				got, err := mac.Retail(nil, key, msg, p)
+				if want := retail(t, key, msg, p); err != nil || !bytes.Equal(got, want) {
+					t.Fatalf("retail MAC, padding %d, of %X: got %X, %v, want %X", p, msg, got, err, want)
+				}
 			}
 		}
 		if !bytes.Equal(msg, kept) {
@@ -116,13 +118,17 @@ func retail(t *testing.T, key, msg []byte, p mac.Padding) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	right, err := stddes.NewCipher(key[8:])
+	right, err := stddes.NewCipher(key[8:16])
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := stddes.NewCipher(append(bytes.Clone(key), key[:8]...)[16:24])
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := cbcLast(left, pad(msg, 8, p))
 	right.Decrypt(out, out)
-	left.Encrypt(out, out)
+	end.Encrypt(out, out)
 	return out
 }
 
@@ -179,7 +185,7 @@ func TestUnknownPadding(t *testing.T) {
 	}
 	for length := range 40 {
 		_, err := mac.Retail(nil, make([]byte, length), nil, mac.Padding1)
-		if (err == nil) != (length == 16) {
+		if (err == nil) != (length == 16 || length == 24) || err != nil && !errors.Is(err, mac.ErrKey) {
 			t.Errorf("retail MAC under %d bytes: %v", length, err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
@@ -85,9 +84,6 @@ func (s Bytes) String() string { return redacted }
 
 // GoString returns a placeholder.
 func (s Bytes) GoString() string { return redacted }
-
-// LogValue gives loggers a placeholder.
-func (s Bytes) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText gives encoders a placeholder.
 func (s Bytes) MarshalText() ([]byte, error) { return []byte(redacted), nil }

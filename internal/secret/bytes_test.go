@@ -121,8 +121,8 @@ func TestPlaceholder(t *testing.T) {
 	s := secret.From(raw)
 	const want = "[secret]"
 	text, err := s.MarshalText()
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || string(text) != want {
+		t.Fatalf("as text: %q, %v", text, err)
 	}
 	encoded, err := json.Marshal(map[string]any{"k": s})
 	if err != nil {
@@ -130,8 +130,8 @@ func TestPlaceholder(t *testing.T) {
 	}
 	for how, got := range map[string]string{
 		"%v": fmt.Sprintf("%v", s), "%#v": fmt.Sprintf("%#v", s), "%x": fmt.Sprintf("%x", &s), "%d": fmt.Sprintf("%d", s),
-		"String": s.String(), "GoString": s.GoString(), "LogValue": s.LogValue().String(), "MarshalText": string(text),
 		"zero value": fmt.Sprint(secret.Bytes{}),
+		"String":     s.String(), "GoString": s.GoString(),
 	} {
 		if got != want {
 			t.Errorf("%s: got %q, want %q", how, got, want)
@@ -259,4 +259,19 @@ func TestDo(t *testing.T) {
 		t.Error("Do did not call its function")
 	}
 	runtime.KeepAlive(out)
+}
+
+// TestLend shows memory for a while: whoever kept the secret has nothing afterwards, and nothing of the next time either.
+func TestLend(t *testing.T) {
+	t.Parallel()
+	room, s := []byte("room"), secret.New(0)
+	kept := s
+	s.Lend(room)
+	if string(kept.Expose()) != "room" {
+		t.Fatalf("lent: %q", kept.Expose())
+	}
+	s.Wipe()
+	if !kept.IsZero() || !bytes.Equal(room, make([]byte, 4)) {
+		t.Errorf("after Wipe %d bytes are left of the secret, and the room is %q", kept.Len(), room)
+	}
 }

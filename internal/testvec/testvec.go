@@ -1,7 +1,9 @@
 // Package testvec runs published test vectors: JSON files below testdata, and below the folders named in
 // LATCHKEY_EXTRA_VECTORS (separated by colons).
 //
-// A file has a "topic" and "vectors"; each vector has an "id" and a "feature". A test names the topic it covers and gives a
+// A file has a "topic" and "vectors"; each vector has an "id" and a "feature". Files of Project Wycheproof are read as they are
+// published: aes_cmac_test.json has the topic wycheproof-aes_cmac, its cases a feature like "MacTest
+// valid", of type and result. A test names the topic it covers and gives a
 // [Handler] for each feature, which makes comparisons and counts them. A feature that is neither handled nor named as
 // deferred fails the test, and so does a file in which nothing was compared, or one whose topic no test covers. One line for
 // each file says how many comparisons were made.
@@ -107,6 +109,7 @@ type file struct {
 	name    string           // as shown
 	Topic   string           `json:"topic"`
 	Vectors []map[string]any `json:"vectors"`
+	wycheproof
 }
 
 // Run runs every vector of every file of the topic. Features named in deferred are counted and not run.
@@ -292,6 +295,7 @@ var topics = []string{
 	"devices", "dukpt-aes", "dukpt-tdes", "mac", "pinblock", "tr31",
 	"protocol-acks", "protocol-audit", "protocol-claims", "protocol-delivery", "protocol-feed", "protocol-keysets", "protocol-makers", "protocol-messages",
 	"protocol-trust-list",
+	"wycheproof-aes_cbc_pkcs5", "wycheproof-aes_cmac", "wycheproof-hmac_sha256", "wycheproof-hmac_sha384", "wycheproof-hmac_sha512",
 }
 
 // extra returns the folders of LATCHKEY_EXTRA_VECTORS; relative ones are below the root of the module.
@@ -317,6 +321,12 @@ func read(name string) (file, error) {
 	}
 	var f file
 	err = json.Unmarshal(b, &f)
+	if err != nil {
+		return file{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if f.Groups != nil {
+		err = f.flatten(name)
+	}
 	if err != nil {
 		return file{}, fmt.Errorf("%s: %w", name, err)
 	}

@@ -20,8 +20,8 @@ type working struct {
 // wipe zeroes the key schedules.
 func (w working) wipe() {
 	for _, c := range []cipher.Block{w.enc, w.auth} {
-		if c, ok := c.(*des.Cipher); ok {
-			c.Wipe()
+		if tdes, ok := c.(*des.Cipher); ok {
+			tdes.Wipe()
 		} else {
 			secret.WipeCipher(c)
 		}

@@ -224,7 +224,7 @@ func (s *KeySet) checkMAC() error {
 			return broken("CMAC has no padding to choose")
 		}
 	default:
-		return broken("MAC algorithm is not set")
+		return broken("MAC algorithm %v: a key set has retail MACs or CMAC", s.MAC.Algorithm)
 	}
 	return s.checkMACLength(block)
 }

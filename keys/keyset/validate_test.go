@@ -42,6 +42,10 @@ func TestValidateRefuses(t *testing.T) {
 		{"R of a fraction", func(s *KeySet) { s.R = DefaultHorizon + time.Millisecond }, "whole seconds"},
 		{"R negative", func(s *KeySet) { s.R = -time.Second }, "horizon"},
 		{"MAC algorithm 9", func(s *KeySet) { s.MAC.Algorithm = 9 }, "MAC algorithm"},
+		{"MAC of algorithm 1", func(s *KeySet) { s.MAC.Algorithm = dukpt.MACCBC }, "MAC algorithm"},
+		{"HMAC", func(s *KeySet) { s.MAC.Algorithm, s.MAC.Padding = dukpt.MACHMACSHA256, 0 }, "MAC algorithm"},
+		{"CMAC of a TDES set", func(s *KeySet) { s.MAC.Algorithm, s.MAC.Padding = dukpt.MACCMAC, 0 }, "CMAC is for AES"},
+		{"MAC padding 3", func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding3 }, "padding 1 or 2"},
 		{"evidence beyond the block", func(s *KeySet) { s.MAC.Evidence = 9 }, "evidence"},
 		{"a MAC rule without MACs", func(s *KeySet) {
 			rule := s.MAC

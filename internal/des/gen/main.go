@@ -58,7 +58,7 @@ func (s *solution) prove(box int) error {
 	want := tables(box)
 	for o, wire := range s.outputs {
 		if s.wires[wire] != want[o] {
-			return fmt.Errorf("S%d: output %d is %016x, not %016x", box+1, o, s.wires[wire], want[o])
+			return fmt.Errorf("box S%d: output %d is %016x, not %016x", box+1, o, s.wires[wire], want[o])
 		}
 	}
 	return nil
