@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -115,9 +114,6 @@ func (c Component) String() string {
 
 // GoString returns the algorithm, never the bytes.
 func (c Component) GoString() string { return c.String() }
-
-// LogValue gives loggers the algorithm.
-func (c Component) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // MarshalText refuses: components leave on sheets, see [Sheet.Text].
 func (c Component) MarshalText() ([]byte, error) { return nil, errEncode }
