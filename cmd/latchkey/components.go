@@ -236,7 +236,7 @@ func writeNew(path string, text []byte) (err error) {
 		return exit.With(exit.Refused, err, "choose another file: nothing is written over")
 	}
 	if err != nil {
-		return exit.With(exit.NotFound, err, "the folder must be there")
+		return err
 	}
 	_, err = file.Write(text)
 	if err == nil {
