@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
@@ -11,8 +12,8 @@ import (
 var pinCases = []oneCase{
 	{"PIN parsed", caseParsePIN},
 	{"PIN of other than digits refused", caseBadPIN},
-	{"format 0 block", caseFormat0},
-	{"format 0 block refused", caseBadFormat0},
+	{"blocks of formats 0 to 3", caseClearBlocks},
+	{"blocks of formats 0 to 3 refused", caseBadClearBlocks},
 	{"format 4 block", caseFormat4},
 	{"format 4 block refused", caseBadFormat4},
 }
@@ -37,8 +38,11 @@ func caseBadPIN(m *marks) error {
 	return nil
 }
 
-// format0 returns a clear block of format 0, made of a marked PIN.
-func format0(m *marks) ([]byte, pin.PAN, error) {
+// clearFormats are those whose blocks are put together without a cipher.
+var clearFormats = []pin.Format{pin.Format0, pin.Format1, pin.Format2, pin.Format3}
+
+// clearBlock returns a clear block, made of a marked PIN.
+func clearBlock(m *marks, f pin.Format) ([]byte, pin.PAN, error) {
 	pan, err := samplePAN()
 	if err != nil {
 		return nil, pan, err
@@ -47,37 +51,49 @@ func format0(m *marks) ([]byte, pin.PAN, error) {
 	if err != nil {
 		return nil, pan, err
 	}
-	block, err := pin.AppendFormat0(nil, p, pan)
+	block, err := f.Append(nil, p, pan, pin.Fill{})
 	return block, pan, err
 }
 
-func caseFormat0(m *marks) error {
-	block, pan, err := format0(m)
-	if err != nil {
-		return err
+func caseClearBlocks(m *marks) error {
+	for _, f := range clearFormats {
+		block, pan, err := clearBlock(m, f)
+		if err != nil {
+			return err
+		}
+		p := pin.NewPIN()
+		if err := f.Decode(&p, m.secret(public(block)), pan); err != nil {
+			return err
+		}
+		again, err := f.Append(nil, p, pan, pin.Fill{})
+		if err != nil {
+			return err
+		}
+		if err := want(again, block); err != nil {
+			return err
+		}
 	}
-	p, err := pin.DecodeFormat0(m.secret(public(block)), pan)
-	if err != nil {
-		return err
-	}
-	again, err := pin.AppendFormat0(nil, p, pan)
-	if err != nil {
-		return err
-	}
-	return want(again, block)
+	return nil
 }
 
-// caseBadFormat0 spoils each byte of a block but those that hold the PIN.
-func caseBadFormat0(m *marks) error {
-	block, pan, err := format0(m)
-	if err != nil {
-		return err
-	}
-	for _, i := range []int{0, 4, 7} {
-		bad := public(block)
-		bad[i] ^= 0x33
-		if _, err := pin.DecodeFormat0(m.secret(bad), pan); !errors.Is(err, pin.ErrBlock) {
-			return errWrong
+// caseBadClearBlocks spoils the control nibble, and where a format has them the digits under the PAN and the fill.
+func caseBadClearBlocks(m *marks) error {
+	for _, f := range clearFormats {
+		block, pan, err := clearBlock(m, f)
+		if err != nil {
+			return err
+		}
+		places := []int{0, 4, 7}
+		if f == pin.Format1 { // its fill may be anything
+			places = places[:1]
+		}
+		for _, i := range places {
+			bad := public(bytes.Clone(block))
+			bad[i] ^= 0xCC
+			p := pin.NewPIN()
+			if err := f.Decode(&p, m.secret(bad), pan); !errors.Is(err, pin.ErrBlock) {
+				return errWrong
+			}
 		}
 	}
 	return nil
