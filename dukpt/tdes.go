@@ -77,7 +77,9 @@ type generator struct {
 }
 
 func (g *generator) wipe() {
-	*g = generator{}
+	g.key.Wipe()
+	g.blocks.Wipe()
+	clear(g.out[:])
 	runtime.KeepAlive(g)
 }
 
@@ -113,7 +115,12 @@ type multiplier struct {
 }
 
 func (m *multiplier) wipe() {
-	*m = multiplier{}
+	m.key.Wipe()
+	m.blocks.Wipe()
+	m.others.Wipe()
+	for _, x := range []*[des.Lanes]uint64{&m.in, &m.plain, &m.masked, &m.last} {
+		clear(x[:])
+	}
 	runtime.KeepAlive(m)
 }
 

@@ -83,8 +83,11 @@ func (c *Cipher) Wipe() {
 	if c == nil || c.key == nil {
 		return
 	}
-	**c.key = key{}
-	runtime.KeepAlive(*c.key)
+	k := *c.key
+	k.parts = 0
+	for i := range k.part {
+		k.part[i].Wipe()
+	}
 }
 
 // BlockSize returns 8.

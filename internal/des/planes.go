@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+
+	"github.com/latchkey-pos/latchkey/internal/planted"
 )
 
 // word carries one bit of every lane: 64 blocks are worked on at once, and 32 on 32-bit machines.
@@ -81,6 +83,9 @@ func (s *Schedule) Flip(m *Mask, lanes uint) {
 
 // Wipe zeroes the keys.
 func (s *Schedule) Wipe() {
+	if planted.On(planted.SkipWipe) {
+		return
+	}
 	*s = Schedule{}
 	runtime.KeepAlive(s)
 }
@@ -179,6 +184,9 @@ func everyOther(x uint64) uint64 {
 
 // Wipe zeroes the blocks.
 func (b *Blocks) Wipe() {
+	if planted.On(planted.SkipWipe) {
+		return
+	}
 	*b = Blocks{}
 	runtime.KeepAlive(b)
 }

@@ -14,7 +14,7 @@ var Imports = map[string][]string{
 	"internal/crockford":  {},
 	"internal/secret":     {"internal/planted"},
 	"internal/planted":    {},
-	"internal/des":        {},
+	"internal/des":        {"internal/planted"},
 	"internal/des/gen":    {},
 	"internal/mac":        {"internal/des", "internal/secret"},
 	"internal/padding":    {"internal/secret"},
@@ -157,7 +157,7 @@ var Confined = map[string][]string{
 	"runtime/secret":                      {"internal/secret"},
 	"unsafe":                              {"internal/ctgrind", "internal/des", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.

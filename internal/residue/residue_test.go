@@ -32,12 +32,12 @@ var builds = []build{
 	{name: "plain", most: plainMost},
 	{name: "plain, wipes skipped", tags: "planted", fault: planted.SkipWipe, least: 100, most: math.MaxInt},
 	{name: "runtimesecret", experiment: "runtimesecret", most: 0},
-	{name: "runtimesecret, wipes skipped", experiment: "runtimesecret", tags: "planted", fault: planted.SkipWipe, least: 100, most: math.MaxInt},
+	{name: "runtimesecret, wipes skipped", experiment: "runtimesecret", tags: "planted", fault: planted.SkipWipe, least: 20, most: math.MaxInt},
 }
 
 // plainMost bounds what may be left without runtime/secret: copies on stacks and in spilled registers, which no program can
 // wipe. It is some tens by chance; one kind of cipher that nobody wipes makes it some thousands.
-const plainMost = 500
+const plainMost = 100
 
 // TestResidue starts a process that derives, uses and wipes 20,000 keys, and looks through all memory it can write to for
 // what it should have forgotten: any half of any key, in any order of its bytes, at any address. The control key, which the
