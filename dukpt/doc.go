@@ -6,8 +6,9 @@
 // host computes any of them again from the base key and the KSN.
 //
 // The usual path on a terminal: [NewTerminal] once, then [Terminal.Reserve] and [Terminal.Next] for each [Transaction].
-// On a host: [NewBaseKey], then [BaseKey.Begin] for the KSN that came with a message, which gives a [HostTransaction]. Roles
-// are types: a terminal cannot open a PIN block, and a host can only move a PIN under another key.
+// On a host: [NewBaseKey], then [BaseKey.Begin] for the KSN that came with a message, which gives a [HostTransaction];
+// [Path] and [BaseKey.DeriveBatch] are for many at once. Roles are types: a terminal cannot open a PIN block, and a host can
+// only move a PIN under another key.
 //
 // What this package does not protect against: it does not know which KSNs were seen before, so refusing a replay is the
 // host's; a terminal whose saved state is put back to an older one repeats its keys, unless the host tells it where to
