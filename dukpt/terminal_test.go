@@ -617,7 +617,12 @@ func TestTerminalPrints(t *testing.T) {
 				secrets = append(secrets, term.at(i))
 			}
 		}
-		for _, v := range []any{b.base, ik, term, tx, host, PINTarget{Key: ik.key}} {
+		path, seeker := b.base.NewPath(), NewHostTransaction()
+		if err := path.Seek(seeker, tx.KSN()); err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, path.key(0), path.key(1))
+		for _, v := range []any{b.base, ik, term, tx, host, path, seeker, PINTarget{Key: ik.key}} {
 			checkPrints(t, fmt.Sprintf("%s %T", b.name, v), v, secrets)
 		}
 	}
