@@ -293,6 +293,7 @@ func find(root string, dirs []string, topic string) (files []file, err error) {
 // topics are those that some test of this module covers. A new one is added here together with the test that reads it.
 var topics = []string{
 	"devices", "dukpt-aes", "dukpt-tdes", "mac", "pinblock", "tr31",
+	"refusals-keyblock", "refusals-ksn", "refusals-pin",
 	"protocol-acks", "protocol-audit", "protocol-claims", "protocol-delivery", "protocol-feed", "protocol-keysets", "protocol-makers", "protocol-messages",
 	"protocol-trust-list",
 	"wycheproof-aes_cbc_pkcs5", "wycheproof-aes_cmac", "wycheproof-hmac_sha256", "wycheproof-hmac_sha384", "wycheproof-hmac_sha512",
