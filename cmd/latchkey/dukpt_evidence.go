@@ -32,7 +32,7 @@ func judge(clear []byte, blockSize int) attempt {
 		a.MaskedPAN = pan.Masked()
 		pan.Wipe()
 	}
-	if elements, number, ok := readTLV(data); ok {
+	if elements, number, ok := readTLV(clear); ok {
 		a.add(scoreTLV, fmt.Sprintf("EMV data in BER-TLV, %d elements", elements))
 		if a.MaskedPAN == "" {
 			a.MaskedPAN = number
@@ -65,13 +65,22 @@ func (a *attempt) add(score int, evidence string) {
 	a.Evidence = append(a.Evidence, evidence)
 }
 
-// unpadded cuts padding of any kind from the end: PKCS#7, or zeros, with one 80 before them.
+// unpadded cuts padding of any kind from the end: zeros, with one 80 before them, or PKCS #7.
 func unpadded(b []byte) []byte {
-	if n := int(b[len(b)-1]); 0 < n && n <= min(16, len(b)) && bytes.Count(b[len(b)-n:], b[len(b)-1:]) == n {
-		return b[:len(b)-n]
+	for n := range b {
+		if isPadding(b[n:]) {
+			return b[:n]
+		}
 	}
-	b = bytes.TrimRight(b, "\x00")
-	return bytes.TrimSuffix(b, []byte{0x80})
+	return b
+}
+
+// isPadding reports whether b is nothing but padding, or empty.
+func isPadding(b []byte) bool {
+	if n := len(b); 0 < n && n <= 16 && bytes.Count(b, []byte{byte(n)}) == n {
+		return true
+	}
+	return len(bytes.TrimLeft(bytes.TrimPrefix(b, []byte{0x80}), "\x00")) == 0
 }
 
 func countPrintable(b []byte) (n int) {
@@ -106,7 +115,7 @@ const (
 )
 
 // readTLV counts the primitive elements of BER-TLV, at least two and one of a card, and returns the masked card number of
-// the first that holds one. One that is cut short is none.
+// the first that holds one. Padding may follow. One that is cut short is none.
 func readTLV(b []byte) (elements int, number string, ok bool) {
 	var t tlv
 	if !t.read(b, 0) || t.elements < 2 || !t.card {
@@ -123,6 +132,9 @@ type tlv struct {
 
 func (t *tlv) read(b []byte, depth int) bool {
 	for len(b) > 0 {
+		if depth == 0 && isPadding(b) {
+			break
+		}
 		tag, constructed, rest, ok := readTag(b)
 		if !ok {
 			return false
