@@ -17,91 +17,8 @@ import (
 )
 
 func newDUKPT(c *console) *cobra.Command {
-	return noun("dukpt", "Explain key serial numbers, open test swipes", newExplain(c), newDUKPTDecrypt(c))
-}
-
-type explained struct {
-	KSN          string `json:"ksn"`
-	Scheme       string `json:"scheme"`
-	KeyID        string `json:"keyId"`
-	BaseKeyID    string `json:"baseKeyId,omitempty"`
-	DerivationID string `json:"derivationId,omitempty"`
-	Counter      uint32 `json:"counter"`
-	OneBits      int    `json:"oneBits"`
-	Ordinal      uint32 `json:"ordinal"`
-	KeysLeft     uint32 `json:"keysLeft"`
-	Next         string `json:"next,omitempty"`
-}
-
-func newExplain(c *console) *cobra.Command {
-	return &cobra.Command{
-		Use:   "explain KSN",
-		Short: "Say what a key serial number says: scheme, key id, counter, keys left",
-		Long: `Explain takes a key serial number as hexadecimal digits: 20 for TDES (ANSI X9.24-1), 24 for AES
-(ANSI X9.24-3), or 16 for the short TDES form that is left-padded with FFFF.
-
-The ordinal counts valid counters: TDES uses those with at most 10 one bits, AES those with at
-most 16. A counter that no terminal can reach is refused.`,
-		Example: "  latchkey dukpt explain FFFF9876543210E00008",
-		Args:    arguments("KSN"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			ksn, err := parseKSN(args[0])
-			if err != nil {
-				return err
-			}
-			e := explain(ksn)
-			fields := []field{{"KSN", e.KSN}, {"scheme", e.Scheme}, {"key id", e.KeyID}}
-			if e.BaseKeyID != "" {
-				fields = append(fields, field{"base key id", e.BaseKeyID}, field{"derivation id", e.DerivationID})
-			}
-			fields = append(fields,
-				field{"counter", fmt.Sprintf("%d (%X)", e.Counter, e.Counter)},
-				field{"derivation steps", e.OneBits},
-				field{"ordinal", fmt.Sprintf("%d of %d", e.Ordinal, ksn.Scheme().MaxOrdinal())},
-				field{"keys left", e.KeysLeft})
-			if e.Next != "" {
-				fields = append(fields, field{"next KSN", e.Next})
-			} else {
-				fields = append(fields, field{"next KSN", "none: this is the last key of this key id"})
-			}
-			return c.show(e, fields...)
-		},
-	}
-}
-
-func parseKSN(s string) (dukpt.KSN, error) {
-	if len(s) == 16 {
-		b, err := hex.DecodeString(s)
-		if err == nil {
-			ksn, err := dukpt.ParseShortKSN(b)
-			return ksn, exit.With(exit.Usage, err, ksnHint)
-		}
-	}
-	ksn, err := dukpt.ParseKSNHex(s)
-	return ksn, exit.With(exit.Usage, err, ksnHint)
-}
-
-const ksnHint = "a KSN has 20 hexadecimal digits (TDES), 24 (AES) or 16 (short TDES), and a counter that a terminal can reach"
-
-func explain(ksn dukpt.KSN) explained {
-	e := explained{
-		KSN: ksn.String(), Scheme: ksn.Scheme().String(), KeyID: ksn.KeyID().String(), Counter: ksn.Counter(),
-		OneBits: ones(ksn.Counter()), Ordinal: ksn.Ordinal(), KeysLeft: ksn.Remaining(),
-	}
-	if ksn.Scheme() == dukpt.AES {
-		e.BaseKeyID, e.DerivationID = e.KeyID[:8], e.KeyID[8:]
-	}
-	if next, ok := ksn.Next(); ok {
-		e.Next = next.String()
-	}
-	return e
-}
-
-func ones(n uint32) (count int) {
-	for ; n != 0; n &= n - 1 {
-		count++
-	}
-	return count
+	return noun("dukpt", "Explain key serial numbers, find a reader's profile, open test swipes, check test keys",
+		newExplain(c), newDerive(c), newDUKPTDecrypt(c))
 }
 
 // profile is how one maker's reader uses a DUKPT key for card data.
@@ -327,11 +244,13 @@ func decryptWith(bdk keys.Key, ksn dukpt.KSN, p profile, iv, ct []byte) (secret.
 	spec.Mode, spec.IV = dukpt.CBC, iv
 	out, err := tx.DecryptData(nil, spec, ct)
 	if err != nil {
-		return secret.Bytes{}, exit.With(exit.Usage, err, "the data has the length of whole blocks: 8 bytes each for TDES, 16 for AES")
+		return secret.Bytes{}, exit.With(exit.Usage, err, blocksHint)
 	}
 	defer secret.Wipe(out)
 	return secret.From(out), nil
 }
+
+const blocksHint = "the data has the length of whole blocks: 8 bytes each for TDES, 16 for AES"
 
 func showSwipe(c *console, o opened, p profile, clear secret.Bytes, reveal bool) error {
 	pan, err := pin.FindPAN(clear.Expose())
