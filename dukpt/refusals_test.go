@@ -49,7 +49,7 @@ func parseShortHex(s string) (KSN, error) {
 func refusedKSN(parse func(string) (KSN, error)) testvec.Handler {
 	return func(v testvec.Vector) (int, error) {
 		ksn, err := parse(v.String("input"))
-		return judge(v, err, err == nil && int(ksn.Counter()) == v.Int("counter"))
+		return judge(v, err, err == nil && fmt.Sprintf("%08X", ksn.Counter()) == v.String("counter"))
 	}
 }
 
