@@ -137,7 +137,7 @@ const tdesDepth = 10
 type lane struct {
 	run   run
 	depth int
-	nodes [tdesDepth + 1]uint32
+	nodes nodes
 	keys  [tdesDepth + 1]tdesKey
 }
 
@@ -168,7 +168,8 @@ func (l *lanes) walk(f family, ksns []KSN, runs []run, tx *HostTransaction, use 
 					begun++
 				}
 				ksn := ksns[w.run.order[0]]
-				if w.up(ksn.counter); w.nodes[w.depth] != ksn.counter {
+				w.depth = w.nodes.shared(w.depth, ksn.counter)
+				if w.nodes[w.depth] != ksn.counter {
 					l.at[n], l.keys[n], l.ids[n] = i, w.keys[w.depth], ksn.id
 					l.counters[n] = below(w.nodes[w.depth], ksn.counter)
 					n++
@@ -196,13 +197,6 @@ func (l *lanes) walk(f family, ksns []KSN, runs []run, tx *HostTransaction, use 
 
 func (w *lane) begin(r run, root *tdesKey) {
 	w.run, w.depth, w.nodes[0], w.keys[0] = r, 0, 0, *root
-}
-
-// up goes back to the last node from which counter comes down.
-func (w *lane) up(counter uint32) {
-	for w.depth > 0 && !leadsTo(w.nodes[w.depth], counter) {
-		w.depth--
-	}
 }
 
 func (w *lane) down(key *tdesKey, node uint32) {

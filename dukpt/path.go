@@ -13,13 +13,24 @@ import (
 type Path struct {
 	base  *BaseKey
 	id    KeyID
-	depth int                  // of the last key; -1 when there is none
-	nodes [maxDepth + 1]uint32 // counters on the way, the first being 0
-	keys  secret.Bytes         // their keys, and scratch behind them
+	depth int          // of the last key; -1 when there is none
+	nodes nodes        // on the way, the first being the root
+	keys  secret.Bytes // their keys, and scratch behind them
 }
 
 // maxDepth is the greatest number of one bits of a counter.
 const maxDepth = 16
+
+// nodes are the counters on a way down the tree, by depth.
+type nodes [maxDepth + 1]uint32
+
+// shared returns the depth of the last node, depth at most, from which counter comes down, or which is counter.
+func (n *nodes) shared(depth int, counter uint32) int {
+	for depth > 0 && !leadsTo(n[depth], counter) {
+		depth--
+	}
+	return depth
+}
 
 // NewPath returns a path that starts at the base key.
 func (b *BaseKey) NewPath() *Path {
@@ -48,7 +59,7 @@ func (p *Path) walk(ksn KSN) (steps int, err error) {
 			f.initial(p.key(0), base, p.scratch(), ksn.id)
 			p.id, p.depth = ksn.id, 0
 		}
-		p.forget(p.shared(ksn.counter) + 1)
+		p.forget(p.nodes.shared(p.depth, ksn.counter) + 1)
 		for p.nodes[p.depth] != ksn.counter {
 			from := p.nodes[p.depth]
 			p.nodes[p.depth+1] = below(from, ksn.counter)
@@ -61,15 +72,6 @@ func (p *Path) walk(ksn KSN) (steps int, err error) {
 		p.Wipe()
 	}
 	return steps, err
-}
-
-// shared returns the depth of the last node of the path from which counter comes down, or which is counter.
-func (p *Path) shared(counter uint32) int {
-	d := p.depth
-	for d > 0 && !leadsTo(p.nodes[d], counter) {
-		d--
-	}
-	return d
 }
 
 // forget wipes the keys from a depth on.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -588,42 +587,4 @@ func FuzzOpenTerminal(f *testing.F) {
 			t.Fatalf("Next gives %v, want %v", err, ksn)
 		}
 	})
-}
-
-// TestTerminalPrints looks for keys in what a terminal and its parts print.
-func TestTerminalPrints(t *testing.T) {
-	t.Parallel()
-	for _, b := range testBases(t) {
-		term := b.terminal(t)
-		if err := term.Reserve(2, discard); err != nil {
-			t.Fatal(err)
-		}
-		tx := NewTransaction()
-		if err := term.Next(tx); err != nil {
-			t.Fatal(err)
-		}
-		host, err := b.base.Begin(tx.KSN())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ik, err := b.base.Derive(b.id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var secrets [][]byte
-		secrets = append(secrets, b.bdk, tx.s.key(), ik.key.Material().Expose(), term.reservedKey(1))
-		for i := range b.id.Scheme().counterBits() {
-			if term.node(i) != 0 {
-				secrets = append(secrets, term.at(i))
-			}
-		}
-		path, seeker := b.base.NewPath(), NewHostTransaction()
-		if err := path.Seek(seeker, tx.KSN()); err != nil {
-			t.Fatal(err)
-		}
-		secrets = append(secrets, path.key(0), path.key(1))
-		for _, v := range []any{b.base, ik, term, tx, host, path, seeker, PINTarget{Key: ik.key}} {
-			checkPrints(t, fmt.Sprintf("%s %T", b.name, v), v, secrets)
-		}
-	}
 }
