@@ -1,13 +1,11 @@
 package dukpt
 
 import (
-	"crypto/fips140"
 	"errors"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/internal/fipstest"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/pin"
@@ -16,16 +14,7 @@ import (
 // TestFIPSOnly runs itself in a process with Go's FIPS mode enforced: there TDES is refused where a key enters, and AES works.
 func TestFIPSOnly(t *testing.T) {
 	t.Parallel()
-	if fips140.Enforced() {
-		t.Run("enforced", fipsOnly)
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnly$", "-test.v")
-	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestFIPSOnly/enforced") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	fipstest.Enforced(t, fipsOnly)
 }
 
 func fipsOnly(t *testing.T) {

@@ -5,18 +5,16 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	stddes "crypto/des"
-	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/internal/fipstest"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
@@ -248,16 +246,7 @@ func TestCheckValueText(t *testing.T) {
 // TestFIPSOnly runs itself in a process with Go's FIPS mode enforced: what needs a check value of TDES refuses.
 func TestFIPSOnly(t *testing.T) {
 	t.Parallel()
-	if fips140.Enforced() {
-		t.Run("enforced", fipsOnly)
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnly$", "-test.v")
-	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestFIPSOnly/enforced") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	fipstest.Enforced(t, fipsOnly)
 }
 
 func fipsOnly(t *testing.T) {

@@ -1,14 +1,13 @@
 package keyring
 
 import (
-	"crypto/fips140"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/internal/fipstest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -20,16 +19,7 @@ import (
 // read back, though the file claims none either.
 func TestFIPSOnly(t *testing.T) {
 	t.Parallel()
-	if fips140.Enforced() {
-		t.Run("enforced", fipsOnly)
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnly$", "-test.v")
-	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestFIPSOnly/enforced") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	fipstest.Enforced(t, fipsOnly)
 }
 
 func fipsOnly(t *testing.T) {
