@@ -347,7 +347,7 @@ func TestTranslatePIN(t *testing.T) {
 			if err != nil || got[0] != 'x' || len(got) != 1+f.BlockSize() {
 				t.Fatalf("%s to %v: %X, %v", b.name, f, got, err)
 			}
-			want, err := target.encrypt(nil, p)
+			want, err := typedInto(nil, target, p)
 			if err != nil || !bytes.Equal(got[1:], want) {
 				t.Errorf("%s to %v: %X, want %X (%v)", b.name, f, got[1:], want, err)
 			}
