@@ -153,10 +153,10 @@ func (m *openedMemory) remember(f Format, pan PAN) {
 	}
 }
 
-// hasPAN reports whether the PIN came out of a block of this PAN, in constant time. No PAN is none.
+// hasPAN reports whether the PIN came out of a block of this PAN, in constant time.
 func (m *openedMemory) hasPAN(pan PAN) bool {
 	own := m[openedPAN+1:][:m[openedPAN]]
-	return !pan.IsZero() && secret.Public(subtle.ConstantTimeCompare(own, pan.digits.Expose())) == 1
+	return secret.Public(subtle.ConstantTimeCompare(own, pan.digits.Expose())) == 1
 }
 
 // open reads a clear block of eight bytes.
