@@ -75,9 +75,7 @@ func (b *BaseKey) Begin(ksn KSN) (*HostTransaction, error) {
 // for many, and nothing is allocated under TDES, and under AES one cipher for each step. It fails as Begin does, and panics
 // when tx has not ended.
 func (b *BaseKey) Bind(tx *HostTransaction, ksn KSN) error {
-	if tx.s.live {
-		panic("dukpt: Bind of a transaction before End")
-	}
+	tx.s.free("Bind")
 	if err := b.descend(tx.s.cell.Expose()[:b.family.size], tx.s.scratch(), ksn.KeyID(), ksn.Counter()); err != nil {
 		return err
 	}
