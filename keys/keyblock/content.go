@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -134,7 +135,7 @@ func (c Content) Wipe() { c.material.Wipe() }
 // meaning, and ErrAbsent for an HMAC key without HM: what its hash is nobody said.
 func (c Content) Key() (keys.Key, error) {
 	h := c.authentic
-	if h.KeyVersion != "" && h.KeyVersion[0] == component {
+	if strings.HasPrefix(h.KeyVersion, component) {
 		return keys.Key{}, fmt.Errorf("keyblock: key version %q: a component is not a key", h.KeyVersion)
 	}
 	if h.lacksHash() {

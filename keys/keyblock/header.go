@@ -165,8 +165,8 @@ func hexadecimal(s string) (int, error) {
 	return int(n), err
 }
 
-// component is the first character of the key version of a component of a key.
-const component = 'c'
+// component is what the key version of a component of a key begins with.
+const component = "c"
 
 const hexDigits = "0123456789ABCDEF"
 

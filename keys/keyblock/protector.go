@@ -169,7 +169,7 @@ func (p *Protector) RewrapWith(c Content, o RewrapOptions) (string, error) {
 
 // without returns a header that shares no optional blocks with h and has none of those with the given identifiers.
 func (h Header) without(ids []string) (Header, error) {
-	h.loose, h.Optional = nil, slices.Clone(h.Optional)
+	h.Optional = slices.Clone(h.Optional)
 	for _, id := range ids {
 		i := slices.IndexFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
 		switch {

@@ -108,7 +108,7 @@ func isCharacters(s string) bool { return len(s) == 2 && strings.Trim(s, letters
 
 // isKeyVersion takes a key version, or c and one character more for a component of a key (6.3.4).
 func isKeyVersion(s string) bool {
-	return isCharacters(s) || len(s) == 2 && s[0] == component && isCharacters("0"+s[1:])
+	return isCharacters(s) || strings.HasPrefix(s, component) && isCharacters("0"+s[1:])
 }
 
 // fixed returns what the fixed part of a header has against the standard (6.2, table 1, and 6.3.1 to 6.3.5). The version is left
