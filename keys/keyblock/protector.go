@@ -24,6 +24,9 @@ var ErrUse = errors.New("keyblock: the mode of use or the exportability forbids 
 // ErrStrength says that a key is stronger than the protection key that it would be wrapped under.
 var ErrStrength = errors.New("keyblock: the key is stronger than the protection key")
 
+// ErrKey says that a key has not the length or the structure of its algorithm, or that there is none.
+var ErrKey = errors.New("keyblock: not a key that is wrapped")
+
 // Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
 type Protector struct {
 	kbpk     secret.Bytes
@@ -90,21 +93,22 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 // WrapWith returns a key block of k, of version D under AES and B under TDES. The attributes of k become the header. The length
 // of the key is hidden by padding to the longest key of its algorithm (6.1). HM is added to the optional blocks of an HMAC
 // key, and KC or KP without data gets its check value. It is ErrStrength when k is stronger than the protection key,
-// ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrUse when the protection key may not
-// wrap, and an error when the block would be longer than 9999 characters.
+// ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrHeader when the key version or the key
+// context is none of the standard, ErrUse when the protection key may not wrap, and an error when the block would be longer than
+// 9999 characters.
 func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
 	a := k.Attributes()
 	if err := a.Validate(); err != nil {
 		return "", err
 	}
 	if k.IsZero() {
-		return "", errors.New("keyblock: no key to wrap")
+		return "", fmt.Errorf("%w: it is absent", ErrKey)
 	}
 	if o.KeyVersion == "" {
 		o.KeyVersion = "00"
 	}
-	if len(o.KeyVersion) != 2 || strings.Trim(o.KeyVersion, letters) != "" {
-		return "", fmt.Errorf("keyblock: key version %q: want two characters of 0-9, A-Z", o.KeyVersion)
+	if !isCharacters(o.KeyVersion) {
+		return "", fmt.Errorf("%w: key version %q: want two characters of 0-9, A-Z", ErrHeader, o.KeyVersion)
 	}
 	context, err := reserved(o.Context)
 	if err != nil {
@@ -127,28 +131,56 @@ func (h Header) has(id string) bool {
 	return slices.ContainsFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
 }
 
-// Rewrap returns the key of c in a key block under p, with the header and the optional blocks of c; KP becomes the check value
-// of the new protection key. It is ErrUse when the key is not exportable, and otherwise errs as WrapWith does: what was read
-// leniently is not written so. An asymmetric key, whose strength is not looked at, wants AES-256.
-func (p *Protector) Rewrap(c Content) (string, error) {
+// RewrapOptions are what may differ from the key block that was read. The zero value changes nothing.
+type RewrapOptions struct {
+	Drop []string // identifiers of optional blocks to leave out; each of them must be there
+	Hash Hash     // what an HMAC key without HM is for; "" refuses such a key
+}
+
+// Rewrap returns the key of c in a key block under p with the header of c, as RewrapWith does.
+func (p *Protector) Rewrap(c Content) (string, error) { return p.RewrapWith(c, RewrapOptions{}) }
+
+// RewrapWith returns the key of c in a key block under p, with the header and the optional blocks that were authenticated when c
+// was unwrapped; KP becomes the check value of the new protection key. It is ErrUse when the key is not exportable, ErrAbsent
+// when an optional block to drop is not there, and otherwise errs as WrapWith does: what was read leniently is not written so.
+// An asymmetric key, whose strength is not looked at, wants AES-256.
+func (p *Protector) RewrapWith(c Content, o RewrapOptions) (string, error) {
 	if c.material.IsZero() {
-		return "", errors.New("keyblock: no key to wrap")
+		return "", fmt.Errorf("%w: it is absent", ErrKey)
 	}
-	if c.Exportability != keys.Exportable && c.Exportability != keys.Sensitive {
-		return "", fmt.Errorf("%w: exportability %v", ErrUse, c.Exportability)
+	h := c.authentic
+	if h.Exportability != keys.Exportable && h.Exportability != keys.Sensitive {
+		return "", fmt.Errorf("%w: exportability %q", ErrUse, byte(h.Exportability))
 	}
-	h := c.Header
-	h.loose = nil
-	if slices.Contains(h.Warnings(), Warning{Kind: WarnReserved}) {
-		return "", fmt.Errorf("keyblock: reserved characters %q are no key context", h.Reserved)
+	h, err := h.without(o.Drop)
+	if err != nil {
+		return "", err
 	}
-	h.Optional = slices.Clone(h.Optional)
+	if o.Hash != "" {
+		h.Optional = append(h.Optional, OptionalBlock{OptionalHM, string(o.Hash)})
+	}
 	for i, ob := range h.Optional {
 		if ob.ID == OptionalKP {
 			h.Optional[i].Data = ""
 		}
 	}
 	return p.write(h, c.material)
+}
+
+// without returns a header that shares no optional blocks with h and has none of those with the given identifiers.
+func (h Header) without(ids []string) (Header, error) {
+	h.Optional = slices.Clone(h.Optional)
+	for _, id := range ids {
+		i := slices.IndexFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
+		switch {
+		case i < 0:
+			return Header{}, fmt.Errorf("%w: %q", ErrAbsent, id)
+		case id == OptionalHM && h.Algorithm == 'H':
+			return Header{}, fmt.Errorf("%w: HM of an HMAC key is not left out", ErrOptional)
+		}
+		h.Optional = slices.Delete(h.Optional, i, i+1)
+	}
+	return h, nil
 }
 
 // write wraps material under a header that gets the version of p.
@@ -158,7 +190,7 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	}
 	bits, ok := strength(h.Algorithm, 8*material.Len())
 	if !ok {
-		return "", fmt.Errorf("keyblock: algorithm %q with %d bits is not wrapped", h.Algorithm, 8*material.Len())
+		return "", fmt.Errorf("%w: algorithm %q with %d bits", ErrKey, h.Algorithm, 8*material.Len())
 	}
 	if bits > p.strength {
 		return "", fmt.Errorf("%w: %d bits under %d", ErrStrength, bits, p.strength)
@@ -174,6 +206,9 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	}
 	if err := h.check(); err != nil {
 		return "", err
+	}
+	if isAsymmetric(h.Algorithm) && !isStructure(material.Expose()) {
+		return "", fmt.Errorf("%w: algorithm %q wants the DER of a structure", ErrKey, h.Algorithm)
 	}
 	if w := p.wrongCheckValues(h, material); len(w) > 0 {
 		return "", fmt.Errorf("%w: %s is the check value of another key", ErrOptional, w[0].ID)
