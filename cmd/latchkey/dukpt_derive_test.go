@@ -16,6 +16,7 @@ import (
 // vector is what a vector of testdata/dukpt says of keys.
 type vector struct {
 	ID          string `json:"id"`
+	Feature     string `json:"feature"`
 	BDK         string `json:"bdk"`
 	IK          string `json:"ik"`
 	IKID        string `json:"ikid"`
@@ -30,6 +31,9 @@ type vector struct {
 	DataRequest string `json:"data_request_key"`
 	DataReply   string `json:"data_response_key"`
 	Transaction string `json:"transaction_key"`
+	IV          string `json:"iv"`
+	Data        string `json:"data_ascii"`
+	Ciphertext  string `json:"ciphertext"`
 }
 
 func readVectors(t *testing.T, name string) []vector {
