@@ -128,6 +128,9 @@ func vectorWorkingKey(v testvec.Vector) (int, error) {
 		row.Key = w
 		checkKCV(&c, &s, row, v.Hex("working_key"))
 	}
+	if usage == usageKeyEncryption {
+		checkKEK(&c, &s, w, v.Hex("working_key"))
+	}
 	return c.done()
 }
 

@@ -124,7 +124,7 @@ func ExampleInitialKey_UpdateKey() {
 	}
 	defer update.Wipe()
 	fmt.Println(update.Attributes().Usage, update.Attributes().Algorithm, update.KCV())
-	// Output: K0 AES-128 923E3134B1
+	// Output: K1 AES-128 923E3134B1
 }
 
 // Some hosts say how a KSN is put together by three digits.
