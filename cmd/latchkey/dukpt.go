@@ -75,9 +75,9 @@ func readHexKey(c *console, path string, scheme dukpt.Scheme) (keys.Key, error) 
 			algorithm = keys.AES128
 		}
 	}
-	key, err := keys.NewKey(keys.Attributes{
+	key, err := keys.ImportKey(keys.Attributes{
 		Algorithm: algorithm, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
-	}, raw.Expose())
+	}, keys.ParityIgnored, raw.Expose())
 	return key, exit.With(exit.Usage, err, "a TDES base key has 32 hexadecimal digits, an AES one 32, 48 or 64")
 }
 
