@@ -72,6 +72,7 @@ type Ring struct {
 	clock     func() time.Time
 	protector *keyblock.Protector
 	probe     atomic.Uint64 // which key Check uses next
+	ended     sync.Pool     // of *dukpt.HostTransaction, which hold no keys any more
 
 	mu      sync.RWMutex // held for reading while a key is used, for writing while keys are added or wiped
 	closed  bool
