@@ -129,7 +129,7 @@ func vectorWorkingKey(v testvec.Vector) (int, error) {
 		checkKCV(&c, &s, row, v.Hex("working_key"))
 	}
 	if usage == usageKeyEncryption {
-		checkKEK(&c, &s, w, v.Hex("working_key"))
+		checkKEK(&c, v, &s, w)
 	}
 	return c.done()
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/latchkey-pos/latchkey/internal/testvec"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
@@ -93,11 +94,25 @@ func TestKeyEncryptionKey(t *testing.T) {
 	}
 }
 
-// checkKEK holds a published key of usage 0002 against what a session makes.
-func checkKEK(c *check, s *session, w WorkingKey, published []byte) {
-	k, err := s.keyEncryptionKey(w, keys.ModeEncrypt)
-	c.ok(err)
-	if err == nil {
-		c.bytes("key encryption key", k.Material().Expose(), published)
+// checkKEK holds a published key of usage 0002 against what a session makes, and against both ends where the base key is
+// published too.
+func checkKEK(c *check, v testvec.Vector, s *session, w WorkingKey) {
+	compare := func(what string, k keys.Key, err error) {
+		c.ok(err)
+		c.bytes(what, k.Material().Expose(), v.Hex("working_key"))
 	}
+	k, err := s.keyEncryptionKey(w, keys.ModeEncrypt)
+	compare("key encryption key", k, err)
+	if !v.Has("bdk") {
+		return
+	}
+	r, err := vectorRoles(v)
+	if err != nil {
+		c.ok(err)
+		return
+	}
+	k, err = r.host.KeyEncryptionKey(w)
+	compare("the host's", k, err)
+	k, err = r.term.KeyEncryptionKey(w)
+	compare("the terminal's", k, err)
 }
