@@ -73,6 +73,12 @@ func fipsOnly(t *testing.T) {
 	_, err = tx.TranslatePIN(nil, in, PINTarget{Format: pin.Format0, PAN: pan, Key: zone})
 	refused("TDES zone key", err)
 	fipsTDESUnderAES(t, tx, refused)
+	_, err = tx.KeyEncryptionKey(KeyTDES2)
+	refused("TDES key encryption key", err)
+	checks, err := base.CheckValues(aesKSN)
+	if err != nil || len(checks) != 8+3 {
+		t.Errorf("%d check values, %v; want those of AES-128 and HMAC-128", len(checks), err)
+	}
 
 	ik, err := base.Derive(aesKSN.KeyID())
 	if err != nil {

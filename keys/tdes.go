@@ -80,18 +80,30 @@ func ImportKey(a Attributes, p Parity, material []byte) (Key, error) {
 
 // qualify holds a key to the rules for new ones, and gives it the parity that p says.
 func (k Key) qualify(p Parity) error {
+	if k.attributes.Algorithm.IsTDES() {
+		raw := k.material.Expose()
+		if p == ParityRequired && !hasOddParity(raw) {
+			return ErrParity
+		}
+		if p == ParityAdjusted {
+			setOddParity(raw)
+		}
+	}
+	return k.CheckWeak()
+}
+
+// CheckWeak refuses, with ErrWeak, a key that [ImportKey] would not take for its bits, whatever its parity: for rooms that a
+// key enters which was made by [NewKey], such as one out of a key block. A zero key is weak too.
+func (k Key) CheckWeak() error {
+	if k.IsZero() {
+		return fmt.Errorf("%w: there is no key", ErrWeak)
+	}
 	raw := k.material.Expose()
 	if !k.attributes.Algorithm.IsTDES() {
 		if isZero(raw, 0xff) {
 			return fmt.Errorf("%w: all bits are zero", ErrWeak)
 		}
 		return nil
-	}
-	if p == ParityRequired && !hasOddParity(raw) {
-		return ErrParity
-	}
-	if p == ParityAdjusted {
-		setOddParity(raw)
 	}
 	if len(raw) == 24 && secret.Public(equalParts(raw[:8], raw[16:])) == 1 {
 		return fmt.Errorf("%w: the outer parts of 3TDEA are equal, which makes it 2TDEA", ErrWeak)

@@ -210,6 +210,8 @@ func notKept(err error) error {
 		return exit.With(exit.Refused, err, "choose another name: keys are never replaced")
 	case errors.Is(err, keyring.ErrDuplicate):
 		return exit.With(exit.Refused, err, "a key has one name: see latchkey key list")
+	case errors.Is(err, keys.ErrWeak):
+		return exit.With(exit.Refused, err, weakHint)
 	}
 	return err
 }
@@ -479,6 +481,8 @@ func prefixed(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+const weakHint = "draw another key: latchkey key components split"
+
 // componentRefused gives the errors of package keys their exit codes.
 func componentRefused(err error) error {
 	if _, coded := errors.AsType[*exit.Error](err); coded || err == nil {
@@ -493,7 +497,7 @@ func componentRefused(err error) error {
 		{keys.ErrParity, exit.Verification, "compare it with the sheet; --parity adjusted takes components of any parity"},
 		{keys.ErrComponents, exit.Refused, "bring all components of one key, each once"},
 		{keys.ErrDependent, exit.Refused, "components are drawn at random, each by itself: latchkey key components split"},
-		{keys.ErrWeak, exit.Refused, "draw another key: latchkey key components split"},
+		{keys.ErrWeak, exit.Refused, weakHint},
 		{keys.ErrSyntax, exit.Usage, "a component has digits in groups of four or without spaces, or is a file that split wrote"},
 		{keys.ErrLength, exit.Usage, "every component is as long as the key: 32 digits for 16 bytes, 48 for 24, 64 for 32; see --algorithm"},
 	} {

@@ -92,6 +92,7 @@ func open(format string, zone keys.Key, block []byte, pan pin.PAN) (pin.PIN, err
 		if err != nil {
 			return pin.PIN{}, err
 		}
+		defer secret.WipeCipher(c)
 		return pin.DecryptFormat4(c, block, pan)
 	}
 	return pin.PIN{}, fmt.Errorf("PIN format %q", format)

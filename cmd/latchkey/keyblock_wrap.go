@@ -159,7 +159,7 @@ func (r wrapRequest) key(c *console, a keys.Attributes) (keys.Key, error) {
 		return keys.Key{}, err
 	}
 	defer raw.Wipe()
-	k, err := keys.NewKey(a, raw.Expose())
+	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
 	return k, exit.With(exit.Usage, err, fmt.Sprintf("a key of %v has %d hexadecimal digits", a.Algorithm, 2*a.Algorithm.KeyBytes()))
 }
 
