@@ -1,9 +1,7 @@
 package keys
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -108,23 +106,26 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 	if k.IsZero() {
 		return Fingerprint{}
 	}
-	material := k.material.Clone()
-	defer material.Wipe()
-	spelling := material.Expose()
+	message := secret.New(len(fingerprintLabel) + 1 + k.material.Len())
+	defer message.Wipe()
+	raw := message.Expose()
+	n := copy(raw, fingerprintLabel)
+	raw[n] = k.attributes.Algorithm.Letter()
+	spelling := raw[n+1:]
+	copy(spelling, k.material.Expose())
 	if k.attributes.Algorithm.IsTDES() {
 		setOddParity(spelling)
-		if len(spelling) == 24 && secret.Public(equalParts(spelling[:8], spelling[16:])) == 1 {
-			spelling = spelling[:16]
+		if isTwoKey(spelling) {
+			raw = raw[:n+1+16]
 		}
 	}
-	h := hmac.New(sha256.New, fpKey.Expose())
-	h.Write([]byte("latchkey-fingerprint-v1\x00"))
-	h.Write([]byte{k.attributes.Algorithm.Letter()})
-	h.Write(spelling)
 	var f Fingerprint
-	copy(f.b[:], h.Sum(nil))
+	copy(f.b[:], hmacSHA256(fpKey.Expose(), raw))
 	return f
 }
+
+// fingerprintLabel stands before what is fingerprinted, so that it is no HMAC of anything else.
+const fingerprintLabel = "latchkey-fingerprint-v1\x00"
 
 // Format prints the attributes under every verb, never the bytes.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }

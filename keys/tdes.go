@@ -93,7 +93,7 @@ func (k Key) qualify(p Parity) error {
 	if p == ParityAdjusted {
 		setOddParity(raw)
 	}
-	if len(raw) == 24 && secret.Public(equalParts(raw[:8], raw[16:])) == 1 {
+	if isTwoKey(raw) {
 		return fmt.Errorf("%w: the outer parts of 3TDEA are equal, which makes it 2TDEA", ErrWeak)
 	}
 	if hasWeakPart(raw) {
@@ -110,6 +110,11 @@ func degenerate(material []byte) bool {
 		equal |= equalParts(material[i-8:i], material[i:i+8])
 	}
 	return secret.Public(equal) == 1
+}
+
+// isTwoKey reports whether a TDES key is 3TDEA with equal outer parts: a 2TDEA key in 24 bytes, which is no stronger.
+func isTwoKey(material []byte) bool {
+	return len(material) == 24 && secret.Public(equalParts(material[:8], material[16:])) == 1
 }
 
 // keyBits are those bits of a byte of a DES key that are key.
