@@ -87,7 +87,7 @@ func (c Component) IsZero() bool { return c.material.IsZero() }
 func (c Component) Wipe() { c.material.Wipe() }
 
 // CheckValue returns the check value of the component, which is that of a key with its bytes. A kind that does not go with
-// the algorithm is an error, and so is TDES where Go's FIPS mode forbids it.
+// the algorithm is an error; TDES where Go's FIPS mode forbids it is ErrForbidden.
 func (c Component) CheckValue(kind KCVKind) (CheckValue, error) {
 	return newCheckValue(c.algorithm, kind, c.material.Expose())
 }
@@ -190,13 +190,16 @@ func drawParts(k Key, p Parity, n int) []secret.Bytes {
 //
 // Refused are components that are not of one key (ErrComponents), that have not their check value (ErrCheckValue) or parity
 // (ErrParity), and that are equal or cancel each other out, so that one custodian would know the key (ErrDependent). The key
-// is one that [ImportKey] takes, else ErrWeak, and has the check value that the sheets say it has, else ErrCheckValue. Errors
-// about one component are a *ComponentError.
+// is one that [ImportKey] takes, else ErrWeak or ErrForbidden, and has the check value that the sheets say it has, else
+// ErrCheckValue. Errors about one component are a *ComponentError.
 func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 	if err := a.Validate(); err != nil {
 		return Key{}, err
 	}
 	if err := p.validate(); err != nil {
+		return Key{}, err
+	}
+	if err := a.permitted(); err != nil {
 		return Key{}, err
 	}
 	whole, err := checkSheets(a.Algorithm, sheets)

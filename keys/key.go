@@ -37,9 +37,13 @@ func NewKey(a Attributes, material []byte) (Key, error) {
 	return Key{attributes: a, material: secret.From(material)}, nil
 }
 
-// GenerateKey draws a key at random, until it is one that [ImportKey] takes; a TDES key gets odd parity.
+// GenerateKey draws a key at random, until it is one that [ImportKey] takes; a TDES key gets odd parity, and is
+// ErrForbidden where Go's FIPS mode is enforced.
 func GenerateKey(a Attributes) (Key, error) {
 	if err := a.Validate(); err != nil {
+		return Key{}, err
+	}
+	if err := a.permitted(); err != nil {
 		return Key{}, err
 	}
 	material := secret.New(a.Algorithm.KeyBytes())
@@ -80,8 +84,8 @@ func (k Key) KCV() KCV {
 	return v.KCV
 }
 
-// CheckValue returns the check value of a kind. One that does not go with the algorithm is an error, and so are a zero key
-// and TDES where Go's FIPS mode forbids it.
+// CheckValue returns the check value of a kind. One that does not go with the algorithm is an error, and so is a zero key; TDES
+// where Go's FIPS mode forbids it is ErrForbidden.
 func (k Key) CheckValue(kind KCVKind) (CheckValue, error) {
 	return newCheckValue(k.attributes.Algorithm, kind, k.material.Expose())
 }

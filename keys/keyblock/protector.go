@@ -35,7 +35,7 @@ type Protector struct {
 
 // NewProtector returns a protector under a copy of kbpk, a key of usage K1: an AES key for version D, a TDES key for versions
 // A, B and C. The caller still wipes kbpk. Its mode of use holds: under mode E the protector only wraps, under mode D it only
-// unwraps. Where Go's FIPS mode is enforced, a TDES key is an error.
+// unwraps. Where Go's FIPS mode is enforced, a TDES key is [keys.ErrForbidden].
 func NewProtector(kbpk keys.Key) (*Protector, error) {
 	a := kbpk.Attributes()
 	if a.Usage != keys.UsageKBPK || kbpk.IsZero() {
@@ -89,7 +89,8 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 
 // WrapWith returns a key block of k, of version D under AES and B under TDES. The attributes of k become the header. The length
 // of the key is hidden by padding to the longest key of its algorithm (6.1). HM is added to the optional blocks of an HMAC
-// key, and KC or KP without data gets its check value. It is ErrStrength when k is stronger than the protection key,
+// key, and KC or KP without data gets its check value; KC of a TDES key is [keys.ErrForbidden] where Go's FIPS mode is enforced. It
+// is ErrStrength when k is stronger than the protection key,
 // ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrUse when the protection key may not
 // wrap, and an error when the block would be longer than 9999 characters.
 func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
@@ -164,10 +165,14 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 		return "", fmt.Errorf("%w: %d bits under %d", ErrStrength, bits, p.strength)
 	}
 	h.Version = p.version()
+	kcv, err := checkValue(h.Algorithm, material)
+	if err != nil && h.has(OptionalKC) {
+		return "", fmt.Errorf("keyblock: KC: %w", err)
+	}
 	for i, ob := range h.Optional {
 		switch {
 		case ob == OptionalBlock{ID: OptionalKC}:
-			h.Optional[i].Data = checkValueData(checkValue(h.Algorithm, material))
+			h.Optional[i].Data = checkValueData(kcv)
 		case ob == OptionalBlock{ID: OptionalKP}:
 			h.Optional[i].Data = checkValueData(p.kcv)
 		}

@@ -24,6 +24,7 @@ const (
 	WarnSingleDES                          // a DES key of 64 bits
 	WarnStrength                           // a key that is stronger than its protection key
 	WarnCheckValue                         // a check value in KC or KP of another key
+	WarnUnchecked                          // KC of a TDES key where Go's FIPS mode is enforced: nothing is compared
 )
 
 var warningTexts = map[WarningKind]string{
@@ -38,6 +39,7 @@ var warningTexts = map[WarningKind]string{
 	WarnSingleDES:   "the key is a single DES key",
 	WarnStrength:    "the key is stronger than its protection key",
 	WarnCheckValue:  "is the check value of another key",
+	WarnUnchecked:   "is not compared: Go's FIPS mode is enforced and forbids TDES",
 }
 
 // String says in a few words what is wrong.
