@@ -49,9 +49,13 @@ func ParseComponent(a Algorithm, digits []byte) (Component, error) {
 }
 
 // ParseSheet reads a sheet as [Sheet.Text] writes it. Digits may also be small and the value without spaces, the check value of
-// the key and the last line end may be missing; everything else is ErrSyntax, or the error of [ParseComponent]. It does not
-// compare the check value: [Sheet.Verify] does. It looks for line ends, and else does with the value as ParseComponent does. The caller still owns text, and wipes it; and wipes the component.
+// the key and the last line end may be missing; everything else is ErrSyntax, lines that end in CR LF included, or the error of
+// [ParseComponent]. It does not compare the check value: [Sheet.Verify] does. It looks for line ends, and else does with the value
+// as ParseComponent does. The caller still owns text, and wipes it; and wipes the component.
 func ParseSheet(text []byte) (Sheet, error) {
+	if bytes.IndexByte(text, '\r') >= 0 {
+		return Sheet{}, fmt.Errorf("%w: a line of a sheet ends in CR or CR LF: want LF alone", ErrSyntax)
+	}
 	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 	names := []string{lineComponent, lineAlgorithm, lineValue, lineKCV, lineKeyKCV}
 	if len(lines) != len(names) && len(lines) != len(names)-1 {
