@@ -193,9 +193,7 @@ func hmacSHA256(key, message []byte) []byte {
 
 // tell makes a check value of what was computed under a key: these bytes are public from here on.
 func tell(b []byte) KCV {
-	for i := range b {
-		b[i] = secret.Public(b[i])
-	}
+	secret.PublicBytes(b)
 	return newKCV(b)
 }
 

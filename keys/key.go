@@ -63,6 +63,18 @@ func (k Key) Attributes() Attributes { return k.attributes }
 // Material returns the bytes of the key, shared with k: for the rooms that compute with it.
 func (k Key) Material() secret.Bytes { return k.material }
 
+// StrengthBits returns the effective strength of the key in bits: that of its algorithm, but that of 2TDEA for a 3TDEA key with
+// equal outer parts, which is no stronger. It is 0 for a zero key.
+func (k Key) StrengthBits() int {
+	switch {
+	case k.IsZero():
+		return 0
+	case k.attributes.Algorithm.IsTDES() && isTwoKey(k.material.Expose()):
+		return TDES2.StrengthBits()
+	}
+	return k.attributes.Algorithm.StrengthBits()
+}
+
 // IsZero reports whether k is no key: the zero value, or wiped.
 func (k Key) IsZero() bool { return k.material.IsZero() }
 

@@ -2,7 +2,6 @@ package keyblock
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -42,26 +41,14 @@ func NewProtector(kbpk keys.Key) (*Protector, error) {
 		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect key blocks: want an AES or TDES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
-	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: a.Algorithm.StrengthBits(), kcv: kbpk.KCV()}
+	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: kbpk.StrengthBits(), kcv: kbpk.KCV()}
 	if p.tdes {
 		if err := des.Available(); err != nil {
 			return nil, fmt.Errorf("keyblock: no TDES protection key: %w", err)
 		}
 	}
 	p.kbpk = kbpk.Material().Clone()
-	if raw := p.kbpk.Expose(); a.Algorithm == keys.TDES3 && isTwoKey(raw) {
-		p.strength = keys.TDES2.StrengthBits()
-	}
 	return p, nil
-}
-
-// isTwoKey reports whether a 3TDEA key has equal outer parts but for parity: a 2TDEA key in 24 bytes, which is no stronger.
-func isTwoKey(raw []byte) bool {
-	var diff byte
-	for i := range 8 {
-		diff |= (raw[i] ^ raw[16+i]) & 0xfe
-	}
-	return subtle.ConstantTimeByteEq(diff, 0) == 1
 }
 
 // Wipe zeroes the key block protection key.
@@ -221,6 +208,8 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 	}
 	defer w.wipe()
 	sum := w.seal(header, content)
+	secret.PublicBytes(content)
+	secret.PublicBytes(sum)
 	return header + strings.ToUpper(hex.EncodeToString(content)+hex.EncodeToString(sum)), nil
 }
 

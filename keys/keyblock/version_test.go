@@ -102,17 +102,26 @@ func twoKey(t *testing.T) *Protector {
 	return p
 }
 
+// TestTwoKey: a 2TDEA protection key in 24 bytes counts as what it is.
 func TestTwoKey(t *testing.T) {
 	t.Parallel()
-	raw := twoKey(t).kbpk.Expose()
-	if !isTwoKey(raw) {
-		t.Error("equal outer parts are not seen")
+	p := twoKey(t)
+	if p.strength != 80 {
+		t.Errorf("equal outer parts: %d bits", p.strength)
 	}
 	for i := range 24 {
-		other := bytes.Clone(raw)
+		other := bytes.Clone(p.kbpk.Expose())
 		other[i] ^= 2
-		if want := i >= 8 && i < 16; isTwoKey(other) != want {
-			t.Errorf("byte %d changed: two keys %t", i, !want)
+		want := 112
+		if i >= 8 && i < 16 {
+			want = 80
+		}
+		p, err := protectorOf('B', other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.strength != want {
+			t.Errorf("byte %d changed: %d bits, want %d", i, p.strength, want)
 		}
 	}
 }
