@@ -141,7 +141,8 @@ func Split(k Key, p Parity, n int) ([]Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := drawParts(k, p, n)
+	var parts []secret.Bytes
+	secret.Do(func() { parts = drawParts(k, p, n) })
 	defer wipeAll(parts)
 	sheets := make([]Sheet, 0, n)
 	for i, part := range parts {
@@ -213,12 +214,8 @@ func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 	}
 	sum := secret.New(a.Algorithm.KeyBytes())
 	defer sum.Wipe()
-	parts := make([]secret.Bytes, 0, len(sheets))
-	for _, s := range slices.SortedFunc(slices.Values(sheets), func(x, y Sheet) int { return x.Number - y.Number }) {
-		parts = append(parts, s.Component.material)
-		subtle.XORBytes(sum.Expose(), sum.Expose(), s.Component.material.Expose())
-	}
-	if err := checkIndependent(a.Algorithm, parts); err != nil {
+	secret.Do(func() { err = addParts(sum.Expose(), a.Algorithm, sheets) })
+	if err != nil {
 		return Key{}, err
 	}
 	if p == ParityRequired { // of the components
@@ -236,6 +233,16 @@ func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 		return Key{}, fmt.Errorf("the key of these components: %w", err)
 	}
 	return k, nil
+}
+
+// addParts adds all components to sum, if they are independent.
+func addParts(sum []byte, a Algorithm, sheets []Sheet) error {
+	parts := make([]secret.Bytes, 0, len(sheets))
+	for _, s := range slices.SortedFunc(slices.Values(sheets), func(x, y Sheet) int { return x.Number - y.Number }) {
+		parts = append(parts, s.Component.material)
+		subtle.XORBytes(sum, sum, s.Component.material.Expose())
+	}
+	return checkIndependent(a, parts)
 }
 
 // checkSheets holds sheets to what is public about them, and returns the check value of the key if any of them has it.

@@ -122,6 +122,13 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 	if k.IsZero() {
 		return Fingerprint{}
 	}
+	var f Fingerprint
+	secret.Do(func() { copy(f.b[:], k.fingerprint(fpKey)) })
+	return f
+}
+
+// fingerprint returns the whole HMAC.
+func (k Key) fingerprint(fpKey secret.Bytes) []byte {
 	message := secret.New(len(fingerprintLabel) + 1 + k.material.Len())
 	defer message.Wipe()
 	raw := message.Expose()
@@ -135,9 +142,7 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 			raw = raw[:n+1+16]
 		}
 	}
-	var f Fingerprint
-	copy(f.b[:], hmacSHA256(fpKey.Expose(), raw))
-	return f
+	return hmacSHA256(fpKey.Expose(), raw)
 }
 
 // fingerprintLabel stands before what is fingerprinted, so that it is no HMAC of anything else.

@@ -172,14 +172,18 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	}
 	content := secret.New(contentSize(h.Algorithm, material.Len(), forms[h.Version].block))
 	defer content.Wipe()
-	binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
-	n := 2 + copy(content.Expose()[2:], material.Expose())
-	_, _ = rand.Read(content.Expose()[n:]) // never fails
 	text, err := h.format(content.Len())
 	if err != nil {
 		return "", err
 	}
-	return p.protect(text, content.Expose())
+	var block string
+	secret.Do(func() {
+		binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
+		n := 2 + copy(content.Expose()[2:], material.Expose())
+		_, _ = rand.Read(content.Expose()[n:]) // never fails
+		block, err = p.protect(text, content.Expose())
+	})
+	return block, err
 }
 
 // contentSize is the length of the encrypted part: length field, key and padding up to the longest key of the algorithm, in
@@ -216,7 +220,12 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
 // a version that does not go with the protection key, which gives ErrVersion, and a protection key that may only wrap,
 // which gives ErrUse. Hexadecimal digits are upper case; anything else is refused.
-func (p *Protector) Unwrap(block string) (Content, error) {
+func (p *Protector) Unwrap(block string) (c Content, err error) {
+	secret.Do(func() { c, err = p.unwrap(block) })
+	return c, err
+}
+
+func (p *Protector) unwrap(block string) (Content, error) {
 	if p.mode == keys.ModeEncrypt {
 		return Content{}, ErrUse
 	}
