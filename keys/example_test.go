@@ -188,3 +188,20 @@ func ExampleParseParity() {
 	// adjusted <nil>
 	// keys: unknown parity "odd": want adjusted, required or ignored
 }
+
+// A 2TDEA key written in 24 bytes is as strong as it is, not as it looks.
+func ExampleKey_StrengthBits() {
+	a := keys.Attributes{Algorithm: keys.TDES3, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable}
+	for _, material := range []string{"01234567abcdefghABCDEFGH", "01234567abcdefgh01234567"} {
+		k, err := keys.NewKey(a, []byte(material))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(k.Attributes().Algorithm, k.StrengthBits())
+		k.Wipe()
+	}
+	// Output:
+	// 3TDEA 112
+	// 3TDEA 80
+}

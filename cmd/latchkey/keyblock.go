@@ -214,6 +214,14 @@ func openBlock(c *console, text, file, flag string) (keyblock.Content, keys.KCV,
 	return content, kcv, err
 }
 
+// notImported gives the refusal of a key that came in as digits its exit code; hint is for one of another length.
+func notImported(err error, hint string) error {
+	if errors.Is(err, keys.ErrWeak) {
+		return exit.With(exit.Refused, err, "a key is drawn at random: nobody chooses its digits")
+	}
+	return exit.With(exit.Usage, err, hint)
+}
+
 // readProtector reads a protection key of AES or TDES.
 func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector, keys.KCV, error) {
 	candidates := []keys.Algorithm{keys.TDES2, keys.TDES3}
@@ -236,9 +244,9 @@ func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector
 	if !a.Algorithm.IsValid() {
 		return nil, keys.KCV{}, exit.With(exit.Usage, fmt.Errorf("the protection key has %d bytes", raw.Len()), want)
 	}
-	k, err := keys.NewKey(a, raw.Expose())
+	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
 	if err != nil {
-		return nil, keys.KCV{}, exit.With(exit.Usage, err, want)
+		return nil, keys.KCV{}, notImported(fmt.Errorf("protection key: %w", err), want)
 	}
 	defer k.Wipe()
 	p, err := keyblock.NewProtector(k)

@@ -61,8 +61,9 @@ func newKeyBlockWrap(c *console) *cobra.Command {
 		Long: `Wrap writes a key block of version D (AES protection key) or B (TDES protection key): the key in a file, or one
 that is drawn at random with --generate and never seen in clear. The block goes to standard output.
 
-Both keys are hexadecimal digits in files. The protection key must be as strong as the key, or stronger. The length of the
-key is hidden, as ANSI X9.143 demands. Optional blocks are ID=DATA, in order, and are held to the standard:
+Both keys are hexadecimal digits in files; zeros, weak keys of DES and TDES keys with equal parts are refused. The
+protection key must be as strong as the key, or stronger. The length of the key is hidden, as ANSI X9.143 demands. Optional
+blocks are ID=DATA, in order, and are held to the standard:
   KS  initial key serial number, its counter zero; TDES B1                    IK  initial key id; AES B1
   BI  00 and key set id, 01 and base key id; B0
   KC  check value of the key                 KP  of the protection key        PK  of the protection key of an export
@@ -160,7 +161,10 @@ func (r wrapRequest) key(c *console, a keys.Attributes) (keys.Key, error) {
 	}
 	defer raw.Wipe()
 	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
-	return k, exit.With(exit.Usage, err, fmt.Sprintf("a key of %v has %d hexadecimal digits", a.Algorithm, 2*a.Algorithm.KeyBytes()))
+	if err != nil {
+		return k, notImported(err, fmt.Sprintf("a key of %v has %d hexadecimal digits", a.Algorithm, 2*a.Algorithm.KeyBytes()))
+	}
+	return k, nil
 }
 
 func newKeyBlockRewrap(c *console) *cobra.Command {

@@ -84,13 +84,17 @@ func isStructure(material []byte) bool {
 	return elements >= 2
 }
 
-// wrongCheckValues names KC and KP where they are check values by the method of the key, but of another key. A check value is
-// public.
+// wrongCheckValues names KC and KP where they are check values by the method of the key, but of another key, and KC where its key
+// may not be used to tell. A check value is public.
 func (p *Protector) wrongCheckValues(h Header, material secret.Bytes) (all []Warning) {
+	kcv, err := checkValue(h.Algorithm, material)
+	if err != nil && h.has(OptionalKC) {
+		all = append(all, Warning{WarnUnchecked, OptionalKC})
+	}
 	for _, v := range []struct {
 		id   string
 		want keys.KCV
-	}{{OptionalKC, checkValue(h.Algorithm, material)}, {OptionalKP, p.kcv}} {
+	}{{OptionalKC, kcv}, {OptionalKP, p.kcv}} {
 		got, err := h.CheckValue(v.id)
 		if err == nil && len(got.String()) == len(v.want.String()) && got != v.want {
 			all = append(all, Warning{WarnCheckValue, v.id})
@@ -99,20 +103,22 @@ func (p *Protector) wrongCheckValues(h Header, material secret.Bytes) (all []War
 	return all
 }
 
-// checkValue returns the check value of a TDES or AES key, whatever its usage; zero for other keys, and where none can be computed.
-func checkValue(letter byte, material secret.Bytes) keys.KCV {
+// checkValue returns the check value of a TDES or AES key, whatever its usage, and zero for other keys. It fails for TDES where
+// Go's FIPS mode forbids it.
+func checkValue(letter byte, material secret.Bytes) (keys.KCV, error) {
 	a, ok := algorithm(letter, 8*material.Len())
 	if !ok || a.IsHMAC() {
-		return keys.KCV{}
+		return keys.KCV{}, nil
 	}
 	k, err := keys.NewKey(keys.Attributes{
 		Algorithm: a, Usage: keys.UsageData, Mode: keys.ModeNone, Exportability: keys.NonExportable,
 	}, material.Expose())
 	if err != nil {
-		return keys.KCV{} // single DES, or TDES that is no better
+		return keys.KCV{}, nil // single DES, or TDES that is no better
 	}
 	defer k.Wipe()
-	return k.KCV()
+	v, err := k.CheckValue(a.CheckValueKind())
+	return v.KCV, err
 }
 
 // Material returns the bytes of the key, whatever its algorithm; a private key is the DER of its structure. They are shared
@@ -125,7 +131,10 @@ func (c Content) Warnings() []Warning { return append(c.authentic.Warnings(), c.
 
 // KCV returns the check value of a TDES or AES key, whatever its usage, as [keys.Key.KCV] does. That of other keys, of single
 // DES, and of TDES where Go's FIPS mode forbids it is zero.
-func (c Content) KCV() keys.KCV { return checkValue(c.authentic.Algorithm, c.material) }
+func (c Content) KCV() keys.KCV {
+	kcv, _ := checkValue(c.authentic.Algorithm, c.material) // zero with an error
+	return kcv
+}
 
 // Wipe zeroes the key.
 func (c Content) Wipe() { c.material.Wipe() }

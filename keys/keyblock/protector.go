@@ -2,7 +2,6 @@ package keyblock
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -38,33 +37,21 @@ type Protector struct {
 
 // NewProtector returns a protector under a copy of kbpk, a key of usage K1: an AES key for version D, a TDES key for versions
 // A, B and C. The caller still wipes kbpk. Its mode of use holds: under mode E the protector only wraps, under mode D it only
-// unwraps. Where Go's FIPS mode is enforced, a TDES key is an error.
+// unwraps. Where Go's FIPS mode is enforced, a TDES key is [keys.ErrForbidden].
 func NewProtector(kbpk keys.Key) (*Protector, error) {
 	a := kbpk.Attributes()
 	if a.Usage != keys.UsageKBPK || kbpk.IsZero() {
 		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect key blocks: want an AES or TDES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
-	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: a.Algorithm.StrengthBits(), kcv: kbpk.KCV()}
+	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: kbpk.StrengthBits(), kcv: kbpk.KCV()}
 	if p.tdes {
 		if err := des.Available(); err != nil {
 			return nil, fmt.Errorf("keyblock: no TDES protection key: %w", err)
 		}
 	}
 	p.kbpk = kbpk.Material().Clone()
-	if raw := p.kbpk.Expose(); a.Algorithm == keys.TDES3 && isTwoKey(raw) {
-		p.strength = keys.TDES2.StrengthBits()
-	}
 	return p, nil
-}
-
-// isTwoKey reports whether a 3TDEA key has equal outer parts but for parity: a 2TDEA key in 24 bytes, which is no stronger.
-func isTwoKey(raw []byte) bool {
-	var diff byte
-	for i := range 8 {
-		diff |= (raw[i] ^ raw[16+i]) & 0xfe
-	}
-	return subtle.ConstantTimeByteEq(diff, 0) == 1
 }
 
 // Wipe zeroes the key block protection key.
@@ -92,10 +79,10 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 
 // WrapWith returns a key block of k, of version D under AES and B under TDES. The attributes of k become the header. The length
 // of the key is hidden by padding to the longest key of its algorithm (6.1). HM is added to the optional blocks of an HMAC
-// key, and KC or KP without data gets its check value. It is ErrStrength when k is stronger than the protection key,
-// ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrHeader when the key version or the key
-// context is none of the standard, ErrUse when the protection key may not wrap, and an error when the block would be longer than
-// 9999 characters.
+// key, and KC or KP without data gets its check value; KC of a TDES key is [keys.ErrForbidden] where Go's FIPS mode is enforced. It
+// is ErrStrength when k is stronger than the protection key, ErrOptional when an optional block is malformed, does not go with k or
+// comes twice, ErrHeader when the key version or the key context is none of the standard, ErrUse when the protection key may not
+// wrap, and an error when the block would be longer than 9999 characters.
 func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
 	a := k.Attributes()
 	if err := a.Validate(); err != nil {
@@ -196,10 +183,14 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 		return "", fmt.Errorf("%w: %d bits under %d", ErrStrength, bits, p.strength)
 	}
 	h.Version = p.version()
+	kcv, err := checkValue(h.Algorithm, material)
+	if err != nil && h.has(OptionalKC) {
+		return "", fmt.Errorf("keyblock: KC: %w", err)
+	}
 	for i, ob := range h.Optional {
 		switch {
 		case ob == OptionalBlock{ID: OptionalKC}:
-			h.Optional[i].Data = checkValueData(checkValue(h.Algorithm, material))
+			h.Optional[i].Data = checkValueData(kcv)
 		case ob == OptionalBlock{ID: OptionalKP}:
 			h.Optional[i].Data = checkValueData(p.kcv)
 		}
@@ -215,14 +206,18 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	}
 	content := secret.New(contentSize(h.Algorithm, material.Len(), forms[h.Version].block))
 	defer content.Wipe()
-	binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
-	n := 2 + copy(content.Expose()[2:], material.Expose())
-	_, _ = rand.Read(content.Expose()[n:]) // never fails
 	text, err := h.format(content.Len())
 	if err != nil {
 		return "", err
 	}
-	return p.protect(text, content.Expose())
+	var block string
+	secret.Do(func() {
+		binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
+		n := 2 + copy(content.Expose()[2:], material.Expose())
+		_, _ = rand.Read(content.Expose()[n:]) // never fails
+		block, err = p.protect(text, content.Expose())
+	})
+	return block, err
 }
 
 // contentSize is the length of the encrypted part: length field, key and padding up to the longest key of the algorithm, in
@@ -251,13 +246,20 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 	}
 	defer w.wipe()
 	sum := w.seal(header, content)
+	secret.PublicBytes(content)
+	secret.PublicBytes(sum)
 	return header + strings.ToUpper(hex.EncodeToString(content)+hex.EncodeToString(sum)), nil
 }
 
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
 // a version that does not go with the protection key, which gives ErrVersion, and a protection key that may only wrap,
 // which gives ErrUse. Hexadecimal digits are upper case; anything else is refused.
-func (p *Protector) Unwrap(block string) (Content, error) {
+func (p *Protector) Unwrap(block string) (c Content, err error) {
+	secret.Do(func() { c, err = p.unwrap(block) })
+	return c, err
+}
+
+func (p *Protector) unwrap(block string) (Content, error) {
 	if p.mode == keys.ModeEncrypt {
 		return Content{}, ErrUse
 	}

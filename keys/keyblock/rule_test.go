@@ -246,13 +246,13 @@ func TestNames(t *testing.T) {
 		{ContextStorage.String(), "1"}, {Header{Reserved: "20"}.Context().String(), "2"}, {fmt.Sprint(byte(Header{}.Context())), "0"},
 		{Warning{Kind: WarnVersion}.String(), "the version is deprecated: its binding is weak"},
 		{Warning{WarnMisplaced, "KS"}.String(), "optional block KS does not go with the key"},
-		{Warning{}.String(), "unknown warning"}, {Warning{WarnCheckValue + 1, "KS"}.String(), "unknown warning"},
+		{Warning{}.String(), "unknown warning"}, {Warning{WarnUnchecked + 1, "KS"}.String(), "unknown warning"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
 	}
-	for k := WarnVersion; k <= WarnCheckValue; k++ {
+	for k := WarnVersion; k <= WarnUnchecked; k++ {
 		if s := (Warning{Kind: k}).String(); s == "" || s == (Warning{}).String() {
 			t.Errorf("warning %d has no text", k)
 		}

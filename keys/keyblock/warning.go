@@ -31,6 +31,7 @@ const (
 	WarnStructure                            // an asymmetric key that is not the DER of a structure
 	WarnStrength                             // a key that is stronger than its protection key
 	WarnCheckValue                           // a check value in KC or KP of another key
+	WarnUnchecked                            // KC of a TDES key where Go's FIPS mode is enforced: nothing is compared
 )
 
 var warningTexts = map[WarningKind]string{
@@ -54,6 +55,7 @@ var warningTexts = map[WarningKind]string{
 	WarnStructure:     "the key is not the DER of an asymmetric key",
 	WarnStrength:      "the key is stronger than its protection key",
 	WarnCheckValue:    "is the check value of another key",
+	WarnUnchecked:     "is not compared: Go's FIPS mode is enforced and forbids TDES",
 }
 
 // String says in a few words what is wrong.
