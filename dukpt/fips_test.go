@@ -84,6 +84,11 @@ func fipsOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, err = ik.UpdateKey(KeyTDES2)
+	refused("TDES update key", err)
+	if k, err := ik.UpdateKey(KeyAES128); err != nil || k.IsZero() {
+		t.Errorf("AES update key: %v", err)
+	}
 	terminal, err := NewTerminal(ik)
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ const updateCounter = 0xFFFFFFFF
 // (X9.24-3:2017, 6.3). The result has usage K1: keys travel in key blocks only (PCI PIN v3.1, 18-3). A terminal takes it before
 // [NewTerminal], because the initial key is gone afterwards and no register leads to that counter.
 //
-// It fails with [ErrUnsupported] for a TDES initial key, which has none, and for HMAC types, and with [ErrStrength]. The
-// caller wipes the result.
+// It fails with [ErrUnsupported] for a TDES initial key, which has none, for HMAC types, and for TDES types where Go's FIPS mode
+// forbids them, and with [ErrStrength]. The caller wipes the result.
 func (ik *InitialKey) UpdateKey(w WorkingKey) (keys.Key, error) {
 	if ik.key.IsZero() {
 		return keys.Key{}, errWiped
@@ -79,6 +79,11 @@ func keyEncryption(f family, w WorkingKey, m keys.Mode) (keys.Attributes, error)
 	}
 	if err := checkStrength(w, f.key); err != nil {
 		return keys.Attributes{}, fmt.Errorf("%w: %v under %v", err, w, f.key)
+	}
+	if w.isTDES() {
+		if err := checkDES(); err != nil {
+			return keys.Attributes{}, err
+		}
 	}
 	return keys.Attributes{Algorithm: w.algorithm(), Usage: keys.UsageKBPK, Mode: m, Exportability: keys.NonExportable}, nil
 }
