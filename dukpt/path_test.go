@@ -336,36 +336,6 @@ func work(tx *HostTransaction, r *rooms) error {
 	return err
 }
 
-func TestUpdateKeyRefuses(t *testing.T) {
-	t.Parallel()
-	for _, b := range testBases(t) {
-		ik, err := b.base.Derive(b.id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for w := WorkingKey(0); w <= KeyHMAC256+1; w++ {
-			k, err := ik.UpdateKey(w)
-			var want error
-			switch {
-			case b.id.Scheme() == TDES || w == 0 || w >= KeyHMAC128:
-				want = ErrUnsupported
-			case workingKeys[w].strength > workingKeys[b.base.family.key].strength:
-				want = ErrStrength
-			}
-			if !errors.Is(err, want) {
-				t.Errorf("%s, %v: %v, want %v", b.name, w, err, want)
-			}
-			if err == nil && fmt.Sprint(k.Attributes().Usage, k.Attributes().Algorithm) != fmt.Sprint("K0", w.algorithm()) {
-				t.Errorf("%s, %v: the key has %v", b.name, w, k.Attributes())
-			}
-		}
-		ik.Wipe()
-		if _, err := ik.UpdateKey(KeyAES128); err == nil {
-			t.Errorf("%s: a wiped initial key gives an update key", b.name)
-		}
-	}
-}
-
 func TestDescriptor(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ descriptor, in, ksn, parts string }{

@@ -32,10 +32,10 @@ func familyOf(a keys.Algorithm) (family, error) {
 	return family{}, fmt.Errorf("%w: DUKPT under a key of %v", ErrUnsupported, a)
 }
 
-// checkDES refuses TDES where Go's FIPS mode forbids it.
+// checkDES refuses TDES where Go's FIPS mode forbids it, with ErrUnsupported that is [keys.ErrForbidden] too.
 func checkDES() error {
 	if err := des.Available(); err != nil {
-		return fmt.Errorf("%w: %v", ErrUnsupported, err)
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return nil
 }

@@ -11,76 +11,78 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestPrintedCommands runs what help and documents print, as somebody does who pastes it into an empty folder: every command
-// succeeds, and shows the lines that are printed under it.
-func TestPrintedCommands(t *testing.T) {
+// shellBlock finds the commands in a page.
+var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// TestPrinted types every command that help and docs print, as they print it: the examples of a verb in an empty folder, and those
+// of a page from its top to its end in another one. What a page prints under a command must come out of it.
+func TestPrinted(t *testing.T) {
 	t.Parallel()
-	texts := map[string]string{"profiles": shellBlocks(t, "../../docs/profiles.md")}
-	for _, path := range [][]string{{"pin", "encode"}, {"pin", "translate"}} {
-		cmd, _, err := newRoot(&console{}).Find(path)
+	printed := make(map[string]string)
+	for _, noun := range []string{"keyblock", "pin"} {
+		cmd, _, err := newRoot(&console{}).Find([]string{noun})
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts[strings.Join(path, "-")] = cmd.Example
+		for _, verb := range cmd.Commands() {
+			printed[noun+"-"+verb.Name()] = typed(verb.Example)
+		}
 	}
-	dir := t.TempDir()
-	for name, text := range texts {
-		if err := os.WriteFile(filepath.Join(dir, name+".txtar"), printedScript(t, name, text), 0o600); err != nil {
+	for _, name := range []string{"keyblock", "profiles"} {
+		page, err := os.ReadFile(filepath.Join("..", "..", "docs", name+".md"))
+		if err != nil {
 			t.Fatal(err)
 		}
+		text := ""
+		for _, block := range shellBlock.FindAllStringSubmatch(string(page), -1) {
+			text += block[1]
+		}
+		if strings.HasPrefix(text, shellPrompt) {
+			printed["page-"+name] = transcript(text)
+		} else {
+			printed["page-"+name] = typed(text)
+		}
+	}
+	dir, commands := t.TempDir(), 0
+	for name, script := range printed {
+		n := len(regexp.MustCompile(`(?m)^ *latchkey `).FindAllString(script, -1))
+		if n == 0 {
+			t.Errorf("%s prints no command", name)
+		}
+		commands += n
+		if err := os.WriteFile(filepath.Join(dir, name+".txtar"), []byte(script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if commands < 18 {
+		t.Errorf("only %d commands are printed", commands)
 	}
 	testscript.Run(t, testscript.Params{Dir: dir})
 }
 
-// shellBlocks returns the blocks of a document that are for a shell.
-func shellBlocks(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks strings.Builder
-	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		blocks.WriteString(m[1])
-	}
-	return blocks.String()
+// shellPrompt is what stands before the commands of a page that shows answers too.
+const shellPrompt = "$ "
+
+// typed is a script that gives commands to a shell.
+func typed(text string) string {
+	return "exec sh -eu printed.sh\n-- printed.sh --\n" + strings.TrimSuffix(text, "\n") + "\n"
 }
 
-// printedScript makes a script of printed lines: files that printf writes, commands of this program, and what they show. A line
+// transcript is a script that gives each command behind a prompt to a shell, and looks for the lines under it in the answer. A line
 // with … stands for any.
-func printedScript(t *testing.T, name, text string) []byte {
-	t.Helper()
-	var script strings.Builder
-	files, commands := map[string]string{}, 0
-	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
-		switch {
-		case line == "" || line == "…" || strings.HasPrefix(line, "# "):
-		case strings.HasPrefix(line, "printf "):
-			for part := range strings.SplitSeq(line, "; ") {
-				words := strings.Fields(part)
-				if len(words) != 3 || words[0] != "printf" || words[2][0] != '>' {
-					t.Fatalf("%s: %q is no printf into a file", name, part)
-				}
-				file, more := strings.CutPrefix(words[2], ">>")
-				if !more {
-					file = words[2][1:]
-					files[file] = ""
-				}
-				files[file] += words[1]
-			}
-		case strings.HasPrefix(line, "latchkey "):
+func transcript(text string) string {
+	var script, files strings.Builder
+	commands := 0
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		switch command, ok := strings.CutPrefix(line, shellPrompt); {
+		case ok:
 			commands++
-			fmt.Fprintln(&script, line)
-		default:
+			fmt.Fprintf(&script, "exec sh -eu printed-%d.sh\n", commands)
+			fmt.Fprintf(&files, "-- printed-%d.sh --\n%s\n", commands, command)
+		case line != "" && line != "…":
 			fmt.Fprintf(&script, "stdout '^%s$'\n", strings.ReplaceAll(regexp.QuoteMeta(line), "'", "''"))
 		}
 	}
-	if commands == 0 {
-		t.Fatalf("%s prints no command", name)
-	}
-	for file, content := range files {
-		fmt.Fprintf(&script, "-- %s --\n%s\n", file, content)
-	}
-	return []byte(script.String())
+	return script.String() + files.String()
 }
