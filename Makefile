@@ -105,7 +105,7 @@ soak: build ## the long runs: more kills, more executions, mutants
 	@$(MAKE) --no-print-directory mutate
 
 .PHONY: mutate
-mutate: ## how many mutants of the core its tests kill, 85 % at least; about an hour
+mutate: ## how many mutants of the core its tests kill, 85 % at least; more than an hour
 	@mkdir -p $(TOOLS)
 	@[ -x $(TOOLS)/gremlins-$(GREMLINS_VERSION) ] || { \
 		GOBIN=$(TOOLS) GOFLAGS= go install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS_VERSION); \

@@ -357,12 +357,17 @@ func TestOpenTerminalRefuses(t *testing.T) {
 					t.Errorf("byte %d changed: %v, want ErrState", i, err)
 				}
 			}
-			for _, n := range []int{0, 1, stateHeader + stateCheck - 1, len(good) - 1} {
+			for n := range good {
 				if _, err := OpenTerminal(secret.From(good[:n])); !errors.Is(err, ErrState) {
 					t.Errorf("%d bytes: %v, want ErrState", n, err)
 				}
 			}
 			body := good[:len(good)-stateCheck]
+			for n := range body {
+				if _, err := OpenTerminal(sealState(body[:n])); !errors.Is(err, ErrState) {
+					t.Errorf("%d bytes and their check: %v, want ErrState", n, err)
+				}
+			}
 			for name, change := range map[string]func([]byte) []byte{
 				"magic":         func(b []byte) []byte { b[0]++; return b },
 				"version":       func(b []byte) []byte { b[4]++; return b },

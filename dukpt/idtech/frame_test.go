@@ -87,6 +87,19 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// TestSplitRefuses: a Swipe that no frame made has tracks longer than what was encrypted.
+func TestSplitRefuses(t *testing.T) {
+	t.Parallel()
+	s, clear := sample("12345678", "87654321", "")
+	for _, n := range []int{0, 8} {
+		s.Ciphertext = s.Ciphertext[:n]
+		if track1, track2, err := s.Split(clear[:n]); err != idtech.ErrTracks || track1 != nil || track2 != nil {
+			t.Errorf("%d bytes: %q and %q, %v", n, track1, track2, err)
+		}
+		s.Ciphertext = s.Ciphertext[:16]
+	}
+}
+
 // TestParseRefuses cuts, lengthens and changes a frame everywhere; every change of one byte is noticed.
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
@@ -112,6 +125,12 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	refuse("one byte more", append(bytes.Clone(frame), 3))
+	for n := range 15 { // too short for three lengths and a KSN, and right otherwise
+		refuse(fmt.Sprintf("a body of %d bytes", n), append(append([]byte{2, byte(n), 0}, make([]byte, n)...), 0, 0, 3))
+	}
+	for n := range 4 {
+		refuse(fmt.Sprintf("marks with %d bytes between", n), append(append([]byte{2}, make([]byte, n)...), 3))
+	}
 	// frames whose check bytes are right and whose content is not
 	good, _ := sample("%B?", ";4111=1?", "+1?")
 	for how, change := range map[string]func(body []byte) []byte{

@@ -124,6 +124,7 @@ func TestInspectSays(t *testing.T) {
 		"D0112":                            "keyblock: 5 characters: a header has 16",
 		"D0016P0AE00E\x0000":               "keyblock: 15 characters: a header has 16",
 		"D0016P0AE00E\x00000":              "keyblock: character 12 is not printable ASCII",
+		"\x000016P0AE00E0000":              "keyblock: character 0 is not printable ASCII",
 		"E0016P0AE00E0000":                 `keyblock: unknown version 'E'`,
 		"D0017P0AE00E0000":                 `keyblock: length field "0017" for 16 characters`,
 		"D0016P0AE00E0x00":                 `keyblock: number of optional blocks "0x"`,
