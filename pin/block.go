@@ -4,6 +4,8 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // Append appends the clear block of p, eight bytes, to dst. In formats 0 and 3 it is the PIN field XOR the PAN field, in
@@ -53,8 +55,18 @@ func (f Format) encrypt(dst []byte, c cipher.Block, m *[pinSize]byte, pan PAN, f
 	}
 	out := f.appendClear(dst, m, pan, fill)
 	block := out[len(dst):]
+	enciphered := false
+	defer wipeUnless(&enciphered, block)
 	c.Encrypt(block, block)
+	enciphered = true
 	return out
+}
+
+// wipeUnless takes a clear block away when the cipher, which is the caller's, has panicked.
+func wipeUnless(enciphered *bool, block []byte) {
+	if !*enciphered {
+		secret.Wipe(block)
+	}
 }
 
 // check refuses to make a block without its PIN or its PAN.

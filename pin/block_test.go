@@ -302,3 +302,41 @@ func TestReadIntoCopies(t *testing.T) {
 	}
 	p.Clear()
 }
+
+// breaking is a cipher that panics, as one that was wiped may.
+type breaking struct {
+	cipher.Block
+	left *int // calls until then
+}
+
+func (b breaking) Encrypt(dst, src []byte) {
+	if *b.left--; *b.left < 0 {
+		panic("the cipher is gone")
+	}
+	b.Block.Encrypt(dst, src)
+}
+
+// TestNothingInClearAfterAPanic gives the room for a block and a cipher that panics: the clear block is not in the room.
+func TestNothingInClearAfterAPanic(t *testing.T) {
+	t.Parallel()
+	pan, p := mustPAN(t, "4111111111111111"), mustPIN(t, "739128")
+	for _, f := range everyFormat {
+		if f == Format2 {
+			continue
+		}
+		for calls := range f.BlockSize() / 8 {
+			room := make([]byte, 3, 64)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%v: no panic after %d calls", f, calls)
+					}
+				}()
+				_, _ = f.Encrypt(room, breaking{testCipher(t, f, 1), &calls}, p, pan, Fill{1, 2, 3})
+			}()
+			if got := room[:cap(room)]; !bytes.Equal(got, make([]byte, len(got))) {
+				t.Errorf("%v, a panic after %d calls: %X is left", f, calls, got)
+			}
+		}
+	}
+}

@@ -30,9 +30,12 @@ func (f Format) encrypt4(dst []byte, c cipher.Block, m *[pinSize]byte, pan PAN, 
 	out := binary.BigEndian.AppendUint64(dst, l.pinField(m, l.word(fill)))
 	out = append(out, fill[:]...)
 	block := (*[format4Size]byte)(out[len(dst):])
+	enciphered := false
+	defer wipeUnless(&enciphered, block[:])
 	c.Encrypt(block[:], block[:])
 	xorPANField4(block, f.panDigits(pan))
 	c.Encrypt(block[:], block[:])
+	enciphered = true
 	return out
 }
 

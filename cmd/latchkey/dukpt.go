@@ -78,8 +78,19 @@ func readHexKey(c *console, path string, scheme dukpt.Scheme) (keys.Key, error) 
 	key, err := keys.ImportKey(keys.Attributes{
 		Algorithm: algorithm, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
 	}, keys.ParityIgnored, raw.Expose())
-	return key, exit.With(exit.Usage, err, "a TDES base key has 32 hexadecimal digits, an AES one 32, 48 or 64")
+	if err != nil {
+		return key, notImported(err, "a TDES base key has 32 hexadecimal digits, an AES one 32, 48 or 64")
+	}
+	return key, nil
 }
+
+// bdkExample makes the file of the examples: the published test base key of TDES.
+const bdkExample = "  echo 0123456789ABCDEFFEDCBA9876543210 > bdk.hex # a test key\n"
+
+// swipeExample makes the file of the examples with a published swipe (MagTek).
+const swipeExample = `  printf C25C1D1197D31CAA87285D59A892047426D9182EC11353C051ADD6D0F072A6CB > swipe.hex
+  printf 3436560B3071FC1FD11D9F7E74886742D9BEE0CFD1EA1064C213BB55278B2F12 >> swipe.hex
+`
 
 // named returns the profile of a name, if it is of the scheme.
 func named(name string, scheme dukpt.Scheme) (profile, error) {

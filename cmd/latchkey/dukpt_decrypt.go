@@ -71,9 +71,10 @@ the response variant under TDES (magtek and bare have one key for both), usage 3
 
 This is a bench tool: it holds the base key in memory and claims nothing. Production data goes
 through latchkey-decryptd.`,
-		Example: `  latchkey dukpt decrypt --bdk-file bdk.hex --ksn FFFF9876543210E00008 --profile magtek --data C25C1D11…
-  latchkey dukpt decrypt --bdk-file bdk.hex --ksn 123456789012345600000001 --profile aes --key-type AES256 --mode ecb \
-    --padding pkcs7 --ciphertext swipe.hex`,
+		Example: bdkExample + swipeExample + `  latchkey dukpt decrypt --bdk-file bdk.hex --ksn FFFF9876543210E00008 --profile magtek --ciphertext swipe.hex
+  echo FEDCBA9876543210F1F1F1F1F1F1F1F1 > aes.hex # a test key
+  latchkey dukpt decrypt --bdk-file aes.hex --ksn 123456789012345600000001 --profile aes --mode ecb --padding pkcs7 \
+    --data 8B4D8C10BAB4E7BF74949A8BF08B68A4494C44E0C1DBF77A855754DDAAF474BE34AD8FC7AE27025AA8A7161DAB94BDFF`,
 		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error { return d.run(c) },
 	}
@@ -262,6 +263,7 @@ func (e *ends) beginTerminal(ksn dukpt.KSN) error {
 	if err != nil {
 		return err
 	}
+	defer initial.Wipe()
 	if e.terminal, err = dukpt.NewTerminal(initial); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/keys"
 )
 
 type derived struct {
@@ -49,7 +50,7 @@ AES, and the first 3 of the HMAC-SHA-256 of nothing for HMAC.
 
 No key is shown, and there is no flag for it: working keys never leave the library. Use test keys: this is a bench
 tool, and holds the base key in memory.`,
-		Example: "  latchkey dukpt derive --bdk-file bdk.hex FFFF9876543210E00008",
+		Example: bdkExample + "  latchkey dukpt derive --bdk-file bdk.hex FFFF9876543210E00008",
 		Args:    arguments("KSN"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			id, ksn, err := parseKeyName(args[0])
@@ -116,7 +117,7 @@ func updateKeys(initial *dukpt.InitialKey) ([]derivedKey, error) {
 	}
 	for _, w := range cipherTypes {
 		k, err := initial.UpdateKey(w)
-		if errors.Is(err, dukpt.ErrStrength) {
+		if errors.Is(err, dukpt.ErrStrength) || errors.Is(err, keys.ErrForbidden) {
 			continue
 		}
 		if err != nil {

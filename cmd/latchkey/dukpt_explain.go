@@ -55,10 +55,10 @@ Profiles:
 ` + profileHelp() + `
 Which reader uses which: docs/profiles.md. Where no way fits, the exit code is 6. Use test keys
 and test cards: this is a bench tool, and holds the base key in memory.`,
-		Example: `  latchkey dukpt explain FFFF9876543210E00008
+		Example: bdkExample + swipeExample + `  latchkey dukpt explain FFFF9876543210E00008
   latchkey dukpt explain --descriptor 605 9876543210E00008
   latchkey dukpt explain --bdk-file bdk.hex --ciphertext swipe.hex FFFF9876543210E00008
-  reader-dump | latchkey dukpt explain --bdk-file bdk.hex --ciphertext - FFFF9876543210E00008`,
+  cat swipe.hex | latchkey dukpt explain --bdk-file bdk.hex --ciphertext - FFFF9876543210E00008`,
 		Args: arguments("KSN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ksn, ids, err := describedKSN(args[0], descriptor)

@@ -202,7 +202,7 @@ func openBlock(c *console, text, file, flag string) (keyblock.Content, keys.KCV,
 	if err != nil {
 		return keyblock.Content{}, keys.KCV{}, exit.With(exit.Usage, err, blockHint)
 	}
-	p, kcv, err := readProtector(c, file, flag, h.Version == 'D')
+	p, kcv, err := readProtector(c, file, flag, h.Version == 'D', false)
 	if err != nil {
 		return keyblock.Content{}, keys.KCV{}, err
 	}
@@ -222,8 +222,9 @@ func notImported(err error, hint string) error {
 	return exit.With(exit.Usage, err, hint)
 }
 
-// readProtector reads a protection key of AES or TDES.
-func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector, keys.KCV, error) {
+// readProtector reads a protection key of AES or TDES. One that is to protect new blocks has to be a good key; one that has
+// protected old ones is taken for what it is, with a warning, or its blocks could never be moved to a better one.
+func readProtector(c *console, file, flag string, aes, writes bool) (*keyblock.Protector, keys.KCV, error) {
 	candidates := []keys.Algorithm{keys.TDES2, keys.TDES3}
 	want := "blocks of versions A, B and C have a TDES protection key of 32 or 48 hexadecimal digits"
 	if aes {
@@ -244,11 +245,16 @@ func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector
 	if !a.Algorithm.IsValid() {
 		return nil, keys.KCV{}, exit.With(exit.Usage, fmt.Errorf("the protection key has %d bytes", raw.Len()), want)
 	}
-	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
+	k, err := keys.NewKey(a, raw.Expose())
 	if err != nil {
 		return nil, keys.KCV{}, notImported(fmt.Errorf("protection key: %w", err), want)
 	}
 	defer k.Wipe()
+	if err := k.CheckWeak(); err != nil && writes {
+		return nil, keys.KCV{}, notImported(fmt.Errorf("protection key: %w", err), want)
+	} else if err != nil {
+		_, _ = fmt.Fprintf(c.stderr, "warning: protection key: %v; rewrap its blocks under another one\n", err)
+	}
 	p, err := keyblock.NewProtector(k)
 	return p, k.KCV(), exit.With(exit.Refused, err, "use version D and an AES protection key")
 }

@@ -84,7 +84,7 @@ KC= and KP= without data are computed. PB is added where it is needed.`,
 				return err
 			}
 			defer k.Wipe()
-			p, kcv, err := readProtector(c, r.kbpkFile, "--kbpk-file", r.version == "D")
+			p, kcv, err := readProtector(c, r.kbpkFile, "--kbpk-file", r.version == "D", true)
 			if err != nil {
 				return err
 			}
@@ -203,14 +203,14 @@ BLOCK is the text of the key block, or - for standard input.`,
 			for _, w := range content.Warnings() {
 				c.note("warning: %s", w)
 			}
-			p, kcv, err := readProtector(c, toFile, "--to-kbpk-file", version == "D")
+			p, kcv, err := readProtector(c, toFile, "--to-kbpk-file", version == "D", true)
 			if err != nil {
 				return err
 			}
 			defer p.Wipe()
 			block, err := p.RewrapWith(content, keyblock.RewrapOptions{Drop: drop, Hash: keyblock.Hash(hash)})
 			if err != nil {
-				return rewrapError(content, hash, err)
+				return rewrapError(content, drop, hash, err)
 			}
 			return wrappedBlock{Block: block, KCV: content.KCV().String(), KBPKKCV: kcv.String()}.show(c)
 		},
@@ -225,7 +225,7 @@ BLOCK is the text of the key block, or - for standard input.`,
 }
 
 // rewrapError gives an error of a key block that is not written again its exit code.
-func rewrapError(content keyblock.Content, hash string, err error) error {
+func rewrapError(content keyblock.Content, drop []string, hash string, err error) error {
 	missing := slices.Contains(content.Warnings(), keyblock.Warning{Kind: keyblock.WarnMissing, ID: keyblock.OptionalHM})
 	switch {
 	case errors.Is(err, keyblock.ErrAbsent):
@@ -234,6 +234,8 @@ func rewrapError(content keyblock.Content, hash string, err error) error {
 		return exit.With(exit.Refused, err, "--hash is for HMAC keys without HM, and has two digits")
 	case errors.Is(err, keyblock.ErrOptional) && missing:
 		return exit.With(exit.Refused, err, "ask who made it, and say it: --hash 21 for SHA-256")
+	case errors.Is(err, keyblock.ErrOptional) && slices.Contains(drop, keyblock.OptionalHM):
+		return exit.With(exit.Refused, err, "HM says what an HMAC key is for, and stays with it")
 	case errors.Is(err, keyblock.ErrOptional):
 		return exit.With(exit.Refused, err, "leave it out: --drop ID")
 	case errors.Is(err, keyblock.ErrHeader), errors.Is(err, keyblock.ErrKey):

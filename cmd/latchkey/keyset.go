@@ -34,25 +34,25 @@ var kinds = map[string]func() *keyset.KeySet{
 func kindNames() string { return strings.Join(slices.Sorted(maps.Keys(kinds)), ", ") }
 
 type listedSet struct {
-	ID          string   `json:"id"`
-	Revision    uint     `json:"revision"`
-	Scheme      string   `json:"scheme"`
-	Algorithm   string   `json:"algorithm"`
-	Usages      []string `json:"usages"`
-	BaseKey     string   `json:"baseKey"`
-	FirstID     string   `json:"firstId"`
-	LastID      string   `json:"lastId"`
-	PINKeys     []string `json:"pinKeys,omitempty"`
-	MAC         string   `json:"mac"`
-	Environment string   `json:"environment"`
-	Delivery    string   `json:"delivery"`
-	State       string   `json:"state"`
+	ID          string     `json:"id"`
+	Revision    uint       `json:"revision"`
+	Scheme      string     `json:"scheme"`
+	Algorithm   string     `json:"algorithm"`
+	Usages      []string   `json:"usages"`
+	BaseKey     string     `json:"baseKey"`
+	FirstID     string     `json:"firstId"`
+	LastID      string     `json:"lastId"`
+	PINKeys     []string   `json:"pinKeys,omitempty"`
+	MAC         *listedMAC `json:"mac,omitempty"` // nil: the set makes none
+	Environment string     `json:"environment"`
+	Delivery    string     `json:"delivery"`
+	State       string     `json:"state"`
 }
 
 func listSet(s *keyset.KeySet) listedSet {
 	l := listedSet{
 		ID: string(s.ID), Revision: s.Revision, Scheme: s.Scheme.String(), Algorithm: s.Algorithm.String(),
-		BaseKey: s.BaseKey.String(), FirstID: s.FirstID.String(), LastID: s.LastID.String(), MAC: spellMAC(s),
+		BaseKey: s.BaseKey.String(), FirstID: s.FirstID.String(), LastID: s.LastID.String(), MAC: listMAC(s),
 		Environment: s.Environment.String(), Delivery: s.Delivery.String(), State: s.State.String(),
 	}
 	for _, u := range s.Usages {
@@ -68,7 +68,7 @@ func showSet(c *console, s *keyset.KeySet) error {
 	l := listSet(s)
 	return c.show(l, field{"id", l.ID}, field{"revision", l.Revision}, field{"scheme", l.Scheme}, field{"algorithm", l.Algorithm},
 		field{"usages", strings.Join(l.Usages, ", ")}, field{"base key", l.BaseKey}, field{"key ids", l.FirstID + " to " + l.LastID},
-		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"MAC", l.MAC}, field{"environment", l.Environment}, field{"delivery", l.Delivery}, field{"state", l.State})
+		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"MAC", spellMAC(l.MAC)}, field{"environment", l.Environment}, field{"delivery", l.Delivery}, field{"state", l.State})
 }
 
 // setRequest is what keyset create asks for.

@@ -58,13 +58,31 @@ func bestPadding(a dukpt.MACAlgorithm) dukpt.MACPadding {
 	return 0
 }
 
-// spellMAC says a rule for people.
-func spellMAC(s *keyset.KeySet) string {
-	switch {
-	case !s.Has(keyset.UsageMAC):
-		return "none"
-	case s.MAC.Padding == 0:
-		return fmt.Sprintf("%v, %d bytes", s.MAC.Algorithm, s.MAC.Length)
+// listedMAC is the rule of a set for programs.
+type listedMAC struct {
+	Algorithm string `json:"algorithm"`
+	Padding   string `json:"padding,omitempty"`
+	Length    int    `json:"length"` // bytes
+}
+
+func listMAC(s *keyset.KeySet) *listedMAC {
+	if !s.Has(keyset.UsageMAC) {
+		return nil
 	}
-	return fmt.Sprintf("%v, %v, %d bytes", s.MAC.Algorithm, s.MAC.Padding, s.MAC.Length)
+	l := &listedMAC{Algorithm: s.MAC.Algorithm.String(), Length: s.MAC.Length}
+	if s.MAC.Padding != 0 {
+		l.Padding = s.MAC.Padding.String()
+	}
+	return l
+}
+
+// spellMAC says it for people.
+func spellMAC(m *listedMAC) string {
+	switch {
+	case m == nil:
+		return "none"
+	case m.Padding == "":
+		return fmt.Sprintf("%s, %d bytes", m.Algorithm, m.Length)
+	}
+	return fmt.Sprintf("%s, %s, %d bytes", m.Algorithm, m.Padding, m.Length)
 }

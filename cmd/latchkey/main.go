@@ -32,10 +32,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return forbidden(root.ExecuteContext(ctx))
 }
 
-// forbidden gives the refusal of TDES where Go's FIPS mode is enforced one exit code, whatever the command was.
+// forbidden gives what the rules for keys forbid one exit code, whatever the command was: TDES where Go's FIPS mode is enforced,
+// and a weak key that lies in the keyring already.
 func forbidden(err error) error {
-	if errors.Is(err, keys.ErrForbidden) {
+	switch known := exit.CodeOf(err); {
+	case errors.Is(err, keys.ErrForbidden):
 		return exit.With(exit.Refused, err, "take AES keys, or run without GODEBUG=fips140=only")
+	case errors.Is(err, keys.ErrWeak) && known == exit.Failure:
+		return exit.With(exit.Refused, err, "nothing works with a weak base key: take its file away, and give the terminals of its key sets another key")
 	}
 	return err
 }

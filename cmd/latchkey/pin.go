@@ -258,11 +258,11 @@ func readPINKey(c *console, path, flag string, f pin.Format) (pinKey, error) {
 	if !ok {
 		return pinKey{}, exit.With(exit.Usage, fmt.Errorf("%s: a key of %d bytes does not go with %v", flag, raw.Len(), f), pinKeyHint)
 	}
-	key, err := keys.NewKey(keys.Attributes{
+	key, err := keys.ImportKey(keys.Attributes{
 		Algorithm: algorithm, Usage: keys.UsagePIN, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
-	}, raw.Expose())
+	}, keys.ParityIgnored, raw.Expose())
 	if err != nil {
-		return pinKey{}, exit.With(exit.Usage, fmt.Errorf("%s: %w", flag, err), pinKeyHint)
+		return pinKey{}, notImported(fmt.Errorf("%s: %w", flag, err), pinKeyHint)
 	}
 	k := pinKey{key: key}
 	if algorithm.IsAES() {

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"fmt"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -34,7 +33,7 @@ func (e *entry) prepare() error {
 	}
 	base, err := dukpt.NewBaseKey(e.key)
 	if err != nil {
-		return fmt.Errorf("base key: %w", err)
+		return err // it says what it is of
 	}
 	e.base = base
 	return nil

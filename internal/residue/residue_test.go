@@ -37,7 +37,7 @@ var builds = []build{
 
 // plainMost bounds what may be left without runtime/secret: copies on stacks and in spilled registers, which no program can
 // wipe. It is some tens by chance; one kind of cipher that nobody wipes makes it some thousands.
-const plainMost = 100
+const plainMost = 30
 
 // TestResidue starts a process that derives, uses and wipes 20,000 keys, takes keys in and gives them out as a host does, and
 // looks through all memory it can write to for what it should have forgotten: any half of any key, in any order of its bytes,

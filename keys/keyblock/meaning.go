@@ -276,3 +276,15 @@ func parseCertificate(data string) (Certificate, bool) {
 }
 
 func isCertificates(data string) bool { _, ok := parseCertificates(data); return ok }
+
+// weakened is the data of WP for a key that was under a weaker one; data that is none of the standard stays, and is refused when
+// it is written.
+func weakened(data string) string {
+	switch data {
+	case "00" + string(PedigreeStrong):
+		return "00" + string(PedigreeWeak)
+	case "00" + string(PedigreeQuantum):
+		return "00" + string(PedigreeQuantumWeak)
+	}
+	return data
+}

@@ -120,15 +120,17 @@ func (h Header) has(id string) bool {
 
 // RewrapOptions are what may differ from the key block that was read. The zero value changes nothing.
 type RewrapOptions struct {
-	Drop []string // identifiers of optional blocks to leave out; each of them must be there
-	Hash Hash     // what an HMAC key without HM is for; "" refuses such a key
+	// Drop are identifiers of optional blocks to leave out; each of them must be there. Some bind the key: without DA it may derive
+	// whatever its usage permits, without WP nobody knows under what it has been wrapped.
+	Drop []string
+	Hash Hash // what an HMAC key without HM is for; "" refuses such a key
 }
 
 // Rewrap returns the key of c in a key block under p with the header of c, as RewrapWith does.
 func (p *Protector) Rewrap(c Content) (string, error) { return p.RewrapWith(c, RewrapOptions{}) }
 
 // RewrapWith returns the key of c in a key block under p, with the header and the optional blocks that were authenticated when c
-// was unwrapped; KP becomes the check value of the new protection key. It is ErrUse when the key is not exportable, ErrAbsent
+// was unwrapped; KP becomes the check value of the new protection key, and WP says so when the one before was weaker than the key. It is ErrUse when the key is not exportable, ErrAbsent
 // when an optional block to drop is not there, and otherwise errs as WrapWith does: what was read leniently is not written so.
 // An asymmetric key, whose strength is not looked at, wants AES-256.
 func (p *Protector) RewrapWith(c Content, o RewrapOptions) (string, error) {
@@ -146,9 +148,13 @@ func (p *Protector) RewrapWith(c Content, o RewrapOptions) (string, error) {
 	if o.Hash != "" {
 		h.Optional = append(h.Optional, OptionalBlock{OptionalHM, string(o.Hash)})
 	}
+	weak := slices.Contains(c.Warnings(), Warning{Kind: WarnStrength})
 	for i, ob := range h.Optional {
-		if ob.ID == OptionalKP {
+		switch {
+		case ob.ID == OptionalKP:
 			h.Optional[i].Data = ""
+		case ob.ID == OptionalWP && weak:
+			h.Optional[i].Data = weakened(ob.Data)
 		}
 	}
 	return p.write(h, c.material)

@@ -387,3 +387,32 @@ func TestWorkingKeysAreWiped(t *testing.T) {
 		}
 	}
 }
+
+// TestRewrapTellsTheTruthAboutWeakness moves a key that was under a weaker one: what the block says about that is said again.
+func TestRewrapTellsTheTruthAboutWeakness(t *testing.T) {
+	t.Parallel()
+	weak, strong := testProtector(t, 16), testProtector(t, 32)
+	key := func(bits int) []byte {
+		return append([]byte{byte(bits >> 8), byte(bits)}, bytes.Repeat([]byte{0x3c, 0x81}, 23)...)
+	}
+	for _, c := range []struct {
+		bits     int
+		from, to string
+	}{
+		{192, "000", "001"}, {192, "001", "001"}, {192, "002", "003"}, {192, "003", "003"},
+		{128, "000", "000"}, {128, "001", "001"}, {128, "002", "002"}, {128, "003", "003"},
+	} {
+		block, _ := authenticated(t, weak, "D0000P0AE00E0200WP07"+c.from+"PB09"+"00000", key(c.bits))
+		content, err := weak.Unwrap(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved, err := strong.Rewrap(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(moved, "WP07"+c.to) {
+			t.Errorf("%d bits under 128, WP %s: rewrapped as %.40s, want WP %s", c.bits, c.from, moved, c.to)
+		}
+	}
+}

@@ -80,6 +80,21 @@ func ExampleKeySet_MACSpec() {
 	// one-way CBC <nil>
 }
 
+// MACs that package dukpt computes and no set may choose are refused by one rule, for sets, messages and saved slots.
+func ExampleCheckMAC() {
+	s, err := newSet()
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(s.MACKey())
+	fmt.Println(keyset.CheckMAC(dukpt.AES, dukpt.MACSpec{Algorithm: dukpt.MACHMACSHA256, Key: dukpt.KeyHMAC128, Length: 16}))
+	fmt.Println(keyset.CheckMAC(dukpt.TDES, dukpt.MACSpec{Algorithm: dukpt.MACCBC, Padding: dukpt.MACPadding1, Length: 8}))
+	// Output:
+	// AES128
+	// <nil>
+	// dukpt: not supported: ISO9797_ALGORITHM1 with padding method1 is not of key sets and messages
+}
+
 // What may be done with a key is asked of its purpose and its state.
 func ExampleKeySet_Permits() {
 	s, err := newSet()
