@@ -3,7 +3,7 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/ctgrind", "internal/ctgrind/cases", "internal/e2e",
-	"internal/fipstest", "internal/laws", "internal/node/nodetest", "internal/residue",
+	"internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/residue",
 	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
 	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
@@ -167,4 +167,4 @@ var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/padding",
 var Small = []string{"dukpt", "keys", "keys/keyblock", "message", "pin", "terminal"}
 
 // ReadsEnvironment lists the packages beside programs that may read the environment.
-var ReadsEnvironment = []string{"internal/planted", "internal/testvec"}
+var ReadsEnvironment = []string{"internal/hsmtest", "internal/planted", "internal/testvec"}
