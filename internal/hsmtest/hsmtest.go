@@ -61,8 +61,8 @@ func New(tb testing.TB) Token {
 // Binary is the body of TestMain in packages that use New: it runs the tests and removes the folder of the tokens.
 func Binary(m *testing.M) int {
 	code := m.Run()
-	if f, err := shared(); err == nil {
-		_ = os.RemoveAll(f.dir) // a leftover in the folder of temporary files harms nobody
+	if made != "" {
+		_ = os.RemoveAll(made) // a leftover in the folder of temporary files harms nobody
 	}
 	return code
 }
@@ -87,6 +87,9 @@ type folder struct {
 
 var shared = sync.OnceValues(prepare)
 
+// made is the folder once there is one; it is read when all tests are over.
+var made string
+
 // prepare makes the folder with all its tokens, and has the module find it.
 func prepare() (*folder, error) {
 	f := &folder{}
@@ -110,6 +113,7 @@ func prepare() (*folder, error) {
 		_ = os.RemoveAll(f.dir) // the error that counts is the other one
 		return nil, err
 	}
+	made = f.dir
 	return f, nil
 }
 

@@ -75,6 +75,10 @@ var Imports = map[string][]string{
 		"decrypt/engine", "dukpt", "internal/crockford", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock",
 		"keys/keyset", "pin",
 	},
+	"hsm": {
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/secret", "keys",
+		"keys/keyset", "pin",
+	},
 	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
 	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
 	"internal/store/sqlite/deliveries": {
