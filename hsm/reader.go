@@ -192,7 +192,7 @@ func printOf(child []byte) ([]byte, error) {
 }
 
 // openDeriving prepares a base key under which everything happens inside. A copy in a session is twice as fast to reach, where
-// the token makes one.
+// the token makes one: SoftHSM makes none of a key that cannot be modified. With the cache it matters once for each terminal.
 func (r reader) openDeriving(e *entry) error {
 	if !r.derives {
 		return fmt.Errorf("%w: it may only derive, and the token cannot", ErrAttributes)

@@ -1,0 +1,301 @@
+package hsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// faulty is a token in front of another one: it makes errors, lacks mechanisms, dies and comes back, counts calls and looks at
+// what passes. Its restart is one of this token alone: it closes its sessions, so that every handle is void, and leaves the
+// module to the other tests.
+type faulty struct {
+	cryptoki
+	gate gate
+
+	mu       sync.Mutex
+	calls    map[string]int
+	faults   map[string][]error // the errors of the next calls, by name
+	lacks    map[uint]bool      // mechanisms
+	dead     bool
+	absent   bool // the token is not there when the module starts
+	sessions map[session]map[object]bool
+	most     int
+	hang     map[string]chan struct{} // calls that wait
+	hanging  chan string
+	secrets  [][]byte // bytes that must not pass
+	leaks    []string
+}
+
+func newFaulty(c cryptoki) *faulty {
+	return &faulty{
+		cryptoki: c, calls: map[string]int{}, faults: map[string][]error{}, lacks: map[uint]bool{},
+		sessions: map[session]map[object]bool{}, hang: map[string]chan struct{}{}, hanging: make(chan string, 16),
+	}
+}
+
+// withFaults returns options that put a faulty token in front, and where it will be.
+func withFaults(o Options, prepare func(*faulty)) (Options, **faulty) {
+	var f *faulty
+	o.device = func(c cryptoki) cryptoki {
+		f = newFaulty(c)
+		if prepare != nil {
+			prepare(f)
+		}
+		return f
+	}
+	return o, &f
+}
+
+// fail has the next calls of a name fail.
+func (f *faulty) fail(name string, errs ...error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[name] = append(f.faults[name], errs...)
+}
+
+func (f *faulty) die(absent bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead, f.absent = true, absent
+}
+
+func (f *faulty) revive() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.absent = false // dead until the module starts again
+}
+
+func (f *faulty) count(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[name]
+}
+
+// live returns the open sessions, the objects made in them, and the most sessions there ever were.
+func (f *faulty) live() (sessions, objects, most int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, made := range f.sessions {
+		objects += len(made)
+	}
+	return len(f.sessions), objects, f.most
+}
+
+// before decides the fate of a call.
+func (f *faulty) before(name string, code uint, passing ...[]byte) error {
+	f.mu.Lock()
+	f.calls[name]++
+	f.look(name, passing...)
+	var err error
+	switch queue := f.faults[name]; {
+	case f.dead:
+		err = rvDeviceError
+	case len(queue) > 0:
+		err, f.faults[name] = queue[0], queue[1:]
+	case code != 0 && f.lacks[code]:
+		err = rvMechanism
+	}
+	wait := f.hang[name]
+	f.mu.Unlock()
+	if wait != nil {
+		f.hanging <- name
+		<-wait
+	}
+	return err
+}
+
+// look notes where a secret passes. The token is locked.
+func (f *faulty) look(name string, passing ...[]byte) {
+	for _, b := range passing {
+		for _, s := range f.secrets {
+			if bytes.Contains(b, s) {
+				f.leaks = append(f.leaks, fmt.Sprintf("%s passes %X", name, s))
+			}
+		}
+	}
+}
+
+func (f *faulty) after(name string, out []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look(name, out)
+}
+
+// made notes a session object.
+func (f *faulty) made(s session, o object, err error) (object, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil && f.sessions[s] != nil {
+		f.sessions[s][o] = true
+	}
+	return o, err
+}
+
+func (f *faulty) generation() uint64       { return f.gate.count() }
+func (f *faulty) enter(known uint64) error { return f.gate.enter(known) }
+func (f *faulty) leave()                   { f.gate.leave() }
+
+func (f *faulty) restart(known uint64) error {
+	if f.gate.count() != known {
+		return nil
+	}
+	return f.gate.replace(time.Second, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.calls["restart"]++
+		for s := range f.sessions {
+			_ = f.cryptoki.closeSession(s)
+			delete(f.sessions, s)
+		}
+		if f.absent {
+			return ErrNoToken
+		}
+		f.dead = false
+		return nil
+	})
+}
+
+func (f *faulty) login(s session) error {
+	if err := f.before("login", 0); err != nil {
+		return err
+	}
+	return f.cryptoki.login(s)
+}
+
+func (f *faulty) openSession() (session, error) {
+	if err := f.before("openSession", 0); err != nil {
+		return 0, err
+	}
+	s, err := f.cryptoki.openSession()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.sessions[s] = map[object]bool{}
+		f.most = max(f.most, len(f.sessions))
+	}
+	return s, err
+}
+
+func (f *faulty) closeSession(s session) error {
+	f.mu.Lock()
+	_, ours := f.sessions[s]
+	delete(f.sessions, s)
+	f.calls["closeSession"]++
+	f.mu.Unlock()
+	if !ours {
+		return rvSessionHandle
+	}
+	return f.cryptoki.closeSession(s)
+}
+
+func (f *faulty) findObjects(s session, template []attribute, most int) ([]object, error) {
+	if err := f.before("findObjects", 0); err != nil {
+		return nil, err
+	}
+	return f.cryptoki.findObjects(s, template, most)
+}
+
+func (f *faulty) attributes(s session, o object, codes []uint) ([]attribute, error) {
+	if err := f.before("attributes", 0); err != nil {
+		return nil, err
+	}
+	got, err := f.cryptoki.attributes(s, o, codes)
+	for _, a := range got {
+		f.after("attributes", a.bytes)
+	}
+	return got, err
+}
+
+func (f *faulty) createObject(s session, template []attribute) (object, error) {
+	if err := f.before("createObject", 0); err != nil {
+		return 0, err
+	}
+	o, err := f.cryptoki.createObject(s, template)
+	if stays(template) {
+		return o, err
+	}
+	return f.made(s, o, err)
+}
+
+func stays(template []attribute) bool {
+	for _, a := range template {
+		if a.code == attrToken {
+			return a.asFlag()
+		}
+	}
+	return false
+}
+
+func (f *faulty) copyObject(s session, o object, template []attribute) (object, error) {
+	if err := f.before("copyObject", 0); err != nil {
+		return 0, err
+	}
+	c, err := f.cryptoki.copyObject(s, o, template)
+	if stays(template) {
+		return c, err
+	}
+	return f.made(s, c, err)
+}
+
+func (f *faulty) destroyObject(s session, o object) error {
+	if err := f.before("destroyObject", 0); err != nil {
+		return err
+	}
+	err := f.cryptoki.destroyObject(s, o)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		for _, made := range f.sessions {
+			delete(made, o)
+		}
+	}
+	return err
+}
+
+func (f *faulty) generateKey(s session, m mechanism, template []attribute) (object, error) {
+	if err := f.before("generateKey", m.code); err != nil {
+		return 0, err
+	}
+	o, err := f.cryptoki.generateKey(s, m, template)
+	return f.made(s, o, err)
+}
+
+func (f *faulty) deriveKey(s session, m mechanism, base object, template []attribute) (object, error) {
+	if err := f.before("deriveKey", m.code, m.data); err != nil {
+		return 0, err
+	}
+	o, err := f.cryptoki.deriveKey(s, m, base, template)
+	return f.made(s, o, err)
+}
+
+func (f *faulty) encrypt(s session, m mechanism, key object, in []byte) ([]byte, error) {
+	if err := f.before("encrypt", m.code, in, m.iv); err != nil {
+		return nil, err
+	}
+	out, err := f.cryptoki.encrypt(s, m, key, in)
+	f.after("encrypt", out)
+	return out, err
+}
+
+func (f *faulty) decrypt(s session, m mechanism, key object, in []byte) ([]byte, error) {
+	if err := f.before("decrypt", m.code, in, m.iv); err != nil {
+		return nil, err
+	}
+	out, err := f.cryptoki.decrypt(s, m, key, in)
+	f.after("decrypt", out)
+	return out, err
+}
+
+func (f *faulty) sign(s session, m mechanism, key object, in []byte) ([]byte, error) {
+	if err := f.before("sign", m.code, in); err != nil {
+		return nil, err
+	}
+	out, err := f.cryptoki.sign(s, m, key, in)
+	f.after("sign", out)
+	return out, err
+}
+
+var errPlanted = errors.New("planted: something else")
