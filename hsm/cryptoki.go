@@ -70,7 +70,7 @@ type tokenInfo struct {
 
 // Flags of a token (CKF_).
 const (
-	flagPINCountLow = 0x00010000
+	flagInitialized = 0x00000400
 	flagPINFinalTry = 0x00020000
 	flagPINLocked   = 0x00040000
 )

@@ -79,8 +79,9 @@ func (r Report) OK(name string) bool {
 var errAnswer = errors.New("hsm: the answer is another one")
 
 // probe asks a token for known answers, in a session that it leaves as it found it. What a token lists is no proof: SoftHSM
-// lists DES, and cannot do it.
-func probe(d cryptoki, in session) (Report, shape) {
+// lists DES, and cannot do it. An error that is not about what was asked is returned: a token that was away for a moment shall
+// not count as one that can do less.
+func probe(d cryptoki, in session) (Report, shape, error) {
 	p := &prober{device: d, session: in, shape: shape{unsized: map[uint]bool{}}}
 	var r Report
 	if info, err := d.info(); err == nil {
@@ -95,16 +96,18 @@ func probe(d cryptoki, in session) (Report, shape) {
 		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockWrap},
 		{CheckECDH, p.ecdh}, {CheckSign, p.sign},
 	} {
-		check := Check{Name: c.name}
-		if err := c.ask(); err != nil {
-			check.Why = err.Error()
-		} else {
-			check.OK = true
-		}
+		check := Check{Name: c.name, OK: true}
+		err := c.ask()
 		p.tidy()
+		if err != nil && classify(err) != classRequest && !errors.Is(err, rvGeneral) { // which some say of what they lack
+			return Report{}, shape{}, err
+		}
+		if err != nil {
+			check.OK, check.Why = false, err.Error()
+		}
 		r.Checks = append(r.Checks, check)
 	}
-	return r, p.shape
+	return r, p.shape, nil
 }
 
 // prober asks one token. The keys it makes are published, random, or both sides of an agreement.

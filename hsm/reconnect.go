@@ -151,7 +151,9 @@ func (t *Token) build() (c *connection, tried bool, err error) {
 	}
 	c.paths = newPaths(c, t.options.CacheObjects, &t.counts)
 	if t.report.Checks == nil {
-		t.report, t.shape = probe(c.device, c.owners[0].session)
+		if t.report, t.shape, err = probe(c.device, c.owners[0].session); err != nil {
+			return c, true, err
+		}
 	}
 	v, err := t.readKeys(c)
 	c.keys.Store(v)

@@ -142,6 +142,34 @@ func (t *Token) start() error {
 	})
 }
 
+// TokenInfo is what a token says of itself before anybody logs in.
+type TokenInfo struct {
+	Label, Manufacturer, Model, Serial string
+	module                             string
+}
+
+// Tokens lists the tokens of a module that are initialised. Nobody is logged in.
+func Tokens(module string) ([]TokenInfo, error) {
+	all, err := listModule(module)
+	if err != nil {
+		return nil, err
+	}
+	var out []TokenInfo
+	for _, t := range all {
+		if t.flags&flagInitialized != 0 {
+			out = append(out, TokenInfo{t.label, t.manufacturer, t.model, t.serial, module})
+		}
+	}
+	return out, nil
+}
+
+// URI returns a URI that means this token and no other, as long as serials are what they should be.
+func (i TokenInfo) URI() URI {
+	var u URI
+	u.path[atToken], u.path[atSerial], u.module = value{true, i.Label}, value{true, i.Serial}, value{true, i.module}
+	return u
+}
+
 // URI returns what the token was opened by.
 func (t *Token) URI() URI { return t.uri }
 
