@@ -290,8 +290,7 @@ func (b *bridge) login(s session) error {
 	if err != nil {
 		return convert(err)
 	}
-	if info.Flags&flagPINLocked != 0 || info.Flags&flagPINFinalTry != 0 && !b.tries {
-		b.refused = fmt.Errorf("%w: log in by the maker's tool, or say that this try may be the last", ErrPINTries)
+	if b.refused = mayTry(info.Flags, b.tries); b.refused != nil {
 		return b.refused
 	}
 	err = convert(b.library.ctx.Login(pkcs11.SessionHandle(s), pkcs11.CKU_USER, string(b.pin.Expose())))
@@ -306,18 +305,6 @@ func (b *bridge) login(s session) error {
 }
 
 func (b *bridge) info() (tokenInfo, error) { return b.library.find(b.uri) }
-
-func (b *bridge) mechanisms() ([]uint, error) {
-	list, err := b.library.ctx.GetMechanismList(b.currentSlot())
-	if err != nil {
-		return nil, convert(err)
-	}
-	codes := make([]uint, len(list))
-	for i, m := range list {
-		codes[i] = m.Mechanism
-	}
-	return codes, nil
-}
 
 func (b *bridge) currentSlot() uint {
 	b.mu.Lock()

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strconv"
 )
 
@@ -20,7 +21,6 @@ type cryptoki interface {
 	// login logs in where nobody is. It tries the PIN once, and never again when it was refused.
 	login(s session) error
 	info() (tokenInfo, error)
-	mechanisms() ([]uint, error)
 	close()
 
 	openSession() (session, error)
@@ -74,6 +74,17 @@ const (
 	flagPINFinalTry = 0x00020000
 	flagPINLocked   = 0x00040000
 )
+
+// mayTry refuses to try a PIN where a wrong one would lock the token, unless it is wanted, and where the token is locked.
+func mayTry(flags uint, wanted bool) error {
+	if flags&flagPINLocked != 0 {
+		return fmt.Errorf("%w: it is locked; the security officer can set a new PIN", ErrPINTries)
+	}
+	if flags&flagPINFinalTry != 0 && !wanted {
+		return fmt.Errorf("%w: say that this try may be the last, or log in by the maker's tool", ErrPINTries)
+	}
+	return nil
+}
 
 // Attributes (CKA_).
 const (

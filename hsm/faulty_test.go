@@ -27,6 +27,8 @@ type faulty struct {
 	hanging  chan string
 	secrets  [][]byte // bytes that must not pass
 	leaks    []string
+	until    int   // so many calls go well, when there is something in then
+	then     error // the error of the call after them
 }
 
 func newFaulty(c cryptoki) *faulty {
@@ -68,6 +70,20 @@ func (f *faulty) revive() {
 	f.absent = false // dead until the module starts again
 }
 
+// failAfter has one call fail after so many that go well.
+func (f *faulty) failAfter(calls int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.until, f.then = calls, err
+}
+
+// failed reports whether the fault of failAfter was met.
+func (f *faulty) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.then == nil
+}
+
 func (f *faulty) count(name string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -90,7 +106,10 @@ func (f *faulty) before(name string, code uint, passing ...[]byte) error {
 	f.calls[name]++
 	f.look(name, passing...)
 	var err error
+	f.until--
 	switch queue := f.faults[name]; {
+	case f.then != nil && f.until == -1:
+		err, f.then = f.then, nil
 	case f.dead:
 		err = rvDeviceError
 	case len(queue) > 0:
@@ -183,7 +202,7 @@ func (f *faulty) closeSession(s session) error {
 	f.mu.Lock()
 	_, ours := f.sessions[s]
 	delete(f.sessions, s)
-	f.calls["closeSession"]++
+	f.calls["closeSession"]++ // it never fails: a module that does not close sessions cannot be helped
 	f.mu.Unlock()
 	if !ours {
 		return rvSessionHandle
@@ -260,6 +279,31 @@ func (f *faulty) generateKey(s session, m mechanism, template []attribute) (obje
 		return 0, err
 	}
 	o, err := f.cryptoki.generateKey(s, m, template)
+	return f.made(s, o, err)
+}
+
+func (f *faulty) generateKeyPair(s session, m mechanism, public, private []attribute) (object, object, error) {
+	if err := f.before("generateKeyPair", m.code); err != nil {
+		return 0, 0, err
+	}
+	a, b, err := f.cryptoki.generateKeyPair(s, m, public, private)
+	_, _ = f.made(s, a, err)
+	_, _ = f.made(s, b, err)
+	return a, b, err
+}
+
+func (f *faulty) wrapKey(s session, m mechanism, wrapping, key object) ([]byte, error) {
+	if err := f.before("wrapKey", m.code); err != nil {
+		return nil, err
+	}
+	return f.cryptoki.wrapKey(s, m, wrapping, key)
+}
+
+func (f *faulty) unwrapKey(s session, m mechanism, wrapping object, wrapped []byte, template []attribute) (object, error) {
+	if err := f.before("unwrapKey", m.code); err != nil {
+		return 0, err
+	}
+	o, err := f.cryptoki.unwrapKey(s, m, wrapping, wrapped, template)
 	return f.made(s, o, err)
 }
 

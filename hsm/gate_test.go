@@ -139,3 +139,17 @@ func TestOptions(t *testing.T) {
 		t.Errorf("at the bounds: %v", err)
 	}
 }
+
+func TestMayTry(t *testing.T) {
+	t.Parallel()
+	for flags, want := range map[uint][2]bool{ // as it is, and when wanted
+		0: {true, true}, flagInitialized: {true, true}, 0x00010000: {true, true}, flagPINFinalTry: {false, true}, flagPINLocked: {false, false},
+		flagPINLocked | flagPINFinalTry: {false, false},
+	} {
+		for i, wanted := range []bool{false, true} {
+			if err := mayTry(flags, wanted); (err == nil) != want[i] || err != nil && !errors.Is(err, ErrPINTries) {
+				t.Errorf("flags 0x%X, wanted %v: %v", flags, wanted, err)
+			}
+		}
+	}
+}

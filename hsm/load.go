@@ -29,7 +29,10 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 	if !a.Algorithm.IsAES() {
 		return engine.KeyInfo{}, fmt.Errorf("%w: a token makes AES keys here; TDES keys are imported", dukpt.ErrUnsupported)
 	}
-	return t.load(ctx, ref, func(l loader) (object, record, []object, error) { return l.generate(ref, a, env) })
+	return t.load(ctx, ref, func(l loader) (object, record, []object, error) {
+		o, r, err := l.generate(ref, a, env)
+		return o, r, nil, err
+	})
 }
 
 // Import puts a key into the token under a new alias, which the caller still wipes; a TDES base key together with its C0
@@ -129,22 +132,41 @@ func (t *Token) vacant(c *connection, s session, ref keyset.KeyRef) error {
 }
 
 // generate makes a key for the length of a session, so that its record can be written, and keeps a copy with the record.
-func (l loader) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (object, record, []object, error) {
+func (l loader) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (object, record, error) {
 	uses, err := usesOf(a, l.derives)
 	if err != nil {
-		return 0, record{}, nil, err
+		return 0, record{}, err
 	}
 	template := append(secretTemplate(typeAES, false, uses...), number(attrValueLen, uint(a.Algorithm.KeyBytes())))
 	made, err := l.device.generateKey(l.session, mechanism{code: mechAESKeyGen}, template)
 	if err != nil {
-		return 0, record{}, nil, err
+		return 0, record{}, err
 	}
 	kept, r, err := l.copyWithRecord(made, ref, a, env, uses)
-	if gone := l.device.destroyObject(l.session, made); err == nil && gone != nil {
-		_ = l.device.destroyObject(l.session, kept) // a second copy is left behind in a session: better no key than two
-		err = gone
+	if gone := l.device.destroyObject(l.session, made); err == nil {
+		err = gone // a second copy in a session: better no key than two
+		if err == nil {
+			err = l.genuine(kept)
+		}
+		if err != nil {
+			_ = l.device.destroyObject(l.session, kept) // the error that counts is the other one
+		}
 	}
-	return kept, r, nil, err
+	return kept, r, err
+}
+
+// genuine refuses a key that was not made in the token, or could ever be read or extracted.
+func (l loader) genuine(o object) error {
+	got, err := l.device.attributes(l.session, o, []uint{attrLocal, attrAlwaysSensitive, attrNeverExtractable})
+	if err != nil {
+		return err
+	}
+	for _, a := range got {
+		if !a.asFlag() {
+			return fmt.Errorf("%w: attribute 0x%X of a key made inside is not set", ErrAttributes, a.code)
+		}
+	}
+	return nil
 }
 
 func (l loader) copyWithRecord(made object, ref keyset.KeyRef, a keys.Attributes, env keyset.Environment, uses []use) (object, record, error) {
@@ -158,8 +180,8 @@ func (l loader) copyWithRecord(made object, ref keyset.KeyRef, a keys.Attributes
 		return 0, record{}, err
 	}
 	r := l.record(a, env, kcv, fp)
-	kept, err := l.device.copyObject(l.session, made, []attribute{
-		flag(attrToken, true), flag(attrModifiable, false), text(attrLabel, ref.String()), text(attrID, r.String()),
+	kept, err := l.device.copyObject(l.session, made, []attribute{ // SoftHSM takes them in their order: the last one ends all change
+		flag(attrToken, true), text(attrLabel, ref.String()), text(attrID, r.String()), flag(attrModifiable, false),
 	})
 	return kept, r, err
 }
@@ -213,7 +235,7 @@ func (l loader) putVariant(ref, id keyset.KeyRef, k keys.Key) (object, error) {
 
 func (l loader) create(a keys.Algorithm, value []byte, label, id string, uses []use) (object, error) {
 	return l.device.createObject(l.session, append(imported(a, value, true, uses...),
-		flag(attrModifiable, false), text(attrLabel, label), text(attrID, id)))
+		text(attrLabel, label), text(attrID, id), flag(attrModifiable, false)))
 }
 
 // accept reads a new key back as a connection does, and asks it for what it must refuse.
@@ -312,12 +334,10 @@ func (l loader) read(o object) ([]byte, error) {
 	return got[0].bytes, nil
 }
 
-// wrapped tries to get a key out under a published one.
+// wrapped tries to get a key out under another one.
 func (l loader) wrapped(o object) ([]byte, error) {
-	under, err := l.device.createObject(l.session, imported(keys.AES128, wrapKey, false, useWrap))
-	if err != nil && classify(err) == classRequest {
-		return nil, rvMechanism // a token that takes no clear key has nothing to wrap under here
-	}
+	template := append(secretTemplate(typeAES, false, useWrap), number(attrValueLen, aes.BlockSize))
+	under, err := l.device.generateKey(l.session, mechanism{code: mechAESKeyGen}, template)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (o *outside) TranslatePIN(dst []byte, in dukpt.PINBlock, out engine.PINOut)
 		return err
 	})
 	if err != nil {
-		return dst, err
+		return dst, unsupported(err)
 	}
 	return append(dst, made...), nil
 }

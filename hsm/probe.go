@@ -249,6 +249,9 @@ func (p *prober) step(parent object, step dukpt.Derivation, u use) (object, erro
 	typ := keyType(step.Key.Algorithm())
 	other.unsized[typ] = !other.unsized[typ]
 	key, again := p.keep(other.derive(p.device, p.session, parent, step, u))
+	if again != nil && classify(again) != classRequest {
+		return 0, again
+	}
 	if again != nil {
 		return 0, err
 	}

@@ -15,9 +15,6 @@ import (
 	"testing"
 )
 
-// Tokens is how many tests of one binary can have a token.
-const Tokens = 40
-
 // The PINs of every token.
 const (
 	PIN   = "24681357"
@@ -51,15 +48,17 @@ func New(tb testing.TB) Token {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.taken == Tokens {
-		tb.Fatalf("all %d tokens are taken: raise hsmtest.Tokens", Tokens)
+	if f.taken == f.tokens {
+		tb.Fatalf("all %d tokens are taken: give hsmtest.Binary a larger number", f.tokens)
 	}
 	f.taken++
 	return Token{Module: f.module, Label: label(f.taken)}
 }
 
-// Binary is the body of TestMain in packages that use New: it runs the tests and removes the folder of the tokens.
-func Binary(m *testing.M) int {
+// Binary is the body of TestMain in packages that use New: it runs the tests, which get this many tokens at most, and removes
+// the folder of the tokens.
+func Binary(m *testing.M, tokens int) int {
+	wanted = tokens
 	code := m.Run()
 	if made != "" {
 		_ = os.RemoveAll(made) // a leftover in the folder of temporary files harms nobody
@@ -80,6 +79,7 @@ func absent(tb testing.TB, reason error) {
 // folder is the folder of this binary.
 type folder struct {
 	dir, module string
+	tokens      int
 
 	mu    sync.Mutex
 	taken int
@@ -87,12 +87,15 @@ type folder struct {
 
 var shared = sync.OnceValues(prepare)
 
+// wanted is how many tokens to make.
+var wanted int
+
 // made is the folder once there is one; it is read when all tests are over.
 var made string
 
 // prepare makes the folder with all its tokens, and has the module find it.
 func prepare() (*folder, error) {
-	f := &folder{}
+	f := &folder{tokens: wanted}
 	for _, name := range modules {
 		if _, err := os.Stat(name); err == nil {
 			f.module = name
@@ -129,7 +132,7 @@ func (f *folder) fill() error {
 	if err := os.Setenv("SOFTHSM2_CONF", configuration); err != nil {
 		return err
 	}
-	for n := range Tokens {
+	for n := range f.tokens {
 		cmd := exec.Command("softhsm2-util", "--init-token", "--free", "--label", label(n+1), "--pin", PIN, "--so-pin", SOPIN)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("softhsm2-util: %w: %s", err, out)
@@ -138,4 +141,4 @@ func (f *folder) fill() error {
 	return nil
 }
 
-func label(n int) string { return fmt.Sprintf("latchkey-test-%02d", n) }
+func label(n int) string { return fmt.Sprintf("latchkey-test-%03d", n) }

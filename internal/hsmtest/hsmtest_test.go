@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestMain(m *testing.M) { os.Exit(Binary(m)) }
+func TestMain(m *testing.M) { os.Exit(Binary(m, 3)) }
 
 func TestTokensDiffer(t *testing.T) {
 	a, b := New(t), New(t)
