@@ -120,7 +120,7 @@ var Imports = map[string][]string{
 	"cmd/latchkey": {
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
 		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
-		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "hsm", "internal/audit", "internal/deploy",
 		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
