@@ -31,7 +31,11 @@ type library struct {
 
 	mu      sync.Mutex // held while the module is initialised, finalised, or its members change
 	members map[*bridge]struct{}
+	apart   time.Duration // between two restarts for one of several tokens: a dead one shall not take the others along all the time
 }
+
+// restartsApart is how often one of several tokens of a module may have it started anew.
+const restartsApart = 30 * time.Second
 
 // libraries are the modules in use. The mutex is held while one is loaded or let go of.
 var (
@@ -47,6 +51,8 @@ type bridge struct {
 	patience time.Duration
 	tries    bool // log in although one more wrong PIN would lock the token
 	closed   sync.Once
+
+	restarted time.Time // under the mutex of the library: when it last had the module started anew
 
 	mu      sync.Mutex
 	slot    uint
@@ -91,7 +97,7 @@ func load(path string) (*library, error) {
 	if ctx == nil {
 		return nil, fmt.Errorf("%w: %s is no PKCS#11 module", ErrModule, path)
 	}
-	l := &library{path: path, ctx: ctx, members: map[*bridge]struct{}{}}
+	l := &library{path: path, ctx: ctx, members: map[*bridge]struct{}{}, apart: restartsApart}
 	libraries[path] = l
 	return l, nil
 }
@@ -226,14 +232,15 @@ func listModule(path string) ([]tokenInfo, error) {
 }
 
 // restart finalises the module, when no call is under way in any of its tokens, and initialises it again. It does nothing when
-// somebody else has done so since the caller looked.
+// somebody else has done so since the caller looked, or when this token has, not long ago, and others use the module.
 func (b *bridge) restart(known uint64) error {
 	l := b.library
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gate.count() != known {
+	if l.gate.count() != known || len(l.members) > 1 && time.Since(b.restarted) < l.apart {
 		return nil
 	}
+	b.restarted = time.Now()
 	return l.gate.replace(b.patience, func() error {
 		for m := range l.members {
 			m.detach()

@@ -7,13 +7,53 @@ import (
 	"testing"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/latchkey-pos/latchkey/keys"
 )
+
+// TestRestart loses the token in truth: the module is finalised and initialised again, with all that is in it. It does not run
+// beside tests that use the module.
+func TestRestart(t *testing.T) {
+	one, two := open(t, Options{Clock: fast()}), open(t, Options{Clock: fast()})
+	one.device.(*bridge).library.apart = 0
+	for _, token := range []*Token{one, two} {
+		put(t, token, keys.AES128)
+		put(t, token, keys.TDES2)
+	}
+	for range 3 {
+		a, b := newTill(t, keys.AES128, "1234567890123456").send(t), newTill(t, keys.TDES2, "FFFF9876543210E00000").send(t)
+		c, err := one.current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := one.Stats().Generation
+		one.lost(c, rvDeviceError)
+		for _, token := range []*Token{one, two} {
+			until(t, "service", func() bool { return a.verify(t, token.Engine(), alias(t, "aes")) == nil })
+			until(t, "service", func() bool { return b.verify(t, token.Engine(), alias(t, "tdes")) == nil })
+		}
+		if got := one.Stats(); got.Generation != before+1 || got.Reconnects == 0 {
+			t.Errorf("%+v, before generation %d", got, before)
+		}
+	}
+	if got := two.Stats(); got.Reconnects == 0 {
+		t.Errorf("the other token of the module noticed nothing: %+v", got)
+	}
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := newTill(t, keys.AES128, "1234567890123456").send(t)
+	if err := a.verify(t, two.Engine(), alias(t, "aes")); err != nil {
+		t.Errorf("after the other token was closed: %v", err)
+	}
+}
 
 // TestMoved restarts a module that numbers its slots anew: the token is found where it is now. It does not run beside others.
 func TestMoved(t *testing.T) {
 	one, other := open(t, Options{Clock: fast()}), open(t, Options{Clock: fast()})
 	b, o := one.device.(*bridge), other.device.(*bridge)
 	right := b.slot
+	generation := b.generation()
 	b.mu.Lock()
 	b.slot = o.slot
 	b.mu.Unlock()
@@ -23,8 +63,10 @@ func TestMoved(t *testing.T) {
 	if b.currentSlot() != right || b.context == nil {
 		t.Errorf("in slot %d, want %d", b.currentSlot(), right)
 	}
-	if err := b.restart(b.generation() - 1); err != nil || b.generation() != 1 {
-		t.Errorf("a restart that somebody else has made: %v, generation %d", err, b.generation())
+	for name, known := range map[string]uint64{"a restart that somebody else has made": generation, "one more restart at once": generation + 1} {
+		if err := b.restart(known); err != nil || b.generation() != generation+1 {
+			t.Errorf("%s: %v, generation %d", name, err, b.generation())
+		}
 	}
 	for _, token := range []*Token{one, other} {
 		until(t, "a connection", func() bool { return token.Engine().Check(t.Context()) == nil })
