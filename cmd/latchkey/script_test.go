@@ -39,7 +39,7 @@ func (w withTokens) Run() int { return hsmtest.Binary(w.m, 2) }
 // token, and LABEL; the PIN is in the file pin.
 func TestTokenScripts(t *testing.T) {
 	if !hsm.Built {
-		t.Skip(hsm.ErrNoBridge)
+		hsmtest.Absent(t, hsm.ErrNoBridge)
 	}
 	token := hsmtest.New(t)
 	testscript.Run(t, testscript.Params{

@@ -44,7 +44,7 @@ func New(tb testing.TB) Token {
 	tb.Helper()
 	f, err := shared()
 	if err != nil {
-		absent(tb, err)
+		Absent(tb, err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,14 +66,14 @@ func Binary(m *testing.M, tokens int) int {
 	return code
 }
 
-// absent skips a test, or fails it where SoftHSM is demanded.
-func absent(tb testing.TB, reason error) {
+// Absent skips a test for the want of tokens or of what reaches them, or fails it where SoftHSM is demanded.
+func Absent(tb testing.TB, reason error) {
 	tb.Helper()
 	demands := strings.Split(os.Getenv("LATCHKEY_REQUIRE"), ",")
 	if slices.Contains(demands, "softhsm") || slices.Contains(demands, "all") {
 		tb.Fatalf("%v, and LATCHKEY_REQUIRE demands softhsm: .ci/env installs it", reason)
 	}
-	tb.Skipf("%v: install softhsm2 to run this test", reason)
+	tb.Skipf("%v; this test needs SoftHSM", reason)
 }
 
 // folder is the folder of this binary.

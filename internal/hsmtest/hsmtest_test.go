@@ -29,7 +29,7 @@ func TestTokensDiffer(t *testing.T) {
 	}
 }
 
-// judge records what absent does to a test.
+// judge records what Absent does to a test.
 type judge struct {
 	testing.TB
 	failed, skipped bool
@@ -45,7 +45,7 @@ func TestAbsent(t *testing.T) {
 		j := &judge{TB: t}
 		func() {
 			defer func() { _ = recover() }()
-			absent(j, errors.New("it is not there"))
+			Absent(j, errors.New("it is not there"))
 		}()
 		if j.failed != fails || j.skipped == fails {
 			t.Errorf("LATCHKEY_REQUIRE=%q: failed %v, skipped %v", demands, j.failed, j.skipped)
