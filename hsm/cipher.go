@@ -43,9 +43,7 @@ func (b *block) crypt(dst, src []byte, call func(session, mechanism, object, []b
 	if b.err == nil {
 		out, b.err = call(b.session, mechanism{code: b.code}, b.key, src[:b.size])
 	}
-	if b.err == nil && len(out) != b.size {
-		b.err = errAnswer
-	}
+	b.err = whole(out, b.size, b.err)
 	if b.err != nil {
 		clear(dst[:b.size])
 		return

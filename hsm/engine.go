@@ -147,9 +147,6 @@ func (e *entry) outside(c *connection, l *lease, ksn dukpt.KSN) (*dukpt.HostTran
 	if err != nil {
 		return nil, err
 	}
-	if len(material) < a.KeyBytes() {
-		return nil, errAnswer
-	}
 	key, err := keys.NewKey(keys.Attributes{
 		Algorithm: a, Usage: keys.UsageInitialKey, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
 	}, material[:a.KeyBytes()])
@@ -171,12 +168,12 @@ func (e *entry) initialTDES(c *connection, l *lease, id dukpt.KeyID) ([]byte, er
 	m, in := mechanism{code: mechDES3ECB}, id.Append(nil)[:8]
 	left, err := c.device.encrypt(l.session, m, e.object, in)
 	defer secret.Wipe(left)
-	if err != nil {
+	if err := whole(left, len(in), err); err != nil {
 		return nil, err
 	}
 	right, err := c.device.encrypt(l.session, m, e.variant, in)
 	defer secret.Wipe(right)
-	if err != nil {
+	if err := whole(right, len(in), err); err != nil {
 		return nil, err
 	}
 	return append(append(make([]byte, 0, 16), left...), right...), nil
@@ -188,7 +185,8 @@ func (e *entry) initialAES(c *connection, l *lease, id dukpt.KeyID) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	return c.device.encrypt(l.session, mechanism{code: mechAESECB}, e.object, step.Data)
+	material, err := c.device.encrypt(l.session, mechanism{code: mechAESECB}, e.object, step.Data)
+	return material, whole(material, len(step.Data), err)
 }
 
 // zone returns the outgoing PIN key of a translation, for a base key of this environment.

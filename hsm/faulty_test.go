@@ -27,8 +27,9 @@ type faulty struct {
 	hanging  chan string
 	secrets  [][]byte // bytes that must not pass
 	leaks    []string
-	until    int   // so many calls go well, when there is something in then
-	then     error // the error of the call after them
+	lies     map[string]func([]byte) []byte // what becomes of the result of a call
+	until    int                            // so many calls go well, when there is something in then
+	then     error                          // the error of the call after them
 }
 
 func newFaulty(c cryptoki) *faulty {
@@ -68,6 +69,13 @@ func (f *faulty) revive() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.absent = false // dead until the module starts again
+}
+
+// lie changes the results of all calls of a name from here on; nil: none.
+func (f *faulty) lie(name string, change func([]byte) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lies = map[string]func([]byte) []byte{name: change}
 }
 
 // failAfter has one call fail after so many that go well.
@@ -137,10 +145,14 @@ func (f *faulty) look(name string, passing ...[]byte) {
 	}
 }
 
-func (f *faulty) after(name string, out []byte) {
+func (f *faulty) after(name string, out []byte) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.look(name, out)
+	if lie := f.lies[name]; lie != nil && len(out) > 0 {
+		return lie(out)
+	}
+	return out
 }
 
 // made notes a session object.
@@ -222,8 +234,8 @@ func (f *faulty) attributes(s session, o object, codes []uint) ([]attribute, err
 		return nil, err
 	}
 	got, err := f.cryptoki.attributes(s, o, codes)
-	for _, a := range got {
-		f.after("attributes", a.bytes)
+	for i, a := range got {
+		got[i].bytes = f.after("attributes", a.bytes)
 	}
 	return got, err
 }
@@ -296,7 +308,8 @@ func (f *faulty) wrapKey(s session, m mechanism, wrapping, key object) ([]byte, 
 	if err := f.before("wrapKey", m.code); err != nil {
 		return nil, err
 	}
-	return f.cryptoki.wrapKey(s, m, wrapping, key)
+	out, err := f.cryptoki.wrapKey(s, m, wrapping, key)
+	return f.after("wrapKey", out), err
 }
 
 func (f *faulty) unwrapKey(s session, m mechanism, wrapping object, wrapped []byte, template []attribute) (object, error) {
@@ -320,8 +333,7 @@ func (f *faulty) encrypt(s session, m mechanism, key object, in []byte) ([]byte,
 		return nil, err
 	}
 	out, err := f.cryptoki.encrypt(s, m, key, in)
-	f.after("encrypt", out)
-	return out, err
+	return f.after("encrypt", out), err
 }
 
 func (f *faulty) decrypt(s session, m mechanism, key object, in []byte) ([]byte, error) {
@@ -329,8 +341,7 @@ func (f *faulty) decrypt(s session, m mechanism, key object, in []byte) ([]byte,
 		return nil, err
 	}
 	out, err := f.cryptoki.decrypt(s, m, key, in)
-	f.after("decrypt", out)
-	return out, err
+	return f.after("decrypt", out), err
 }
 
 func (f *faulty) sign(s session, m mechanism, key object, in []byte) ([]byte, error) {
@@ -338,8 +349,7 @@ func (f *faulty) sign(s session, m mechanism, key object, in []byte) ([]byte, er
 		return nil, err
 	}
 	out, err := f.cryptoki.sign(s, m, key, in)
-	f.after("sign", out)
-	return out, err
+	return f.after("sign", out), err
 }
 
 var errPlanted = errors.New("planted: something else")

@@ -151,7 +151,7 @@ func (o *inside) DecryptData(dst []byte, s dukpt.DataSpec, ct []byte) ([]byte, e
 	var blocks []byte
 	err = o.under(step, useDecrypt, func(c *connection, l *lease, key object) (err error) {
 		blocks, err = c.device.decrypt(l.session, cipherOf(s, size), key, ct)
-		return err
+		return whole(blocks, len(ct), err)
 	})
 	defer secret.Wipe(blocks)
 	if err != nil {
@@ -181,7 +181,7 @@ func (o *inside) EncryptResponse(dst []byte, s dukpt.DataSpec, plain []byte) ([]
 	var ct []byte
 	err = o.under(step, useEncrypt, func(c *connection, l *lease, key object) (err error) {
 		ct, err = c.device.encrypt(l.session, cipherOf(s, size), key, blocks)
-		return err
+		return whole(ct, len(blocks), err)
 	})
 	if err != nil {
 		return dst, err
@@ -233,16 +233,21 @@ func (o *inside) mac(s dukpt.MACSpec, implied dukpt.Direction, msg []byte) ([]by
 			return err
 		}
 		full, err = c.device.sign(l.session, mechanism{code: code}, key, msg)
-		return err
+		return whole(full, max(s.Length, len(full)), err)
 	})
-	if err == nil && len(full) < s.Length {
-		err = unavailable(errAnswer)
-	}
 	if err != nil {
 		secret.Wipe(full)
 		return nil, err
 	}
 	return full, nil
+}
+
+// whole refuses an answer of another length than it has to have: the token is not to be believed.
+func whole(got []byte, want int, err error) error {
+	if err == nil && len(got) != want {
+		return unavailable(errAnswer)
+	}
+	return err
 }
 
 // chain computes a CBC MAC with the cipher of the token.

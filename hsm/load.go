@@ -411,7 +411,7 @@ func (r revealing) derive(s session, _ mechanism, o object, in []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	return got[0].bytes, nil
+	return got[0].bytes, nil // of which the cipher wants one block
 }
 
 // fingerprintOf computes the fingerprint of a key that is at hand.

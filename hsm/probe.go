@@ -436,7 +436,7 @@ func (p *prober) pair(u use) (private object, point []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if _, err := asn1.Unmarshal(got[0].bytes, &point); err != nil {
+	if rest, err := asn1.Unmarshal(got[0].bytes, &point); err != nil || len(rest) > 0 {
 		return 0, nil, errAnswer
 	}
 	return private, point, nil

@@ -172,10 +172,10 @@ func (r reader) printOutside(o object, a keys.Algorithm) ([]byte, error) {
 		m, block = mechanism{code: mechDES3ECB}, printDES
 	}
 	child, err := r.device.encrypt(r.session, m, o, block)
-	if err != nil {
+	defer secret.Wipe(child)
+	if err := whole(child, len(block), err); err != nil {
 		return nil, err
 	}
-	defer secret.Wipe(child)
 	return printOf(child)
 }
 
@@ -183,7 +183,7 @@ func (r reader) printOutside(o object, a keys.Algorithm) ([]byte, error) {
 func printOf(child []byte) ([]byte, error) {
 	c, err := aes.NewCipher(child)
 	if err != nil {
-		return nil, errAnswer
+		return nil, err
 	}
 	defer secret.WipeCipher(c)
 	sum := make([]byte, aes.BlockSize)
