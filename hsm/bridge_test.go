@@ -8,6 +8,8 @@ import (
 
 	"github.com/miekg/pkcs11"
 
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
@@ -87,10 +89,26 @@ func TestAbsent(t *testing.T) {
 	if err := convert(errPlanted); !errors.Is(err, errPlanted) || convert(nil) != nil {
 		t.Errorf("got %v", err)
 	}
-	b.mu.Lock()
-	b.refused = ErrPIN
-	b.mu.Unlock()
-	if err := b.login(0); !errors.Is(err, ErrPIN) {
+}
+
+// TestOneTry gives a token a wrong PIN, and then the right one: the second is not tried.
+func TestOneTry(t *testing.T) {
+	pin := secret.From([]byte("00000000"))
+	o := must(Options{}.filled())
+	c, err := openModule(hsmURI(t), pin, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	s, err := c.openSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.login(s); !errors.Is(err, ErrPIN) || !errors.Is(err, rvPINIncorrect) {
+		t.Fatalf("got %v", err)
+	}
+	copy(pin.Expose(), hsmtest.PIN)
+	if err := c.login(s); !errors.Is(err, ErrPIN) {
 		t.Errorf("a PIN that was refused is tried again: %v", err)
 	}
 }

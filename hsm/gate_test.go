@@ -114,11 +114,18 @@ func TestPoolWaits(t *testing.T) {
 	}
 	waits := make(chan error, 1)
 	go func() { _, err := p.take(context.Background()); waits <- err }()
-	close(p.gone)
+	closed := make(chan struct{})
+	go func() { p.close(false); close(closed) }()
 	if err := <-waits; !errors.Is(err, errShut) {
 		t.Errorf("of a pool that is gone: %v", err)
 	}
+	select {
+	case <-closed:
+		t.Error("closed while a session is lent")
+	default:
+	}
 	p.put(l)
+	<-closed
 }
 
 func TestOptions(t *testing.T) {

@@ -91,7 +91,7 @@ func TestLosses(t *testing.T) {
 		t.Errorf("%d logins in %d restarts", tried, f.count("restart"))
 	}
 	sessions, objects, most := f.live()
-	if sessions > 6 || most > 6 || objects > stats.CachedKeys+1 { // a token may let a base key be copied
+	if sessions > 6 || most > 6 || objects != stats.CachedKeys { // SoftHSM lets no base key be copied
 		t.Errorf("%d sessions, %d at most, %d objects of which %d are cached keys", sessions, most, objects, stats.CachedKeys)
 	}
 	t.Logf("%d right, %d refused in %d losses", right.Load(), refused.Load(), losses)
@@ -148,7 +148,7 @@ func TestRepeated(t *testing.T) {
 		clear(f.faults)
 		f.mu.Unlock()
 	}
-	if sessions, objects, _ := f.live(); sessions > 6 || objects > token.Stats().CachedKeys+1 {
+	if sessions, objects, _ := f.live(); sessions > 6 || objects != token.Stats().CachedKeys {
 		t.Errorf("%d sessions, %d objects; %+v", sessions, objects, token.Stats())
 	}
 }
@@ -156,7 +156,8 @@ func TestRepeated(t *testing.T) {
 // TestPINOnReconnect has the PIN refused when the token comes back: it is tried once, and then never again.
 func TestPINOnReconnect(t *testing.T) {
 	t.Parallel()
-	o, faults := withFaults(Options{Clock: fast()}, nil)
+	var hours atomic.Int64 // a clock on which every pause is over when it is looked at
+	o, faults := withFaults(Options{Clock: func() time.Time { return time.Unix(3600*hours.Add(1), 0) }}, nil)
 	token := open(t, o)
 	f := *faults
 	base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
@@ -174,6 +175,37 @@ func TestPINOnReconnect(t *testing.T) {
 	}
 	if n := f.count("login") - before; n != 1 {
 		t.Errorf("the PIN was tried %d times", n)
+	}
+}
+
+// TestFlapping has a request that loses the token whenever it is made: it does not have the module started anew each time.
+func TestFlapping(t *testing.T) {
+	t.Parallel()
+	var seconds atomic.Int64
+	o, faults := withFaults(Options{Clock: func() time.Time { return time.Unix(seconds.Load(), 0) }}, nil)
+	token := open(t, o)
+	f := *faults
+	base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
+	for range 10 {
+		f.fail("sign", rvGeneral)
+		if err := s.verify(t, token.Engine(), base); !errors.Is(err, engine.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := f.count("restart"); n != 0 {
+		t.Errorf("%d restarts at one moment", n)
+	}
+	f.mu.Lock()
+	clear(f.faults)
+	f.mu.Unlock()
+	seconds.Add(int64(maxPause/time.Second) + 1)
+	if err := s.verify(t, token.Engine(), base); err != nil || f.count("restart") != 1 {
+		t.Errorf("later: %v, %d restarts", err, f.count("restart"))
+	}
+	seconds.Add(int64(maxPause/time.Second) + 1)
+	f.fail("sign", rvGeneral)
+	if err := s.verify(t, token.Engine(), base); err != nil || f.count("restart") != 2 {
+		t.Errorf("lost after a while: %v, %d restarts", err, f.count("restart"))
 	}
 }
 
@@ -222,7 +254,17 @@ func TestStuck(t *testing.T) {
 // TestManyCallers lets a thousand work on four sessions.
 func TestManyCallers(t *testing.T) {
 	t.Parallel()
-	o, faults := withFaults(Options{Sessions: 4, Owners: 2, Wait: time.Minute}, nil)
+	for _, cached := range []int{-1, 5, 4096} {
+		t.Run(fmt.Sprint(cached), func(t *testing.T) {
+			t.Parallel()
+			manyCallers(t, Options{Sessions: 4, Owners: 2, Wait: time.Minute, CacheObjects: cached})
+		})
+	}
+}
+
+func manyCallers(t *testing.T, o Options) {
+	t.Helper()
+	o, faults := withFaults(o, nil)
 	token := open(t, o)
 	e := token.Engine()
 	base, tdes := put(t, token, keys.AES128), put(t, token, keys.TDES2)
@@ -247,7 +289,7 @@ func TestManyCallers(t *testing.T) {
 	}
 	wg.Wait()
 	sessions, objects, most := (*faults).live()
-	if most > 6 || sessions > 6 || objects > token.Stats().CachedKeys+1 {
+	if most > 6 || sessions > 6 || objects != token.Stats().CachedKeys {
 		t.Errorf("%d sessions now, %d at most; %d objects; %+v", sessions, most, objects, token.Stats())
 	}
 }
