@@ -376,7 +376,7 @@ func (t *transaction) verifyMAC(ctx context.Context, ref message.MACRef, msg, ma
 	if !k.set.Has(keyset.UsageMAC) {
 		return refuse(CodePurposeNotPermitted, "key set %s makes no MACs", k.set.ID)
 	}
-	if ref.Spec(k.set.WorkingKey()) != k.set.MACSpec() {
+	if ref.Spec(k.set.MACKey()) != k.set.MACSpec() {
 		return refuse(CodeMACNotPermitted, "key set %s has %v MACs of %d bytes", k.set.ID, k.set.MAC.Algorithm, k.set.MAC.Length)
 	}
 	if err := t.begin(ctx, k); err != nil {

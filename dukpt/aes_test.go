@@ -83,6 +83,17 @@ var vectorUsages = map[string]aesUsage{
 	"key_derivation": usageDerivation,
 }
 
+var vectorChecks = map[aesUsage]WorkingKeyCheck{
+	usagePIN:           {Use: UsePIN},
+	usageMACGenerate:   {Use: UseMAC, Direction: Request},
+	usageMACVerify:     {Use: UseMAC, Direction: Response},
+	usageMACBoth:       {Use: UseMAC, Direction: Both},
+	usageDataEncrypt:   {Use: UseData, Direction: Request},
+	usageDataDecrypt:   {Use: UseData, Direction: Response},
+	usageDataBoth:      {Use: UseData, Direction: Both},
+	usageKeyEncryption: {Use: UseKeyEncryption},
+}
+
 // vectorWorkingKey derives from the initial key printed. A counter that terminals do not use is derived past the parser,
 // which must refuse it.
 func vectorWorkingKey(v testvec.Vector) (int, error) {
@@ -113,6 +124,13 @@ func vectorWorkingKey(v testvec.Vector) (int, error) {
 	k, err := s.derive(usage, w)
 	c.ok(err)
 	c.bytes("working key", k, v.Hex("working_key"))
+	if row, ok := vectorChecks[usage]; ok {
+		row.Key = w
+		checkKCV(&c, &s, row, v.Hex("working_key"))
+	}
+	if usage == usageKeyEncryption {
+		checkKEK(&c, v, &s, w)
+	}
 	return c.done()
 }
 

@@ -20,7 +20,8 @@ type BaseKey struct {
 }
 
 // NewBaseKey takes a key of usage B0, double-length TDES or AES. It copies the key; the caller still wipes its own. It fails
-// with [ErrUnsupported] for another usage or algorithm, and for TDES where Go's FIPS mode forbids it.
+// with [ErrUnsupported] for another usage or algorithm, and for TDES where Go's FIPS mode forbids it, and with [keys.ErrWeak]
+// for a key that [keys.ImportKey] would not take: every terminal of a family hangs on this one.
 func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("%w: no base key given", ErrUnsupported)
@@ -32,6 +33,9 @@ func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	f, err := familyOf(a.Algorithm)
 	if err != nil {
 		return nil, err
+	}
+	if err := k.CheckWeak(); err != nil {
+		return nil, fmt.Errorf("dukpt: base key: %w", err)
 	}
 	ready := f.prepare(k.Material().Expose())
 	return &BaseKey{family: f, ready: &ready}, nil
@@ -75,9 +79,7 @@ func (b *BaseKey) Begin(ksn KSN) (*HostTransaction, error) {
 // for many, and nothing is allocated under TDES, and under AES one cipher for each step. It fails as Begin does, and panics
 // when tx has not ended.
 func (b *BaseKey) Bind(tx *HostTransaction, ksn KSN) error {
-	if tx.s.live {
-		panic("dukpt: Bind of a transaction before End")
-	}
+	tx.s.free("Bind")
 	if err := b.descend(tx.s.cell.Expose()[:b.family.size], tx.s.scratch(), ksn.KeyID(), ksn.Counter()); err != nil {
 		return err
 	}

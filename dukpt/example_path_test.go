@@ -78,6 +78,28 @@ func ExampleBaseKey_DeriveBatch() {
 	// Output: [true true true] <nil>
 }
 
+// Do two libraries make the same keys? Their check values say it.
+func ExampleBaseKey_CheckValues() {
+	base := exampleBase()
+	defer base.Wipe()
+	ksn, err := dukpt.ParseKSNHex("FFFF9876543210E00001")
+	if err != nil {
+		log.Fatal(err)
+	}
+	checks, err := base.CheckValues(ksn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, c := range checks[:4] {
+		fmt.Println(c.Use, c.Key, c.KCV)
+	}
+	// Output:
+	// PIN 2TDEA A10107
+	// MAC 2TDEA 91A1BB
+	// MAC 2TDEA 7F62E4
+	// data 2TDEA 156B9F
+}
+
 // The key under which a terminal of AES DUKPT gets its next initial key.
 func ExampleInitialKey_UpdateKey() {
 	k, err := keys.NewKey(keys.Attributes{
@@ -102,7 +124,7 @@ func ExampleInitialKey_UpdateKey() {
 	}
 	defer update.Wipe()
 	fmt.Println(update.Attributes().Usage, update.Attributes().Algorithm, update.KCV())
-	// Output: K0 AES-128 923E3134B1
+	// Output: K1 AES-128 923E3134B1
 }
 
 // Some hosts say how a KSN is put together by three digits.

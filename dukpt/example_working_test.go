@@ -7,6 +7,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyblock"
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
@@ -96,4 +97,56 @@ func ExampleParseDataPadding() {
 	// Output:
 	// true <nil>
 	// dukpt: not supported: data padding "spaces"
+}
+
+// The host sends a zone's data key under the key encryption key of a transaction. The terminal opens the key block, and can
+// make none.
+func ExampleHostTransaction_KeyEncryptionKey() {
+	tx, host := exampleAES()
+	defer tx.End()
+	defer host.End()
+	sent, err := keys.GenerateKey(keys.Attributes{
+		Algorithm: keys.AES128, Usage: keys.UsageData, Mode: keys.ModeBoth, Exportability: keys.Exportable,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sent.Wipe()
+	wrapping, err := exampleProtector(host.KeyEncryptionKey(dukpt.KeyAES256))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer wrapping.Wipe()
+	block, err := wrapping.Wrap(sent)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	unwrapping, err := exampleProtector(tx.KeyEncryptionKey(dukpt.KeyAES256))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer unwrapping.Wipe()
+	content, err := unwrapping.Unwrap(block)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer content.Wipe()
+	received, err := content.Key()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer received.Wipe()
+	_, err = unwrapping.Wrap(sent)
+	fmt.Println(received.KCV().Equal(sent.KCV()), err != nil)
+	// Output: true true
+}
+
+// exampleProtector takes the key over.
+func exampleProtector(k keys.Key, err error) (*keyblock.Protector, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer k.Wipe()
+	return keyblock.NewProtector(k)
 }

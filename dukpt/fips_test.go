@@ -20,7 +20,7 @@ func TestFIPSOnly(t *testing.T) {
 func fipsOnly(t *testing.T) {
 	newKey := func(a keys.Algorithm, u keys.Usage, m keys.Mode) keys.Key {
 		t.Helper()
-		k, err := keys.GenerateKey(keys.Attributes{Algorithm: a, Usage: u, Mode: m, Exportability: keys.Exportable})
+		k, err := keys.NewKey(keys.Attributes{Algorithm: a, Usage: u, Mode: m, Exportability: keys.Exportable}, []byte("0123456789abcdef"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,8 +36,8 @@ func fipsOnly(t *testing.T) {
 	}
 	refused := func(what string, err error) {
 		t.Helper()
-		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "FIPS") {
-			t.Errorf("%s: got %v, want ErrUnsupported that names FIPS", what, err)
+		if !errors.Is(err, ErrUnsupported) || !errors.Is(err, keys.ErrForbidden) || !strings.Contains(err.Error(), "FIPS") {
+			t.Errorf("%s: got %v, want ErrUnsupported that is keys.ErrForbidden", what, err)
 		}
 	}
 	tdesKSN, aesKSN := parse("FFFF9876543210E00001"), parse("123456789012345600000001")
@@ -73,10 +73,21 @@ func fipsOnly(t *testing.T) {
 	_, err = tx.TranslatePIN(nil, in, PINTarget{Format: pin.Format0, PAN: pan, Key: zone})
 	refused("TDES zone key", err)
 	fipsTDESUnderAES(t, tx, refused)
+	_, err = tx.KeyEncryptionKey(KeyTDES2)
+	refused("TDES key encryption key", err)
+	checks, err := base.CheckValues(aesKSN)
+	if err != nil || len(checks) != 8+3 {
+		t.Errorf("%d check values, %v; want those of AES-128 and HMAC-128", len(checks), err)
+	}
 
 	ik, err := base.Derive(aesKSN.KeyID())
 	if err != nil {
 		t.Fatal(err)
+	}
+	_, err = ik.UpdateKey(KeyTDES2)
+	refused("TDES update key", err)
+	if k, err := ik.UpdateKey(KeyAES128); err != nil || k.IsZero() {
+		t.Errorf("AES update key: %v", err)
 	}
 	terminal, err := NewTerminal(ik)
 	if err != nil {

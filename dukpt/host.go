@@ -77,12 +77,12 @@ func (tx *HostTransaction) TranslatePIN(dst []byte, in PINBlock, out PINTarget) 
 
 // translate moves a PIN from a block of the right format and length to a checked target.
 func (s *session) translate(dst []byte, in PINBlock, out PINTarget) ([]byte, error) {
-	p, err := s.decryptPIN(in)
+	o, err := s.decryptPIN(in)
 	if err != nil {
 		return dst, err
 	}
-	defer p.Wipe()
-	return out.encrypt(dst, p)
+	defer o.Wipe()
+	return out.encrypt(dst, o)
 }
 
 // DecryptData appends ct, decrypted under the request key and without its padding, to dst, which must not overlap ct. It fails
@@ -114,33 +114,33 @@ func (tx *HostTransaction) EncryptResponse(dst []byte, s DataSpec, plain []byte)
 func (tx *HostTransaction) End() { tx.s.end() }
 
 // decryptPIN opens a block of the right format and length. The caller wipes the PIN.
-func (s *session) decryptPIN(in PINBlock) (pin.PIN, error) {
+func (s *session) decryptPIN(in PINBlock) (pin.Opened, error) {
 	defer s.wipeWorkingKey()
 	k, err := s.pinKey(in.spec())
 	if err != nil {
-		return pin.PIN{}, err
+		return pin.Opened{}, err
 	}
-	var p pin.PIN
+	var o pin.Opened
 	if !s.usesDES(in.Key) {
 		c := newAES(k)
 		defer secret.WipeCipher(c)
-		err = in.Format.Decrypt(&p, c, in.Block, in.PAN)
+		err = in.Format.Decrypt(&o, c, in.Block, in.PAN)
 	} else {
-		p, err = decryptTDES(s.setDES(k), in)
+		o, err = decryptTDES(s.setDES(k), in)
 	}
 	if err != nil {
-		return pin.PIN{}, ErrVerify
+		return pin.Opened{}, ErrVerify
 	}
-	return p, nil
+	return o, nil
 }
 
-func decryptTDES(c *des.Cipher, in PINBlock) (p pin.PIN, err error) {
+func decryptTDES(c *des.Cipher, in PINBlock) (o pin.Opened, err error) {
 	var block [8]byte
 	defer secret.Wipe(block[:])
 	defer c.Wipe()
 	c.Decrypt(block[:], in.Block)
-	err = in.Format.Decode(&p, block[:], in.PAN)
-	return p, err
+	err = in.Format.Decode(&o, block[:], in.PAN)
+	return o, err
 }
 
 // check refuses a key that is not for PINs, or not for the format.
@@ -182,17 +182,19 @@ func (t PINTarget) checkCipher() error {
 }
 
 // encrypt makes the outgoing block. The target is checked.
-func (t PINTarget) encrypt(dst []byte, p pin.PIN) ([]byte, error) {
+func (t PINTarget) encrypt(dst []byte, o pin.Opened) ([]byte, error) {
 	if t.Cipher != nil {
-		return t.Format.Encrypt(dst, t.Cipher, p, t.PAN, t.Fill)
+		return o.Encrypt(dst, pin.Side{Format: t.Format, PAN: t.PAN, Cipher: t.Cipher}, t.Fill)
 	}
 	k := t.Key.Material().Expose()
+	to := pin.Side{Format: t.Format, PAN: t.PAN}
 	if t.Format.BlockSize() == aes.BlockSize {
-		c := newAES(k)
-		defer secret.WipeCipher(c)
-		return t.Format.Encrypt(dst, c, p, t.PAN, t.Fill)
+		to.Cipher = newAES(k)
+		defer secret.WipeCipher(to.Cipher)
+		return o.Encrypt(dst, to, t.Fill)
 	}
 	c := newDES(k)
 	defer c.Wipe()
-	return encryptTDES(dst, c, t.Format, p, t.PAN, t.Fill)
+	to.Cipher = c
+	return o.Encrypt(dst, to, t.Fill)
 }

@@ -347,7 +347,7 @@ func TestTranslatePIN(t *testing.T) {
 			if err != nil || got[0] != 'x' || len(got) != 1+f.BlockSize() {
 				t.Fatalf("%s to %v: %X, %v", b.name, f, got, err)
 			}
-			want, err := target.encrypt(nil, p)
+			want, err := typedInto(nil, target, p)
 			if err != nil || !bytes.Equal(got[1:], want) {
 				t.Errorf("%s to %v: %X, want %X (%v)", b.name, f, got[1:], want, err)
 			}
@@ -465,6 +465,18 @@ func TestKeysHaveAPurpose(t *testing.T) {
 			t.Errorf("NewBaseKey of %s: %v, want ErrUnsupported", name, err)
 		}
 	}
+	copy(material, "\xfe\x01\xfe\x01\xfe\x01\xfe\x01")
+	if b, err := NewBaseKey(key(keys.TDES2, keys.UsageBDK, keys.ModeDerive)); !errors.Is(err, keys.ErrWeak) || b != nil {
+		t.Errorf("NewBaseKey of a semi-weak key: %v", err)
+	}
+	if b, err := NewBaseKey(key(keys.AES128, keys.UsageBDK, keys.ModeDerive)); err != nil || b == nil {
+		t.Errorf("NewBaseKey of an AES key with a semi-weak key of DES in it: %v", err)
+	}
+	clear(material)
+	if b, err := NewBaseKey(key(keys.AES128, keys.UsageBDK, keys.ModeDerive)); !errors.Is(err, keys.ErrWeak) || b != nil {
+		t.Errorf("NewBaseKey of zeros: %v", err)
+	}
+	copy(material, "0123456789abcdef")
 	ids := testIDs(t)
 	for name, c := range map[string]struct {
 		id   KeyID

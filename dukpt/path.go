@@ -39,9 +39,10 @@ func (b *BaseKey) NewPath() *Path {
 
 // Seek is [BaseKey.Bind] from where the path stands, and leaves it at ksn. It fails and panics as Bind does.
 func (p *Path) Seek(tx *HostTransaction, ksn KSN) error {
-	if tx.s.live {
-		panic("dukpt: Seek with a transaction before End")
+	if p.base == nil {
+		panic("dukpt: Seek of a path that was not made by NewPath")
 	}
+	tx.s.free("Seek")
 	if _, err := p.walk(ksn); err != nil {
 		return err
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/latchkey-pos/latchkey/internal/des"
 )
 
 // checkKey holds the key of a bound transaction against that of Begin.
@@ -82,7 +85,7 @@ func TestPathAnywhere(t *testing.T) {
 			if used := p.keys.Expose()[(p.depth+1)*b.base.family.size:]; !bytes.Equal(used[:len(used)-aesScratch], make([]byte, len(used)-aesScratch)) {
 				t.Fatalf("%s: keys beyond depth %d are left", b.name, p.depth)
 			}
-			if i%20 == 19 {
+			if i%20 == 17 { // the same terminal comes next
 				p.Wipe()
 				if k := p.keys.Expose(); !bytes.Equal(k, make([]byte, len(k))) {
 					t.Fatalf("%s: Wipe left keys", b.name)
@@ -171,6 +174,77 @@ func TestDeriveBatch(t *testing.T) {
 					t.Fatalf("%s: %v was used %d times", b.name, ksns[i], n)
 				}
 			}
+		}
+	}
+}
+
+// TestInOrder: a batch takes terminals one after the other, and their transactions as their counters go.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	for _, b := range testBases(t) {
+		r := rand.New(rand.NewPCG(15, 16))
+		var ksns []KSN
+		for id := range 5 {
+			for range 40 {
+				k := mustAt(t, b.id, 1+r.Uint32N(b.id.Scheme().MaxOrdinal()))
+				for range id {
+					k.id, _ = k.id.Next()
+				}
+				ksns = append(ksns, k)
+			}
+		}
+		r.Shuffle(len(ksns), func(i, j int) { ksns[i], ksns[j] = ksns[j], ksns[i] })
+		var got [][]byte
+		for _, i := range inOrder(ksns) {
+			got = append(got, ksns[i].Append(nil))
+		}
+		want := make([][]byte, len(ksns))
+		for i, k := range ksns {
+			want[i] = k.Append(nil)
+		}
+		slices.SortFunc(want, bytes.Compare)
+		if !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("%s: taken as %X, want %X", b.name, got, want)
+		}
+	}
+}
+
+// TestRunsOf: a run ends with its terminal, and is no longer than what keeps all lanes busy, but for eight keys.
+func TestRunsOf(t *testing.T) {
+	t.Parallel()
+	id := testBases(t)[0].id
+	next, _ := id.Next()
+	for _, c := range []struct {
+		name   string
+		counts []int // transactions of each terminal
+		want   []int // of each run
+	}{
+		{"none", nil, nil},
+		{"one", []int{1}, []int{1}},
+		{"as many as pay", []int{8}, []int{8}},
+		{"one more", []int{9}, []int{8, 1}},
+		{"two terminals", []int{3, 17}, []int{3, 8, 8, 1}},
+		{"more than eight for each lane", []int{9 * des.Lanes, 0}, slices.Repeat([]int{9}, des.Lanes)},
+		{"of two terminals", []int{4, 10*des.Lanes - 4}, append(append([]int{4}, slices.Repeat([]int{10}, des.Lanes-1)...), 6)},
+	} {
+		var ksns []KSN
+		for i, n := range c.counts {
+			for range n {
+				ksns = append(ksns, mustAt(t, []KeyID{id, next}[i], uint32(len(ksns)+1)))
+			}
+		}
+		order := inOrder(ksns)
+		var got, parts []int
+		for _, r := range runsOf(ksns, order) {
+			for _, i := range r.order {
+				if ksns[i].id != r.id {
+					t.Errorf("%s: %v in a run of %v", c.name, ksns[i], r.id)
+				}
+			}
+			got, parts = append(got, len(r.order)), append(parts, r.order...)
+		}
+		if !slices.Equal(got, c.want) || !slices.Equal(parts, order) {
+			t.Errorf("%s: runs of %v, want %v; %v of %v", c.name, got, c.want, parts, order)
 		}
 	}
 }
@@ -334,36 +408,6 @@ func work(tx *HostTransaction, r *rooms) error {
 	}
 	_, err := tx.MACResponse(r.mac, mac, workMessage)
 	return err
-}
-
-func TestUpdateKeyRefuses(t *testing.T) {
-	t.Parallel()
-	for _, b := range testBases(t) {
-		ik, err := b.base.Derive(b.id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for w := WorkingKey(0); w <= KeyHMAC256+1; w++ {
-			k, err := ik.UpdateKey(w)
-			var want error
-			switch {
-			case b.id.Scheme() == TDES || w == 0 || w >= KeyHMAC128:
-				want = ErrUnsupported
-			case workingKeys[w].strength > workingKeys[b.base.family.key].strength:
-				want = ErrStrength
-			}
-			if !errors.Is(err, want) {
-				t.Errorf("%s, %v: %v, want %v", b.name, w, err, want)
-			}
-			if err == nil && fmt.Sprint(k.Attributes().Usage, k.Attributes().Algorithm) != fmt.Sprint("K0", w.algorithm()) {
-				t.Errorf("%s, %v: the key has %v", b.name, w, k.Attributes())
-			}
-		}
-		ik.Wipe()
-		if _, err := ik.UpdateKey(KeyAES128); err == nil {
-			t.Errorf("%s: a wiped initial key gives an update key", b.name)
-		}
-	}
 }
 
 func TestDescriptor(t *testing.T) {

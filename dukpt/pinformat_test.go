@@ -66,7 +66,7 @@ func TestTranslatePINFormats(t *testing.T) {
 					}
 					continue
 				}
-				want, wantErr := out.encrypt([]byte("x"), p)
+				want, wantErr := typedInto([]byte("x"), out, p)
 				if err != nil || wantErr != nil || !bytes.Equal(got, want) {
 					t.Errorf("%s, %v to %v: %X, %v, want %X, %v", b.name, from, to, got, err, want, wantErr)
 				}

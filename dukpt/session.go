@@ -37,6 +37,16 @@ func (s *session) end() {
 	s.live = false
 }
 
+// free panics when the transaction cannot be bound to a key. Both are faults of the program.
+func (s *session) free(method string) {
+	if s.cell.IsZero() {
+		panic("dukpt: " + method + " with a transaction that was not made by its New function")
+	}
+	if s.live {
+		panic("dukpt: " + method + " with a transaction before End")
+	}
+}
+
 // check panics when the transaction is not live: using a key after its end is a fault of the program.
 func (s *session) check() {
 	if !s.live {

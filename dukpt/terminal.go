@@ -11,6 +11,8 @@ import (
 // MaxReserve is how many keys a terminal can hold reserved.
 const MaxReserve = 32
 
+var errSaving = errors.New("dukpt: the terminal is being saved")
+
 // Terminal is the terminal's side of a key: the future-key registers of ANSI X9.24-1:2009, A.3 and X9.24-3:2017, 6.4.
 //
 // The order of use is fixed by its methods: [Terminal.Reserve] computes some keys, has the state behind them saved, and only
@@ -27,6 +29,7 @@ type Terminal struct {
 	counters  [MaxReserve]uint32
 	first     int
 	available int
+	saving    bool // between Reserve or SkipTo and the end of their save
 	live      *Transaction
 }
 
@@ -85,8 +88,12 @@ func (t *Terminal) Available() int { return t.available }
 // them. They become available when save has returned nil, which it must do only when the state is durable. If save fails,
 // its error is returned and nothing has changed. Near the end of the life fewer keys than asked for are reserved.
 //
-// The state is wiped when save returns. Reserve fails with [ErrExhausted] when no key is left.
+// The state is wiped when save returns. Inside save the terminal may be wiped, and Reserve fails then; Reserve and SkipTo are
+// refused there. Reserve fails with [ErrExhausted] when no key is left.
 func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
+	if t.saving {
+		return errSaving
+	}
 	if n < 1 || n > MaxReserve-t.available {
 		return fmt.Errorf("dukpt: cannot reserve %d keys beside %d of %d", n, t.available, MaxReserve)
 	}
@@ -96,6 +103,12 @@ func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
 	t.compact()
 	size := t.family.size
 	fresh := t.reserved.Expose()[t.available*size:]
+	saved := false
+	defer func() {
+		if !saved {
+			secret.Wipe(fresh)
+		}
+	}()
 	after := t.registers
 	after.cell = t.spare
 	copy(after.cell.Expose(), t.cell.Expose())
@@ -107,9 +120,9 @@ func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
 		}
 	})
 	if err := t.commit(after, save); err != nil {
-		secret.Wipe(fresh)
 		return err
 	}
+	saved = true
 	t.available += taken
 	return nil
 }
@@ -120,9 +133,7 @@ func (t *Terminal) Next(tx *Transaction) error {
 	if t.live != nil && t.live.s.live {
 		panic("dukpt: Next before End of the transaction before")
 	}
-	if tx.s.live {
-		panic("dukpt: Next with a transaction that is live elsewhere")
-	}
+	tx.s.free("Next")
 	if t.available == 0 && t.next == 0 {
 		return ErrExhausted
 	}
@@ -146,6 +157,9 @@ func (t *Terminal) Next(tx *Transaction) error {
 // state as by [Terminal.Reserve]; if it fails nothing has changed. It fails with [ErrKSN] when ksn belongs to another key
 // or lies before [Terminal.NextKSN], and with [ErrExhausted] when no key is left.
 func (t *Terminal) SkipTo(ksn KSN, save func(state secret.Bytes) error) error {
+	if t.saving {
+		return errSaving
+	}
 	current, ok := t.NextKSN()
 	if !ok {
 		return ErrExhausted
@@ -181,24 +195,29 @@ func (t *Terminal) Wipe() {
 	for _, cell := range []secret.Bytes{t.cell, t.reserved, t.spare, t.room, t.work} {
 		secret.Wipe(cell.Expose())
 	}
-	t.next, t.first, t.available, t.live = 0, 0, 0, nil
+	t.next, t.first, t.available, t.saving, t.live = 0, 0, 0, false, nil
 }
 
-// commit has after, which is in spare, saved and, if that works, puts it in the place of the registers. Either way what is
-// not wanted any more is wiped.
+// commit has after, which is in spare, saved and, if that works, puts it in the place of the registers. Whichever of the two
+// is not wanted any more is wiped, also when save panics.
 func (t *Terminal) commit(after registers, save func(state secret.Bytes) error) error {
+	defer func() { secret.Wipe(t.spare.Expose()) }()
 	if save == nil {
-		secret.Wipe(t.spare.Expose())
 		return errors.New("dukpt: no save function given")
 	}
 	after.append(t.room.Expose()[:0])
 	t.state.Lend(t.room.Expose())
-	defer t.state.Wipe()
+	t.saving = true
+	defer func() {
+		t.state.Wipe()
+		t.saving = false
+	}()
 	if err := save(t.state); err != nil {
-		secret.Wipe(t.spare.Expose())
 		return err
 	}
-	secret.Wipe(t.cell.Expose())
+	if !t.saving { // wiped meanwhile: what was computed before must not come back
+		return errWiped
+	}
 	t.registers, t.spare = after, t.cell
 	return nil
 }
@@ -249,8 +268,9 @@ func (r *registers) node(i int) uint32 {
 	return node
 }
 
-// take moves the key of next to dst and goes on to the counter after it. It returns how many keys it computed. The key's children, if a counter may have so many
-// ones, take the registers below, because the key that they come from is gone afterwards.
+// take moves the key of next to dst and goes on to the counter after it. It returns how many keys it computed. The key's
+// children, if a counter may have so many ones, take the registers below, because the key that they come from is gone
+// afterwards.
 func (r *registers) take(dst []byte) (steps int) {
 	low := bits.TrailingZeros32(r.next)
 	k := r.at(low)

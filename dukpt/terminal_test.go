@@ -357,12 +357,17 @@ func TestOpenTerminalRefuses(t *testing.T) {
 					t.Errorf("byte %d changed: %v, want ErrState", i, err)
 				}
 			}
-			for _, n := range []int{0, 1, stateHeader + stateCheck - 1, len(good) - 1} {
+			for n := range good {
 				if _, err := OpenTerminal(secret.From(good[:n])); !errors.Is(err, ErrState) {
 					t.Errorf("%d bytes: %v, want ErrState", n, err)
 				}
 			}
 			body := good[:len(good)-stateCheck]
+			for n := range body {
+				if _, err := OpenTerminal(sealState(body[:n])); !errors.Is(err, ErrState) {
+					t.Errorf("%d bytes and their check: %v, want ErrState", n, err)
+				}
+			}
 			for name, change := range map[string]func([]byte) []byte{
 				"magic":         func(b []byte) []byte { b[0]++; return b },
 				"version":       func(b []byte) []byte { b[4]++; return b },
@@ -429,55 +434,6 @@ func TestSkipToRefuses(t *testing.T) {
 	}
 }
 
-func TestStateWipedAfterSave(t *testing.T) {
-	t.Parallel()
-	term := testBases(t)[1].terminal(t)
-	var kept secret.Bytes
-	if err := term.Reserve(1, func(s secret.Bytes) error { kept = s; return nil }); err != nil || kept.Len() != 0 {
-		t.Errorf("after Reserve the state has %d bytes, %v", kept.Len(), err)
-	}
-	if err := term.Reserve(1, func(s secret.Bytes) error { kept = s; return errors.New("x") }); err == nil || kept.Len() != 0 {
-		t.Errorf("after a failed save the state has %d bytes, %v", kept.Len(), err)
-	}
-}
-
-func TestOldRegistersWiped(t *testing.T) {
-	t.Parallel()
-	b := testBases(t)[1]
-	term := b.terminal(t)
-	empty := func(when string) {
-		t.Helper()
-		for name, cell := range map[string]secret.Bytes{"spare registers": term.spare, "room for the state": term.room} {
-			if b := cell.Expose(); len(b) < 300 || !bytes.Equal(b, make([]byte, len(b))) {
-				t.Errorf("after %s the %s are not %d zeros", when, name, len(b))
-			}
-		}
-	}
-	fail := func(secret.Bytes) error { return errors.New("x") }
-	empty("NewTerminal")
-	for what, change := range map[string]func(save func(secret.Bytes) error) error{
-		"Reserve": func(save func(secret.Bytes) error) error { return term.Reserve(1, save) },
-		"SkipTo":  func(save func(secret.Bytes) error) error { return term.SkipTo(mustAt(t, b.id, 5000), save) },
-	} {
-		if err := change(nil); err == nil {
-			t.Errorf("%s without a save function went on", what)
-		}
-		empty(what + " without a save function")
-		if err := change(fail); err == nil {
-			t.Errorf("%s went on after a failed save", what)
-		}
-		empty("a failed " + what)
-		before := bytes.Clone(term.cell.Expose())
-		if err := change(discard); err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Equal(before, term.cell.Expose()) {
-			t.Errorf("%s changed nothing", what)
-		}
-		empty(what)
-	}
-}
-
 func TestInitialKeyConsumed(t *testing.T) {
 	t.Parallel()
 	b := testBases(t)[0]
@@ -517,6 +473,14 @@ func TestTransactionLife(t *testing.T) {
 		}
 	}
 	tx := NewTransaction()
+	var bare Transaction
+	mustPanic(t, "Next with a transaction of nobody's", func() { _ = term.Next(&bare) })
+	if term.Available() != 4 {
+		t.Error("a key is gone for a transaction that could not take it")
+	}
+	mustPanic(t, "Bind with one", func() { _ = b.base.Bind(new(HostTransaction), mustAt(t, b.id, 1)) })
+	mustPanic(t, "Seek with one", func() { _ = b.base.NewPath().Seek(new(HostTransaction), mustAt(t, b.id, 1)) })
+	mustPanic(t, "Seek of a path of nobody's", func() { _ = new(Path).Seek(NewHostTransaction(), mustAt(t, b.id, 1)) })
 	mustPanic(t, "KSN before Next", func() { tx.KSN() })
 	mustPanic(t, "MAC before Next", func() { _, _ = tx.MAC(nil, AES.DefaultMAC(), nil) })
 	tx.End()

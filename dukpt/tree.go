@@ -32,10 +32,10 @@ func familyOf(a keys.Algorithm) (family, error) {
 	return family{}, fmt.Errorf("%w: DUKPT under a key of %v", ErrUnsupported, a)
 }
 
-// checkDES refuses TDES where Go's FIPS mode forbids it.
+// checkDES refuses TDES where Go's FIPS mode forbids it, with ErrUnsupported that is [keys.ErrForbidden] too.
 func checkDES() error {
 	if err := des.Available(); err != nil {
-		return fmt.Errorf("%w: %v", ErrUnsupported, err)
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return nil
 }
@@ -85,26 +85,25 @@ func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
 }
 
 // descend computes the key of counter to from the key of its ancestor from: one step for each one bit that to has more,
-// the highest first. dst may be key. It returns how many steps it took.
-func (f family) descend(dst, key, scratch []byte, id KeyID, from, to uint32) (steps int) {
+// the highest first. dst may be key.
+func (f family) descend(dst, key, scratch []byte, id KeyID, from, to uint32) {
 	copy(dst, key)
 	if f.scheme == AES {
-		for ; from != to; steps++ {
+		for from != to {
 			from = below(from, to)
 			aesDerive(dst, dst, scratch, usageDerivation, f.key, id, from)
 		}
-		return steps
+		return
 	}
 	if from == to {
-		return 0
+		return
 	}
 	var g generator
-	for ; from != to; steps++ {
+	for from != to {
 		from = below(from, to)
 		g.step((*tdesKey)(dst), (*tdesKey)(dst), id, from)
 	}
 	g.wipe()
-	return steps
 }
 
 // below returns the child of the node from on the way to its descendant to: with the highest one bit that it lacks.

@@ -257,11 +257,20 @@ func checkTranslate(c *check, r roles, f pin.Format, block []byte, p pin.PIN, pa
 	zone, err := zoneKey(f)
 	c.ok(err)
 	target := PINTarget{Format: f, PAN: pan, Key: zone, Fill: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
-	want, err := target.encrypt(nil, p)
+	want, err := typedInto(nil, target, p)
 	c.ok(err)
 	got, err := r.host.TranslatePIN(nil, PINBlock{Format: f, PAN: pan, Block: block}, target)
 	c.ok(err)
 	c.bytes("translated block", got, want)
+}
+
+// typedInto makes the block that a target gets from a PIN as it was typed.
+func typedInto(dst []byte, t PINTarget, p pin.PIN) ([]byte, error) {
+	k := t.Key.Material().Expose()
+	if t.Format.BlockSize() == aesBlock {
+		return t.Format.Encrypt(dst, newAES(k), p, t.PAN, t.Fill)
+	}
+	return t.Format.Encrypt(dst, newDES(k), p, t.PAN, t.Fill)
 }
 
 func zoneKey(f pin.Format) (keys.Key, error) {

@@ -120,16 +120,16 @@ func (o *inside) checkPIN(in dukpt.PINBlock, out engine.PINOut, zone *entry) (du
 
 // translate opens a block under one key of the token and closes it under another. The clear PIN lives inside this call only.
 func translate(in dukpt.PINBlock, out engine.PINOut, from, to *block) ([]byte, error) {
-	p := pin.NewPIN()
-	defer p.Wipe()
-	err := in.Format.Decrypt(&p, from, in.Block, in.PAN)
+	o := pin.NewOpened()
+	defer o.Wipe()
+	err := in.Format.Decrypt(&o, from, in.Block, in.PAN)
 	if from.err != nil {
 		return nil, from.err
 	}
 	if err != nil {
 		return nil, dukpt.ErrVerify
 	}
-	made, err := out.Format.Encrypt(nil, to, p, out.PAN, out.Fill)
+	made, err := o.Encrypt(nil, pin.Side{Format: out.Format, PAN: out.PAN, Cipher: to}, out.Fill)
 	if to.err != nil {
 		return nil, to.err
 	}

@@ -87,7 +87,7 @@ func (c Component) IsZero() bool { return c.material.IsZero() }
 func (c Component) Wipe() { c.material.Wipe() }
 
 // CheckValue returns the check value of the component, which is that of a key with its bytes. A kind that does not go with
-// the algorithm is an error, and so is TDES where Go's FIPS mode forbids it.
+// the algorithm is an error; TDES where Go's FIPS mode forbids it is ErrForbidden.
 func (c Component) CheckValue(kind KCVKind) (CheckValue, error) {
 	return newCheckValue(c.algorithm, kind, c.material.Expose())
 }
@@ -141,7 +141,8 @@ func Split(k Key, p Parity, n int) ([]Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := drawParts(k, p, n)
+	var parts []secret.Bytes
+	secret.Do(func() { parts = drawParts(k, p, n) })
 	defer wipeAll(parts)
 	sheets := make([]Sheet, 0, n)
 	for i, part := range parts {
@@ -190,13 +191,16 @@ func drawParts(k Key, p Parity, n int) []secret.Bytes {
 //
 // Refused are components that are not of one key (ErrComponents), that have not their check value (ErrCheckValue) or parity
 // (ErrParity), and that are equal or cancel each other out, so that one custodian would know the key (ErrDependent). The key
-// is one that [ImportKey] takes, else ErrWeak, and has the check value that the sheets say it has, else ErrCheckValue. Errors
-// about one component are a *ComponentError.
+// is one that [ImportKey] takes, else ErrWeak or ErrForbidden, and has the check value that the sheets say it has, else
+// ErrCheckValue. Errors about one component are a *ComponentError.
 func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 	if err := a.Validate(); err != nil {
 		return Key{}, err
 	}
 	if err := p.validate(); err != nil {
+		return Key{}, err
+	}
+	if err := a.permitted(); err != nil {
 		return Key{}, err
 	}
 	whole, err := checkSheets(a.Algorithm, sheets)
@@ -210,12 +214,8 @@ func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 	}
 	sum := secret.New(a.Algorithm.KeyBytes())
 	defer sum.Wipe()
-	parts := make([]secret.Bytes, 0, len(sheets))
-	for _, s := range slices.SortedFunc(slices.Values(sheets), func(x, y Sheet) int { return x.Number - y.Number }) {
-		parts = append(parts, s.Component.material)
-		subtle.XORBytes(sum.Expose(), sum.Expose(), s.Component.material.Expose())
-	}
-	if err := checkIndependent(a.Algorithm, parts); err != nil {
+	secret.Do(func() { err = addParts(sum.Expose(), a.Algorithm, sheets) })
+	if err != nil {
 		return Key{}, err
 	}
 	if p == ParityRequired { // of the components
@@ -233,6 +233,16 @@ func Combine(a Attributes, p Parity, sheets []Sheet) (Key, error) {
 		return Key{}, fmt.Errorf("the key of these components: %w", err)
 	}
 	return k, nil
+}
+
+// addParts adds all components to sum, if they are independent.
+func addParts(sum []byte, a Algorithm, sheets []Sheet) error {
+	parts := make([]secret.Bytes, 0, len(sheets))
+	for _, s := range slices.SortedFunc(slices.Values(sheets), func(x, y Sheet) int { return x.Number - y.Number }) {
+		parts = append(parts, s.Component.material)
+		subtle.XORBytes(sum, sum, s.Component.material.Expose())
+	}
+	return checkIndependent(a, parts)
 }
 
 // checkSheets holds sheets to what is public about them, and returns the check value of the key if any of them has it.

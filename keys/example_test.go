@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log"
 
 	"github.com/latchkey-pos/latchkey/keys"
 )
@@ -153,6 +154,19 @@ func ExampleImportKey() {
 }
 
 // GenerateKey draws a key that is good for its algorithm.
+// A key out of somebody's key block was held to no rule yet.
+func ExampleKey_CheckWeak() {
+	k, err := keys.NewKey(keys.Attributes{
+		Algorithm: keys.TDES2, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
+	}, []byte("\x01\x23\x45\x67\x89\xAB\xCD\xEF\x01\xFE\x01\xFE\x01\xFE\x01\xFE"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer k.Wipe()
+	fmt.Println(k.CheckWeak())
+	// Output: keys: weak key: a part is a weak or semi-weak key of DES
+}
+
 func ExampleGenerateKey() {
 	k, err := keys.GenerateKey(bdk)
 	if err != nil {
@@ -173,4 +187,21 @@ func ExampleParseParity() {
 	// Output:
 	// adjusted <nil>
 	// keys: unknown parity "odd": want adjusted, required or ignored
+}
+
+// A 2TDEA key written in 24 bytes is as strong as it is, not as it looks.
+func ExampleKey_StrengthBits() {
+	a := keys.Attributes{Algorithm: keys.TDES3, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable}
+	for _, material := range []string{"01234567abcdefghABCDEFGH", "01234567abcdefgh01234567"} {
+		k, err := keys.NewKey(a, []byte(material))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(k.Attributes().Algorithm, k.StrengthBits())
+		k.Wipe()
+	}
+	// Output:
+	// 3TDEA 112
+	// 3TDEA 80
 }

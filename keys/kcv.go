@@ -3,8 +3,6 @@ package keys
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
@@ -162,12 +160,24 @@ func newCheckValue(a Algorithm, kind KCVKind, material []byte) (CheckValue, erro
 		return CheckValue{}, fmt.Errorf("%w: kind %v does not go with %v", ErrCheckValue, kind, a)
 	}
 	if kind == KCVHMAC {
-		h := hmac.New(sha256.New, material)
-		return CheckValue{kind, tell(h.Sum(nil)[:kind.Bytes()])}, nil
+		sum := hmacSHA256(material, nil)
+		defer secret.Wipe(sum)
+		return CheckValue{kind, tell(sum[:kind.Bytes()])}, nil
 	}
-	block, wipe, err := newBlock(a, material)
+	var v KCV
+	var err error
+	secret.Do(func() { v, err = cipherCheckValue(a, kind, material) })
 	if err != nil {
 		return CheckValue{}, err
+	}
+	return CheckValue{kind, v}, nil
+}
+
+// cipherCheckValue computes the check value of a key of a block cipher.
+func cipherCheckValue(a Algorithm, kind KCVKind, material []byte) (KCV, error) {
+	block, wipe, err := newBlock(a, material)
+	if err != nil {
+		return KCV{}, err
 	}
 	defer wipe()
 	sum := make([]byte, block.BlockSize())
@@ -177,14 +187,24 @@ func newCheckValue(a Algorithm, kind KCVKind, material []byte) (CheckValue, erro
 	} else {
 		sum = mac.CMAC(sum[:0], block, make([]byte, block.BlockSize()))
 	}
-	return CheckValue{kind, tell(sum[:kind.Bytes()])}, nil
+	return tell(sum[:kind.Bytes()]), nil
+}
+
+// hmacSHA256 returns the HMAC of message under key. Neither is left anywhere, which crypto/hmac cannot promise.
+func hmacSHA256(key, message []byte) []byte {
+	sum := make([]byte, 0, mac.SHA256.Size())
+	secret.Do(func() { // the hash function copies itself, and what is in it, to the stack
+		var s mac.State
+		defer s.Wipe()
+		_ = s.SetHMAC(mac.SHA256, key) // fails for an empty key only
+		sum, _ = s.Append(sum, message, cap(sum))
+	})
+	return sum
 }
 
 // tell makes a check value of what was computed under a key: these bytes are public from here on.
 func tell(b []byte) KCV {
-	for i := range b {
-		b[i] = secret.Public(b[i])
-	}
+	secret.PublicBytes(b)
 	return newKCV(b)
 }
 

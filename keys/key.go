@@ -1,9 +1,7 @@
 package keys
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -39,9 +37,13 @@ func NewKey(a Attributes, material []byte) (Key, error) {
 	return Key{attributes: a, material: secret.From(material)}, nil
 }
 
-// GenerateKey draws a key at random, until it is one that [ImportKey] takes; a TDES key gets odd parity.
+// GenerateKey draws a key at random, until it is one that [ImportKey] takes; a TDES key gets odd parity, and is
+// ErrForbidden where Go's FIPS mode is enforced.
 func GenerateKey(a Attributes) (Key, error) {
 	if err := a.Validate(); err != nil {
+		return Key{}, err
+	}
+	if err := a.permitted(); err != nil {
 		return Key{}, err
 	}
 	material := secret.New(a.Algorithm.KeyBytes())
@@ -60,6 +62,18 @@ func (k Key) Attributes() Attributes { return k.attributes }
 
 // Material returns the bytes of the key, shared with k: for the rooms that compute with it.
 func (k Key) Material() secret.Bytes { return k.material }
+
+// StrengthBits returns the effective strength of the key in bits: that of its algorithm, but that of 2TDEA for a 3TDEA key with
+// equal outer parts, which is no stronger. It is 0 for a zero key.
+func (k Key) StrengthBits() int {
+	switch {
+	case k.IsZero():
+		return 0
+	case k.attributes.Algorithm.IsTDES() && isTwoKey(k.material.Expose()):
+		return TDES2.StrengthBits()
+	}
+	return k.attributes.Algorithm.StrengthBits()
+}
 
 // IsZero reports whether k is no key: the zero value, or wiped.
 func (k Key) IsZero() bool { return k.material.IsZero() }
@@ -82,8 +96,8 @@ func (k Key) KCV() KCV {
 	return v.KCV
 }
 
-// CheckValue returns the check value of a kind. One that does not go with the algorithm is an error, and so are a zero key
-// and TDES where Go's FIPS mode forbids it.
+// CheckValue returns the check value of a kind. One that does not go with the algorithm is an error, and so is a zero key; TDES
+// where Go's FIPS mode forbids it is ErrForbidden.
 func (k Key) CheckValue(kind KCVKind) (CheckValue, error) {
 	return newCheckValue(k.attributes.Algorithm, kind, k.material.Expose())
 }
@@ -108,23 +122,31 @@ func (k Key) Fingerprint(fpKey secret.Bytes) Fingerprint {
 	if k.IsZero() {
 		return Fingerprint{}
 	}
-	material := k.material.Clone()
-	defer material.Wipe()
-	spelling := material.Expose()
-	if k.attributes.Algorithm.IsTDES() {
-		setOddParity(spelling)
-		if len(spelling) == 24 && secret.Public(equalParts(spelling[:8], spelling[16:])) == 1 {
-			spelling = spelling[:16]
-		}
-	}
-	h := hmac.New(sha256.New, fpKey.Expose())
-	h.Write([]byte("latchkey-fingerprint-v1\x00"))
-	h.Write([]byte{k.attributes.Algorithm.Letter()})
-	h.Write(spelling)
 	var f Fingerprint
-	copy(f.b[:], h.Sum(nil))
+	secret.Do(func() { copy(f.b[:], k.fingerprint(fpKey)) })
 	return f
 }
+
+// fingerprint returns the whole HMAC.
+func (k Key) fingerprint(fpKey secret.Bytes) []byte {
+	message := secret.New(len(fingerprintLabel) + 1 + k.material.Len())
+	defer message.Wipe()
+	raw := message.Expose()
+	n := copy(raw, fingerprintLabel)
+	raw[n] = k.attributes.Algorithm.Letter()
+	spelling := raw[n+1:]
+	copy(spelling, k.material.Expose())
+	if k.attributes.Algorithm.IsTDES() {
+		setOddParity(spelling)
+		if isTwoKey(spelling) {
+			raw = raw[:n+1+16]
+		}
+	}
+	return hmacSHA256(fpKey.Expose(), raw)
+}
+
+// fingerprintLabel stands before what is fingerprinted, so that it is no HMAC of anything else.
+const fingerprintLabel = "latchkey-fingerprint-v1\x00"
 
 // Format prints the attributes under every verb, never the bytes.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }

@@ -399,6 +399,44 @@ func TestStrength(t *testing.T) {
 	}
 }
 
+// TestKeyStrength: equal outer parts of 3TDEA count, those of AES-192 are chance.
+func TestKeyStrength(t *testing.T) {
+	t.Parallel()
+	outer := []byte("01234567abcdefgh01234567")
+	for _, c := range []struct {
+		name string
+		a    keys.Attributes
+		raw  []byte
+		want int
+	}{
+		{"2TDEA", attributes(keys.TDES2), outer[:16], 80},
+		{"3TDEA", attributes(keys.TDES3), []byte("01234567abcdefghABCDEFGH"), 112},
+		{"3TDEA with equal outer parts", attributes(keys.TDES3), outer, 80},
+		{"3TDEA, equal but for parity", attributes(keys.TDES3), []byte("01234567abcdefgh10325476"), 80},
+		{"AES-192 with equal outer parts", attributes(keys.AES192), outer, 192},
+		{"HMAC-192 with equal outer parts", attributes(keys.HMAC192), outer, 192},
+		{"AES-256", attributes(keys.AES256), []byte("0123456789abcdef0123456789abcdef"), 256},
+	} {
+		if c.a.Algorithm.IsHMAC() {
+			c.a.Usage, c.a.Mode = keys.UsageHMAC, keys.ModeGenVerify
+		}
+		if c.a.Algorithm == keys.TDES3 {
+			c.a.Usage, c.a.Mode = keys.UsagePIN, keys.ModeEncrypt
+		}
+		k, err := keys.NewKey(c.a, c.raw)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got := k.StrengthBits(); got != c.want {
+			t.Errorf("%s: %d bits, want %d", c.name, got, c.want)
+		}
+		k.Wipe()
+		if got := k.StrengthBits(); got != 0 {
+			t.Errorf("%s, wiped: %d bits", c.name, got)
+		}
+	}
+}
+
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	raw := []byte("sixteen secrets!")

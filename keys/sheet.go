@@ -40,7 +40,9 @@ func ParseComponent(a Algorithm, digits []byte) (Component, error) {
 	if !a.IsValid() {
 		return Component{}, fmt.Errorf("keys: unknown algorithm %d", uint8(a))
 	}
-	material, err := parseMaterial(a, digits)
+	var material secret.Bytes
+	var err error
+	secret.Do(func() { material, err = parseMaterial(a, digits) })
 	if err != nil {
 		return Component{}, err
 	}
@@ -49,9 +51,18 @@ func ParseComponent(a Algorithm, digits []byte) (Component, error) {
 }
 
 // ParseSheet reads a sheet as [Sheet.Text] writes it. Digits may also be small and the value without spaces, the check value of
-// the key and the last line end may be missing; everything else is ErrSyntax, or the error of [ParseComponent]. It does not
-// compare the check value: [Sheet.Verify] does. It looks for line ends, and else does with the value as ParseComponent does. The caller still owns text, and wipes it; and wipes the component.
-func ParseSheet(text []byte) (Sheet, error) {
+// the key and the last line end may be missing; everything else is ErrSyntax, lines that end in CR LF included, or the error of
+// [ParseComponent]. It does not compare the check value: [Sheet.Verify] does. It looks for line ends, and else does with the value
+// as ParseComponent does. The caller still owns text, and wipes it; and wipes the component.
+func ParseSheet(text []byte) (s Sheet, err error) {
+	secret.Do(func() { s, err = parseSheet(text) }) // a search for line ends leaves digits in registers
+	return s, err
+}
+
+func parseSheet(text []byte) (Sheet, error) {
+	if bytes.IndexByte(text, '\r') >= 0 {
+		return Sheet{}, fmt.Errorf("%w: a line of a sheet ends in CR or CR LF: want LF alone", ErrSyntax)
+	}
 	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 	names := []string{lineComponent, lineAlgorithm, lineValue, lineKCV, lineKeyKCV}
 	if len(lines) != len(names) && len(lines) != len(names)-1 {
@@ -112,7 +123,7 @@ func (s Sheet) Text() (secret.Bytes, error) {
 	text := secret.New(head.Len() + groupedLen(2*len(raw)) + tail.Len())
 	out := text.Expose()
 	n := copy(out, head.Bytes())
-	n += writeGrouped(out[n:], raw)
+	secret.Do(func() { n += writeGrouped(out[n:], raw) })
 	copy(out[n:], tail.Bytes())
 	return text, nil
 }

@@ -6,8 +6,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
+
+// ErrForbidden says that Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids TDES. Every package of this module that
+// refuses TDES there says so with an error that is this one too.
+var ErrForbidden = des.ErrForbidden
 
 var (
 	// ErrWeak says that a key is weaker than its algorithm: a TDES key with equal parts or with a weak or semi-weak part, or a
@@ -61,9 +66,13 @@ func (p Parity) validate() error {
 // ImportKey is NewKey for a key that comes into use here: it may not be weak, and parity is what p says. Refused with ErrWeak
 // are, beside what NewKey refuses, a 3TDEA key whose outer parts are equal (it is a 2TDEA key: import it as that), a part that
 // is one of the 4 weak or 12 semi-weak keys of DES (SP 800-67 rev. 2, 3.3.2), and a key of zeros. Parity bits do not count in
-// these comparisons. The caller still owns material, and wipes it.
+// these comparisons. Where Go's FIPS mode is enforced, every TDES key is ErrForbidden. The caller still owns material, and wipes
+// it.
 func ImportKey(a Attributes, p Parity, material []byte) (Key, error) {
 	if err := p.validate(); err != nil {
+		return Key{}, err
+	}
+	if err := a.permitted(); err != nil {
 		return Key{}, err
 	}
 	k, err := NewKey(a, material)
@@ -78,8 +87,34 @@ func ImportKey(a Attributes, p Parity, material []byte) (Key, error) {
 	return k, nil
 }
 
+// permitted refuses TDES where no key of it may come into use.
+func (a Attributes) permitted() error {
+	if a.Algorithm.IsTDES() {
+		return des.Available()
+	}
+	return nil
+}
+
 // qualify holds a key to the rules for new ones, and gives it the parity that p says.
 func (k Key) qualify(p Parity) error {
+	if k.attributes.Algorithm.IsTDES() {
+		raw := k.material.Expose()
+		if p == ParityRequired && !hasOddParity(raw) {
+			return ErrParity
+		}
+		if p == ParityAdjusted {
+			setOddParity(raw)
+		}
+	}
+	return k.CheckWeak()
+}
+
+// CheckWeak refuses, with ErrWeak, a key that [ImportKey] would not take for its bits, whatever its parity: for rooms that a
+// key enters which was made by [NewKey], such as one out of a key block. A zero key is weak too.
+func (k Key) CheckWeak() error {
+	if k.IsZero() {
+		return fmt.Errorf("%w: there is no key", ErrWeak)
+	}
 	raw := k.material.Expose()
 	if !k.attributes.Algorithm.IsTDES() {
 		if isZero(raw, 0xff) {
@@ -87,13 +122,7 @@ func (k Key) qualify(p Parity) error {
 		}
 		return nil
 	}
-	if p == ParityRequired && !hasOddParity(raw) {
-		return ErrParity
-	}
-	if p == ParityAdjusted {
-		setOddParity(raw)
-	}
-	if len(raw) == 24 && secret.Public(equalParts(raw[:8], raw[16:])) == 1 {
+	if isTwoKey(raw) {
 		return fmt.Errorf("%w: the outer parts of 3TDEA are equal, which makes it 2TDEA", ErrWeak)
 	}
 	if hasWeakPart(raw) {
@@ -110,6 +139,11 @@ func degenerate(material []byte) bool {
 		equal |= equalParts(material[i-8:i], material[i:i+8])
 	}
 	return secret.Public(equal) == 1
+}
+
+// isTwoKey reports whether a TDES key is 3TDEA with equal outer parts: a 2TDEA key in 24 bytes, which is no stronger.
+func isTwoKey(material []byte) bool {
+	return len(material) == 24 && secret.Public(equalParts(material[:8], material[16:])) == 1
 }
 
 // keyBits are those bits of a byte of a DES key that are key.

@@ -78,19 +78,39 @@ func TestImportKeyRefusesWeakParts(t *testing.T) {
 						t.Errorf("%s as part %d of %v: %v", w, place+1, a, err)
 					}
 				}
-				if _, err := keys.NewKey(attributes(a), p); err != nil {
+				k, err := keys.NewKey(attributes(a), p)
+				if err != nil {
 					t.Errorf("NewKey refuses %s as part %d of %v: %v", w, place+1, a, err)
+				}
+				if err := k.CheckWeak(); !errors.Is(err, keys.ErrWeak) {
+					t.Errorf("%s as part %d of %v is not weak: %v", w, place+1, a, err)
 				}
 				p[8*place+3] ^= 1
 				if _, err := keys.ImportKey(attributes(a), keys.ParityIgnored, p); !errors.Is(err, keys.ErrWeak) {
 					t.Errorf("%s with another parity as part %d of %v: %v", w, place+1, a, err)
 				}
 				p[8*place+3] ^= 2
-				if _, err := keys.ImportKey(attributes(a), keys.ParityIgnored, p); err != nil {
-					t.Errorf("beside %s as part %d of %v: %v", w, place+1, a, err)
+				k, err = keys.ImportKey(attributes(a), keys.ParityIgnored, p)
+				if err != nil || k.CheckWeak() != nil {
+					t.Errorf("beside %s as part %d of %v: %v, %v", w, place+1, a, err, k.CheckWeak())
 				}
 			}
 		}
+	}
+}
+
+func TestCheckWeakOfNoKey(t *testing.T) {
+	t.Parallel()
+	if err := (keys.Key{}).CheckWeak(); !errors.Is(err, keys.ErrWeak) {
+		t.Errorf("no key: %v", err)
+	}
+	k, err := keys.GenerateKey(attributes(keys.TDES3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Wipe()
+	if err := k.CheckWeak(); !errors.Is(err, keys.ErrWeak) {
+		t.Errorf("a wiped key: %v", err)
 	}
 }
 

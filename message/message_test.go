@@ -213,7 +213,7 @@ func TestWireKnowsFewerMACs(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := []byte("ISO9797_ALGORITHM3")
-	for _, other := range []string{"ISO9797_ALGORITHM1", "ISO9797_ALGORITHM2"} {
+	for _, other := range []string{"ISO9797_ALGORITHM1", "ISO9797_ALGORITHM2"} { // the first goes with padding 3
 		bad := bytes.Replace(bytes.Clone(good), name, []byte(other), 1)
 		if bytes.Equal(bad, good) {
 			t.Fatal("the example has no retail MAC")
@@ -227,7 +227,7 @@ func TestWireKnowsFewerMACs(t *testing.T) {
 	for v := range byte(8) {
 		bad := bytes.Clone(good)
 		bad[at] = v
-		if _, err := Parse(bad); (err == nil) != (v == 1 || v == 2) || err != nil && !errors.Is(err, ErrMessage) {
+		if _, err := Parse(bad); (err == nil) != (v >= 1 && v <= 3) || err != nil && !errors.Is(err, ErrMessage) {
 			t.Errorf("padding %d: %v", v, err)
 		}
 	}
@@ -244,11 +244,13 @@ func TestEncodeRefuses(t *testing.T) {
 		"no MAC":            func(p *Payload) { p.MAC = MACRef{} },
 		"MAC without KSN":   func(p *Payload) { p.MAC.KSN = dukpt.KSN{} },
 		"MAC algorithm 9":   func(p *Payload) { p.MAC.Algorithm = 9 },
-		"CMAC under TDES":   func(p *Payload) { p.MAC.Algorithm, p.MAC.Padding = dukpt.MACCMAC, 0 },
+		"CMAC of 9 bytes":   func(p *Payload) { p.MAC.Algorithm, p.MAC.Padding, p.MAC.Length = dukpt.MACCMAC, 0, 9 },
 		"algorithm 1":       func(p *Payload) { p.MAC.Algorithm = dukpt.MACCBC },
-		"padding 3":         func(p *Payload) { p.MAC.Padding = dukpt.MACPadding3 },
+		"padding 4":         func(p *Payload) { p.MAC.Padding = dukpt.MACPadding3 + 1 },
 		"HMAC under TDES":   func(p *Payload) { p.MAC.Algorithm, p.MAC.Padding = dukpt.MACHMACSHA256, 0 },
-		"HMAC under AES":    func(p *Payload) { p.MAC = aesMAC(dukpt.MACHMACSHA256, 0) },
+		"HMAC of 8 bytes":   func(p *Payload) { p.MAC = aesMAC(dukpt.MACHMACSHA256, 0) },
+		"HMAC of 17 bytes":  func(p *Payload) { p.MAC = aesMAC(dukpt.MACHMACSHA256, 0); p.MAC.Length = 17 },
+		"HMAC-SHA-384":      func(p *Payload) { p.MAC = aesMAC(dukpt.MACHMACSHA384, 0); p.MAC.Length = 24 },
 		"retail under AES":  func(p *Payload) { p.MAC = aesMAC(dukpt.MACRetail, dukpt.MACPadding2) },
 		"padded CMAC":       func(p *Payload) { p.MAC = aesMAC(dukpt.MACCMAC, dukpt.MACPadding2) },
 		"field without KSN": func(p *Payload) { p.Fields[0].KSN = dukpt.KSN{} },

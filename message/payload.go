@@ -24,7 +24,7 @@ const (
 	// MaxFields is the most fields of one message.
 	MaxFields = 8
 	// MinMAC and MaxMAC bound the length of a MAC.
-	MinMAC, MaxMAC = 4, 16
+	MinMAC, MaxMAC = keyset.MinMACLength, keyset.MaxMACLength
 	// NonceSize is the length of the nonce of a sign-in.
 	NonceSize = 16
 
@@ -63,9 +63,9 @@ type Payload struct {
 type MACRef struct {
 	Slot      uint8              // key slot, 1 to keyset.MaxSlots
 	KSN       dukpt.KSN          // key of this one MAC
-	Algorithm dukpt.MACAlgorithm // MACRetail under TDES, MACCMAC under AES
-	Padding   dukpt.MACPadding   // of MACRetail; zero for MACCMAC
-	Length    int                // bytes, MinMAC to the block size
+	Algorithm dukpt.MACAlgorithm // one that keyset.CheckMAC knows under the scheme
+	Padding   dukpt.MACPadding   // of MACRetail and MACCBC; zero for the others
+	Length    int                // bytes, MinMAC to the block size or MaxMAC
 }
 
 // Spec returns how the MAC is computed with a working key, which is zero under TDES. Direction is left to the method.
@@ -149,18 +149,25 @@ func (r MACRef) check() error {
 	if r.KSN.IsZero() {
 		return broken("a MAC names no KSN")
 	}
-	s := dukpt.MACSpec{Algorithm: r.Algorithm, Padding: r.Padding, Length: r.Length}
-	if r.KSN.Scheme() == dukpt.AES {
-		s.Key = dukpt.KeyAES128
-	}
-	// Messages of this version know less than package dukpt can compute.
-	if r.Algorithm != r.KSN.Scheme().DefaultMAC().Algorithm || r.Padding > dukpt.MACPadding2 {
-		return broken("MAC: %v with padding %v under %v is not of messages", r.Algorithm, r.Padding, r.KSN.Scheme())
+	s := r.Spec(r.anyKey())
+	if err := keyset.CheckMAC(r.KSN.Scheme(), s); err != nil {
+		return broken("MAC: %v", err)
 	}
 	if err := s.Validate(r.KSN.Scheme()); err != nil {
 		return broken("MAC: %v", err)
 	}
 	return nil
+}
+
+// anyKey returns a type of key that the algorithm goes with. A message does not say which one it is: its key set does.
+func (r MACRef) anyKey() dukpt.WorkingKey {
+	switch {
+	case r.KSN.Scheme() != dukpt.AES:
+		return 0
+	case r.Algorithm == dukpt.MACHMACSHA256:
+		return dukpt.KeyHMAC128
+	}
+	return dukpt.KeyAES128
 }
 
 func checkSlot(slot uint8) error {

@@ -103,7 +103,7 @@ func TestBlocks(t *testing.T) {
 					if err != nil || block[0] != 'x' || !bytes.Equal(block[1:], want) {
 						t.Fatalf("%v: %s with %s gives %X, %v, want %X", f, digits, pan, block, err, want)
 					}
-					var p PIN
+					var p Opened
 					if err := f.Decrypt(&p, c, block[1:], mustPAN(t, pan)); err != nil || reveal(p) != digits {
 						t.Errorf("%v: %s with %s comes back as %s, %v", f, digits, pan, reveal(p), err)
 					}
@@ -126,7 +126,7 @@ func checkClear(t *testing.T, f Format, digits, pan string, fill Fill, wantFill 
 	if err != nil || block[0] != 'x' || !bytes.Equal(block[1:], want) {
 		t.Errorf("%v: %s with %s gives %X, %v, want %X", f, digits, pan, block, err, want)
 	}
-	var p PIN
+	var p Opened
 	if err := f.Decode(&p, want, mustPAN(t, pan)); err != nil || reveal(p) != digits {
 		t.Errorf("%v: %s with %s comes back as %s, %v", f, digits, pan, reveal(p), err)
 	}
@@ -149,7 +149,7 @@ func TestPAN12(t *testing.T) {
 	if err != nil || bytes.Equal(short, full) {
 		t.Errorf("both PAN fields give %X, %v", full, err)
 	}
-	var got PIN
+	var got Opened
 	if err := Format4PAN12.Decrypt(&got, c, full, pan); err != ErrBlock {
 		t.Errorf("a full PAN field read as a short one: %v", err)
 	}
@@ -180,7 +180,6 @@ func TestBlockNeeds(t *testing.T) {
 		}{
 			"all there":    {p, pan, c, nil},
 			"no PIN":       {PIN{}, pan, c, ErrPIN},
-			"empty PIN":    {NewPIN(), pan, c, ErrPIN},
 			"wiped PIN":    {wiped, pan, c, ErrPIN},
 			"no PAN":       {p, PAN{}, c, noPAN},
 			"wiped PAN":    {p, wipedPAN, c, noPAN},
@@ -217,24 +216,24 @@ func TestReadNeeds(t *testing.T) {
 		if f.HasPAN() {
 			noPAN = ErrPAN
 		}
-		read := map[string]func(*PIN) error{
-			"no cipher":    func(p *PIN) error { return f.Decrypt(p, nil, block, pan) },
-			"wrong cipher": func(p *PIN) error { return f.Decrypt(p, wrong, block, pan) },
+		read := map[string]func(*Opened) error{
+			"no cipher":    func(p *Opened) error { return f.Decrypt(p, nil, block, pan) },
+			"wrong cipher": func(p *Opened) error { return f.Decrypt(p, wrong, block, pan) },
 		}
 		want := map[string]error{"no cipher": ErrFormat, "wrong cipher": ErrFormat}
 		if f != Format2 {
-			read["no PAN"], want["no PAN"] = func(p *PIN) error { return f.Decrypt(p, c, block, PAN{}) }, noPAN
+			read["no PAN"], want["no PAN"] = func(p *Opened) error { return f.Decrypt(p, c, block, PAN{}) }, noPAN
 		} else {
-			read["not enciphered"], want["not enciphered"] = func(p *PIN) error { return f.Decrypt(p, c, block, pan) }, ErrFormat
+			read["not enciphered"], want["not enciphered"] = func(p *Opened) error { return f.Decrypt(p, c, block, pan) }, ErrFormat
 		}
 		if f.BlockSize() == fieldSize {
 			block[0] = 0xFF // no format
-			read["no PAN, clear"], want["no PAN, clear"] = func(p *PIN) error { return f.Decode(p, block, PAN{}) }, noPAN
+			read["no PAN, clear"], want["no PAN, clear"] = func(p *Opened) error { return f.Decode(p, block, PAN{}) }, noPAN
 		} else {
-			read["clear"], want["clear"] = func(p *PIN) error { return f.Decode(p, block, pan) }, ErrFormat
+			read["clear"], want["clear"] = func(p *Opened) error { return f.Decode(p, block, pan) }, ErrFormat
 		}
 		for name, do := range read {
-			for _, p := range []PIN{{}, NewPIN(), mustPIN(t, "1234")} {
+			for _, p := range []Opened{{}, NewOpened(), mustOpened(t, "1234")} {
 				if err := do(&p); !errors.Is(err, want[name]) || !p.IsZero() || reveal(p) != "" {
 					t.Errorf("%v, %s: %v, want %v", f, name, err, want[name])
 				}
@@ -253,7 +252,7 @@ func TestNoFormat(t *testing.T) {
 		if got, err := f.Encrypt(nil, testCipher(t, Format0, 1), p, pan, Fill{}); !errors.Is(err, ErrFormat) || got != nil {
 			t.Errorf("%v: Encrypt = %X, %v", f, got, err)
 		}
-		q := mustPIN(t, "1234")
+		q := mustOpened(t, "1234")
 		if err := f.Decode(&q, make([]byte, 8), pan); !errors.Is(err, ErrFormat) || !q.IsZero() {
 			t.Errorf("%v: Decode = %v", f, err)
 		}
@@ -268,7 +267,7 @@ func TestNoFormat(t *testing.T) {
 func TestReadIntoCopies(t *testing.T) {
 	t.Parallel()
 	pan := mustPAN(t, "4111111111111111")
-	p := mustPIN(t, "999999999999")
+	p := mustOpened(t, "999999999999")
 	seen := p
 	for _, f := range []Format{Format0, Format1, Format3, Format4, Format4PAN12} {
 		c := testCipher(t, f, 3)
@@ -283,13 +282,18 @@ func TestReadIntoCopies(t *testing.T) {
 		if !bytes.Equal(block, kept) {
 			t.Errorf("%v: the block was changed", f)
 		}
-		want := [pinSize]byte{4, 1, 2, 3, 4}
+		want := openedMemory{4, 1, 2, 3, 4}
+		want[openedFormat] = byte(f)
+		if f != Format1 {
+			want[openedPAN] = 16
+			copy(want[openedPAN+1:], "4111111111111111")
+		}
 		if got := p.bytes(); *got != want {
 			t.Errorf("%v: the memory holds %X", f, *got)
 		}
 	}
 	p.Clear()
-	if !seen.IsZero() || p.bytes() == nil || *p.bytes() != [pinSize]byte{} {
+	if !seen.IsZero() || p.bytes() == nil || *p.bytes() != (openedMemory{}) {
 		t.Error("Clear leaves digits, or takes the memory")
 	}
 	p.Wipe()

@@ -50,10 +50,10 @@ func ExampleFormat_Decode() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	p := pin.NewPIN() // one memory for many blocks
-	defer p.Wipe()
-	fmt.Println(pin.Format0.Decode(&p, block, pan), p)
-	fmt.Println(pin.Format3.Decode(&p, block, pan), p.IsZero())
+	o := pin.NewOpened() // one memory for many blocks
+	defer o.Wipe()
+	fmt.Println(pin.Format0.Decode(&o, block, pan), o)
+	fmt.Println(pin.Format3.Decode(&o, block, pan), o.IsZero())
 	// Output:
 	// <nil> [PIN]
 	// pin: block does not verify true
@@ -92,13 +92,50 @@ func ExampleFormat_Decrypt() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(pin.Format4.Decrypt(&p, key, block, pan))
-	fmt.Println(pin.Format4.Decrypt(&p, key, block, other))
-	fmt.Println(pin.Format4PAN12.Decrypt(&p, key, block, pan))
+	o := pin.NewOpened()
+	defer o.Wipe()
+	fmt.Println(pin.Format4.Decrypt(&o, key, block, pan))
+	fmt.Println(pin.Format4.Decrypt(&o, key, block, other))
+	fmt.Println(pin.Format4PAN12.Decrypt(&o, key, block, pan))
 	// Output:
 	// <nil>
 	// pin: block does not verify
 	// pin: block does not verify
+}
+
+// A PIN that came out of a block goes into another one of the same card, and nowhere else.
+func ExampleOpened_Encrypt() {
+	p, pan := card()
+	defer p.Wipe()
+	terminal, err := aes.NewCipher([]byte("a test PIN key 1"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	zone, err := aes.NewCipher([]byte("a zone PIN key 2"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	block, err := pin.EncryptFormat4(nil, terminal, p, pan, pin.GenerateFill())
+	if err != nil {
+		log.Fatal(err)
+	}
+	o, err := pin.DecryptFormat4(terminal, block, pan)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer o.Wipe()
+	block, err = o.Encrypt(nil, pin.Side{Format: pin.Format4, PAN: pan, Cipher: zone}, pin.GenerateFill())
+	fmt.Println(o, "moved in", len(block), "bytes,", err)
+
+	other, err := pin.ParsePAN("4111111111111111")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = o.Encrypt(nil, pin.Side{Format: pin.Format4, PAN: other, Cipher: zone}, pin.GenerateFill())
+	fmt.Println(err)
+	// Output:
+	// [PIN] moved in 16 bytes, <nil>
+	// pin: translation not permitted: from ISO_FORMAT_4 to ISO_FORMAT_4 with another PAN
 }
 
 func ExampleTranslate() {
@@ -173,6 +210,19 @@ func ExampleParsePAN() {
 	defer pan.Wipe()
 	fmt.Println(pan)
 	// Output: 411111******1111
+}
+
+// What formats 0 and 3, and hosts that want twelve digits, take of a card number.
+func ExamplePAN_Canonical12() {
+	pan, err := pin.ParsePAN("5432101234567890")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pan.Wipe()
+	twelve := pan.Canonical12()
+	defer twelve.Wipe()
+	fmt.Printf("%s of %v\n", twelve.Expose(), pan) // a test card: real digits are not printed
+	// Output: 210123456789 of 543210******7890
 }
 
 func ExampleParseFormat() {

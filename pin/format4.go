@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 const format4Size = 16
@@ -15,43 +14,41 @@ func EncryptFormat4(dst []byte, aes cipher.Block, p PIN, pan PAN, fill Fill) ([]
 	return Format4.Encrypt(dst, aes, p, pan, fill)
 }
 
-// DecryptFormat4 is [Format.Decrypt] of format 4 with all digits of the PAN, into a PIN of its own.
-func DecryptFormat4(aes cipher.Block, block []byte, pan PAN) (PIN, error) {
-	var p PIN
-	if err := Format4.Decrypt(&p, aes, block, pan); err != nil {
-		return PIN{}, err
+// DecryptFormat4 is [Format.Decrypt] of format 4 with all digits of the PAN, into memory of its own.
+func DecryptFormat4(aes cipher.Block, block []byte, pan PAN) (Opened, error) {
+	var o Opened
+	if err := Format4.Decrypt(&o, aes, block, pan); err != nil {
+		return Opened{}, err
 	}
-	return p, nil
+	return o, nil
 }
 
 // encrypt4 enciphers the PIN field with its random half, adds the PAN field, and enciphers the sum again (ISO 9564-1:2017,
 // 9.4.2).
-func (f Format) encrypt4(dst []byte, c cipher.Block, p PIN, pan PAN, fill Fill) ([]byte, error) {
-	if err := f.check(p, pan); err != nil {
-		return dst, err
-	}
+func (f Format) encrypt4(dst []byte, c cipher.Block, m *[pinSize]byte, pan PAN, fill Fill) []byte {
 	l := layouts[f]
-	out := binary.BigEndian.AppendUint64(dst, l.pinField(p.bytes(), l.word(fill)))
+	out := binary.BigEndian.AppendUint64(dst, l.pinField(m, l.word(fill)))
 	out = append(out, fill[:]...)
 	block := (*[format4Size]byte)(out[len(dst):])
 	c.Encrypt(block[:], block[:])
 	xorPANField4(block, f.panDigits(pan))
 	c.Encrypt(block[:], block[:])
-	return out, nil
+	return out
 }
 
-// decrypt4 reads an enciphered block into the memory of a PIN.
-func (f Format) decrypt4(m *[pinSize]byte, c cipher.Block, block []byte, pan PAN) error {
-	field := (*[format4Size]byte)(m[pinScratch:])
-	defer secret.Wipe(field[:])
-	c.Decrypt(field[:], block)
+// open4 reads a block of which the outer encipherment is undone.
+func (f Format) open4(m *openedMemory, c cipher.Block, block []byte, pan PAN) error {
+	field := (*[format4Size]byte)(block)
 	xorPANField4(field, f.panDigits(pan))
 	c.Decrypt(field[:], field[:])
 	word := binary.BigEndian.Uint64(field[:])
-	err := layouts[f].parse(m, word)
+	err := layouts[f].parse(m.pin(), word)
 	if err != nil && planted.On(planted.GuardFormat4PAN) {
-		unchecked(m, word)
-		return nil
+		unchecked(m.pin(), word)
+		err = nil
+	}
+	if err == nil {
+		m.remember(f, pan)
 	}
 	return err
 }

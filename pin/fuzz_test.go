@@ -38,7 +38,7 @@ func FuzzPINBlock(f *testing.F) {
 		}
 		switch f := Format(format); {
 		case !f.IsValid():
-			var p PIN
+			var p Opened
 			if err := f.Decode(&p, block, pan); !errors.Is(err, ErrFormat) || !p.IsZero() {
 				t.Fatalf("%v: %v", f, err)
 			}
@@ -51,7 +51,7 @@ func FuzzPINBlock(f *testing.F) {
 }
 
 func fuzzClear(t *testing.T, f Format, block []byte, pan PAN, digits string) {
-	p := NewPIN()
+	p := NewOpened()
 	err := f.Decode(&p, block, pan)
 	if len(block) != fieldSize {
 		if err != ErrBlock || !p.IsZero() {
@@ -69,7 +69,7 @@ func fuzzClear(t *testing.T, f Format, block []byte, pan PAN, digits string) {
 	if err != nil {
 		return
 	}
-	again, err := f.Append(nil, p, pan, fillIn(f, field, reveal(p)))
+	again, err := f.Append(nil, mustPIN(t, reveal(p)), pan, fillIn(f, field, reveal(p)))
 	if err != nil || !bytes.Equal(again, block) {
 		t.Fatalf("%v: %X with %s decodes to %s, which encodes to %X, %v", f, block, digits, reveal(p), again, err)
 	}
@@ -97,7 +97,7 @@ func fuzzFormat4(t *testing.T, f Format, block []byte, pan PAN, digits string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := NewPIN()
+	p := NewOpened()
 	err = f.Decrypt(&p, c, block, pan)
 	if len(block) != format4Size {
 		if err != ErrBlock || !p.IsZero() {
@@ -115,7 +115,7 @@ func fuzzFormat4(t *testing.T, f Format, block []byte, pan PAN, digits string) {
 	if err != nil {
 		return
 	}
-	again, err := f.Encrypt(nil, c, p, pan, Fill(field[fieldSize:]))
+	again, err := p.Encrypt(nil, Side{Format: f, PAN: pan, Cipher: c}, Fill(field[fieldSize:]))
 	if err != nil || !bytes.Equal(again, block) {
 		t.Fatalf("%v: %X decrypts to %s, which encrypts to %X, %v", f, block, reveal(p), again, err)
 	}
@@ -134,7 +134,7 @@ func FuzzEncode(f *testing.F) {
 		if err != nil || panErr != nil || len(random) != len(Fill{}) {
 			return
 		}
-		got := NewPIN()
+		got := NewOpened()
 		for _, f := range everyFormat {
 			c := tdes
 			if f.BlockSize() == format4Size {

@@ -11,7 +11,7 @@ import (
 // hostile is an input that must be refused in one way.
 type hostile struct {
 	name string
-	do   func(*PIN) error // what it is read into holds a PIN before
+	do   func(*Opened) error // what it is read into holds a PIN before
 	want error
 }
 
@@ -33,7 +33,7 @@ func fieldText(f Format, n int) string {
 }
 
 // read says how a PIN field of a format gets to the decoder: with its PAN field, and enciphered in format 4.
-func read(t *testing.T, f Format, field, pan string) func(*PIN) error {
+func read(t *testing.T, f Format, field, pan string) func(*Opened) error {
 	t.Helper()
 	c := testCipher(t, f, 0x3C)
 	block := mustHex(t, field)
@@ -50,13 +50,13 @@ func read(t *testing.T, f Format, field, pan string) func(*PIN) error {
 	return readBlock(t, f, block, hostilePAN)
 }
 
-func readBlock(t *testing.T, f Format, block []byte, pan string) func(*PIN) error {
+func readBlock(t *testing.T, f Format, block []byte, pan string) func(*Opened) error {
 	t.Helper()
 	c, parsed := testCipher(t, f, 0x3C), mustPAN(t, pan)
 	if f.BlockSize() == format4Size {
-		return func(p *PIN) error { return f.Decrypt(p, c, block, parsed) }
+		return func(p *Opened) error { return f.Decrypt(p, c, block, parsed) }
 	}
-	return func(p *PIN) error { return f.Decode(p, block, parsed) }
+	return func(p *Opened) error { return f.Decode(p, block, parsed) }
 }
 
 // hostileFields puts every other value in the place of every nibble, and keeps those that break the field.
@@ -171,12 +171,19 @@ func madeOf(t *testing.T, f Format, digits string) []byte {
 // hostileDigits are PINs and PANs of every wrong length, and with every byte that is no digit at both ends and inside.
 func hostileDigits() (cases []hostile) {
 	const digits = "937261480592937261480592"
-	parse := func(s string) func(*PIN) error {
-		return func(p *PIN) (err error) { *p, err = ParsePIN([]byte(s)); return err }
+	parse := func(s string) func(*Opened) error {
+		return func(p *Opened) error {
+			*p = Opened{}
+			typed, err := ParsePIN([]byte(s))
+			if !typed.IsZero() {
+				return errors.New("a PIN came with the error")
+			}
+			return err
+		}
 	}
-	parsePAN := func(s string) func(*PIN) error {
-		return func(p *PIN) error {
-			*p = PIN{}
+	parsePAN := func(s string) func(*Opened) error {
+		return func(p *Opened) error {
+			*p = Opened{}
 			pan, err := ParsePAN(s)
 			if !pan.IsZero() {
 				return errors.New("a PAN came with the error")
@@ -216,12 +223,12 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: only %d cases", group, len(cases))
 		}
 		for _, c := range cases {
-			p := mustPIN(t, "2468")
+			p := mustOpened(t, "2468")
 			err := c.do(&p)
 			if err != c.want {
 				t.Errorf("%s, %s: %v, want %v itself", group, c.name, err, c.want)
 			}
-			if m := p.bytes(); !p.IsZero() || m != nil && *m != [pinSize]byte{} {
+			if m := p.bytes(); !p.IsZero() || m != nil && *m != (openedMemory{}) {
 				t.Errorf("%s, %s: %X is left in memory", group, c.name, m)
 			}
 			if err != nil && strings.ContainsAny(strings.NewReplacer("4 to 12", "", "8 to 19", "").Replace(err.Error()), "0123456789") {
@@ -241,7 +248,7 @@ func TestHiddenPAN(t *testing.T) {
 	const pan, other = "4929123458769871", "4929023458769871" // the fifth digit stands under the fourth of the PIN
 	for _, f := range []Format{Format0, Format3, Format4, Format4PAN12} {
 		field := fieldText(f, 4)
-		var p PIN
+		var p Opened
 		err := read(t, f, field, other)(&p)
 		if f.BlockSize() == format4Size {
 			if err != ErrBlock {

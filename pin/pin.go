@@ -19,25 +19,20 @@ var ErrPIN = errors.New("pin: a PIN is 4 to 12 decimal digits")
 
 var errNoPIN = fmt.Errorf("%w: none given", ErrPIN)
 
-// The memory of a PIN: the number of its digits, the digits, one value 0..9 a byte and zeros behind them, and room to
-// decipher a block in.
+// The memory of a PIN: the number of its digits, and the digits, one value 0..9 a byte and zeros behind them.
 const (
-	pinDigits  = 1
-	pinScratch = pinDigits + maxPIN
-	pinSize    = pinScratch + format4Size
+	pinDigits = 1
+	pinSize   = pinDigits + maxPIN
 )
 
-// PIN is the personal identification number of a cardholder.
+// PIN is the personal identification number of a cardholder, as it was typed: the terminal's.
 //
-// It is built by [ParsePIN] or by reading a block, and its only use is to go into a block again. Copies share one
-// memory; [PIN.Wipe] empties them all. A PIN is not safe for use concurrent with Wipe, Clear or reading a block into it.
-// The zero value holds no PIN and is refused everywhere.
+// It is built by [ParsePIN], and its only use is to go into a block. A host has none: what it reads from a block is an
+// [Opened]. Copies share one memory; [PIN.Wipe] empties them all. A PIN is not safe for use concurrent with Wipe. The zero
+// value holds no PIN and is refused everywhere.
 type PIN struct {
 	memory secret.Bytes // pinSize bytes, or none
 }
-
-// NewPIN returns a PIN without digits but with the memory for them: reading a block into it allocates nothing.
-func NewPIN() PIN { return PIN{memory: secret.New(pinSize)} }
 
 // ParsePIN reads 4 to 12 ASCII digits, looking at all of them whatever the others are. It copies them; the caller still
 // wipes its own. It fails with [ErrPIN].
@@ -52,7 +47,7 @@ func ParsePIN(digits []byte) (PIN, error) {
 	if secret.Public(bad) != 0 {
 		return PIN{}, ErrPIN
 	}
-	p := NewPIN()
+	p := PIN{memory: secret.New(pinSize)}
 	m := p.bytes()
 	m[0] = byte(len(digits))
 	for i, d := range digits {
@@ -61,14 +56,8 @@ func ParsePIN(digits []byte) (PIN, error) {
 	return p, nil
 }
 
-// IsZero reports whether p holds no PIN: the zero value, wiped, or not yet read.
-func (p PIN) IsZero() bool {
-	m := p.bytes()
-	return m == nil || secret.Public(m[0]) == 0
-}
-
-// Clear zeroes the digits for every copy of p and keeps the memory for the next PIN.
-func (p PIN) Clear() { secret.Wipe(p.memory.Expose()) }
+// IsZero reports whether p holds no PIN: the zero value, or wiped.
+func (p PIN) IsZero() bool { return p.bytes() == nil }
 
 // Wipe zeroes the digits for every copy of p and lets go of the memory.
 func (p PIN) Wipe() { p.memory.Wipe() }
@@ -86,15 +75,6 @@ func (p PIN) bytes() *[pinSize]byte {
 		return nil
 	}
 	return (*[pinSize]byte)(m)
-}
-
-// ready returns the memory of p without digits, allocated if there is none.
-func (p *PIN) ready() *[pinSize]byte {
-	if p.bytes() == nil {
-		*p = NewPIN()
-	}
-	p.Clear()
-	return p.bytes()
 }
 
 // outside is zero when low <= v <= high and 0xFF otherwise, without a branch on v.

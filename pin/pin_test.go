@@ -34,10 +34,33 @@ func mustHex(t testing.TB, s string) []byte {
 	return b
 }
 
-// reveal returns the digits in ASCII. Only tests may.
-func reveal(p PIN) string {
+// mustOpened returns a PIN that came out of a block of format 0.
+func mustOpened(t testing.TB, digits string) Opened {
+	t.Helper()
+	pan := mustPAN(t, "4111111111111111")
+	block, err := AppendFormat0(nil, mustPIN(t, digits), pan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := DecodeFormat0(block, pan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// reveal returns the digits of a PIN or an Opened in ASCII. Only tests may.
+func reveal(p any) string {
 	var s strings.Builder
-	m := p.bytes()
+	var m *[pinSize]byte
+	switch p := p.(type) {
+	case PIN:
+		m = p.bytes()
+	case Opened:
+		if o := p.bytes(); o != nil {
+			m = o.pin()
+		}
+	}
 	if m == nil {
 		return ""
 	}

@@ -15,13 +15,16 @@ func TestNothingPrints(t *testing.T) {
 	type holder struct {
 		Exported PIN
 		hidden   PIN
+		Opened   Opened
+		opened   Opened
 		PAN      PAN
 		pan      PAN
 	}
 	p, pan := mustPIN(t, "937261"), mustPAN(t, "4929123458769871")
-	h := holder{p, p, pan, pan}
+	o := openedOf(t, Format0, "937261", pan)
+	h := holder{p, p, o, o, pan, pan}
 	var printed []string
-	for _, v := range []any{p, &p, pan, &pan, h, &h, []PIN{p}, map[string]PAN{"a": pan}} {
+	for _, v := range []any{p, &p, o, &o, pan, &pan, h, &h, []PIN{p}, []Opened{o}, map[string]PAN{"a": pan}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%o", "%b", "%c", "%U", "%t"} {
 			printed = append(printed, fmt.Sprintf(verb, v))
 		}
@@ -39,7 +42,7 @@ func TestNothingPrints(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprintf("%v %s", p, pan); got != "[PIN] 492912******9871" {
+	if got := fmt.Sprintf("%v %v %s", p, o, pan); got != "[PIN] [PIN] 492912******9871" {
 		t.Errorf("prints %q", got)
 	}
 }

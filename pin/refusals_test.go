@@ -20,7 +20,7 @@ var refusalHandlers = map[string]testvec.Handler{
 		if err != nil {
 			return 0, err
 		}
-		p := NewPIN()
+		p := NewOpened()
 		defer p.Wipe()
 		err = f.Decode(&p, v.Hex("block"), pan)
 		right := false
@@ -29,7 +29,7 @@ var refusalHandlers = map[string]testvec.Handler{
 			if wrong != nil {
 				return 0, wrong
 			}
-			right = err == nil && *p.bytes() == *want.bytes()
+			right = err == nil && *p.bytes().pin() == *want.bytes()
 		}
 		return judgeRefusal(v, err, right)
 	},

@@ -76,10 +76,10 @@ func Translate(dst, block []byte, from, to Side, fill Fill) ([]byte, error) {
 	if err := CheckTranslation(from.Format, to.Format, !from.PAN.Equal(to.PAN)); err != nil {
 		return dst, err
 	}
-	p := NewPIN()
-	defer p.Wipe()
-	if err := from.Format.Decrypt(&p, from.Cipher, block, from.PAN); err != nil {
+	o := NewOpened()
+	defer o.Wipe()
+	if err := from.Format.Decrypt(&o, from.Cipher, block, from.PAN); err != nil {
 		return dst, err
 	}
-	return to.Format.Encrypt(dst, to.Cipher, p, to.PAN, fill)
+	return o.Encrypt(dst, to, fill)
 }

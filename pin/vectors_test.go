@@ -63,7 +63,7 @@ func same(what string, got, want []byte) error {
 	return nil
 }
 
-func samePIN(got PIN, want string) error {
+func samePIN(got any, want string) error {
 	if reveal(got) != want {
 		return fmt.Errorf("PIN: got %s, want %s", reveal(got), want)
 	}
@@ -107,7 +107,7 @@ func vectorClear(f Format) testvec.Handler {
 		if err != nil {
 			return 0, err
 		}
-		var got PIN
+		var got Opened
 		if err := f.Decode(&got, v.Hex("clear_block"), pan); err != nil {
 			return 0, err
 		}
@@ -150,8 +150,8 @@ func vectorPINField4(v testvec.Vector) (int, error) {
 	if err := same("PIN field", field, v.Hex("pin_field")); err != nil {
 		return 0, err
 	}
-	got := NewPIN()
-	if err := l.parse(got.bytes(), binary.BigEndian.Uint64(v.Hex("pin_field"))); err != nil {
+	got := NewOpened()
+	if err := l.parse(got.bytes().pin(), binary.BigEndian.Uint64(v.Hex("pin_field"))); err != nil {
 		return 0, err
 	}
 	return 2, samePIN(got, v.String("pin"))
@@ -210,7 +210,7 @@ func vectorTranslate(v testvec.Vector) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var got PIN
+	var got Opened
 	if err := from.Format.Decrypt(&got, from.Cipher, v.Hex("in_block"), pan); err != nil {
 		return 0, err
 	}
@@ -270,7 +270,7 @@ func vectorReject(v testvec.Vector) (int, error) {
 			return 0, err
 		}
 	}
-	var p PIN
+	var p Opened
 	if err := f.Decode(&p, v.Hex("clear_block"), pan); err != ErrBlock || !p.IsZero() {
 		return 0, fmt.Errorf("decoded to %s, %v, want ErrBlock: %s", reveal(p), err, v.String("reason"))
 	}

@@ -97,6 +97,7 @@ func (s insecureFile) Seal(label string, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer secret.WipeCipher(aead)
 	nonce := make([]byte, aead.NonceSize())
 	_, _ = rand.Read(nonce) // cannot fail
 	return encoding.Marshal(sealedRecord{
@@ -114,6 +115,7 @@ func (s insecureFile) Open(label string, sealed []byte) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+	defer secret.WipeCipher(aead)
 	if r.Version != recordVersion || len(r.Nonce) != aead.NonceSize() || len(r.Ciphertext) < aead.Overhead() {
 		return secret.Bytes{}, fmt.Errorf("%w: not sealed", ErrState)
 	}
@@ -125,10 +127,12 @@ func (s insecureFile) Open(label string, sealed []byte) (secret.Bytes, error) {
 	return out, nil
 }
 
+// aead is AES-256-GCM under the device key. The caller wipes it by secret.WipeCipher.
 func (s insecureFile) aead() (cipher.AEAD, error) {
 	block, err := aes.NewCipher(s.key.Expose())
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
+	defer secret.WipeCipher(block) // GCM has a copy
 	return cipher.NewGCM(block)
 }

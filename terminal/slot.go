@@ -75,9 +75,8 @@ func (s Slot) validate() error {
 
 // checkKinds refuses what package dukpt can compute and neither key sets nor messages nor saved slots know.
 func (s Slot) checkKinds() error {
-	standard := s.Scheme().DefaultMAC()
-	if s.MAC.Algorithm != standard.Algorithm || s.MAC.Padding > dukpt.MACPadding2 {
-		return fmt.Errorf("slot %d: MAC %v with padding %v is not of messages", s.Number, s.MAC.Algorithm, s.MAC.Padding)
+	if err := keyset.CheckMAC(s.Scheme(), s.MAC); err != nil {
+		return fmt.Errorf("slot %d: %w", s.Number, err)
 	}
 	for _, w := range []dukpt.WorkingKey{s.MAC.Key, s.Data.Key} {
 		if w == dukpt.KeyTDES2 || w == dukpt.KeyTDES3 {

@@ -90,11 +90,13 @@ type listedWhole struct {
 	ClearFile   string            `json:"clearFile,omitempty"`
 }
 
-func (r *ceremony) list(k keys.Key, sheets []keys.Sheet) listedWhole {
+func (r *ceremony) list(k keys.Key, sheets []keys.Sheet) (listedWhole, error) {
 	l := listedWhole{Usage: string(r.attributes.Usage), Algorithm: r.attributes.Algorithm.String(), Components: []listedComponent{}}
-	for _, v := range checkValues(r.attributes.Algorithm, k) {
-		l.CheckValues = append(l.CheckValues, v.String())
+	values, err := checkValues(r.attributes.Algorithm, k)
+	if err != nil {
+		return l, err
 	}
+	l.CheckValues = texts(values)
 	for i, s := range sheets {
 		lc := listedComponent{Number: s.Number, CheckValue: s.CheckValue.String()}
 		if i < len(r.files) {
@@ -102,19 +104,32 @@ func (r *ceremony) list(k keys.Key, sheets []keys.Sheet) listedWhole {
 		}
 		l.Components = append(l.Components, lc)
 	}
-	return l
+	return l, nil
 }
 
 // checkValues returns the check values of all kinds that the algorithm has, the usual one first.
 func checkValues(a keys.Algorithm, of interface {
 	CheckValue(keys.KCVKind) (keys.CheckValue, error)
-}) []keys.CheckValue {
+}) ([]keys.CheckValue, error) {
 	var out []keys.CheckValue
 	for _, kind := range []keys.KCVKind{a.CheckValueKind(), keys.KCVLegacy, keys.KCVCMAC, keys.KCVCMACShort} {
+		if !kind.Fits(a) {
+			continue
+		}
 		v, err := of.CheckValue(kind)
-		if err == nil && !slices.Contains(out, v) {
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, v) {
 			out = append(out, v)
 		}
+	}
+	return out, nil
+}
+
+func texts(values []keys.CheckValue) (out []string) {
+	for _, v := range values {
+		out = append(out, v.String())
 	}
 	return out
 }
@@ -170,10 +185,13 @@ there is of it. Nobody sees the key itself.`,
 				return err
 			}
 			defer wipeSheets(sheets)
+			l, err := r.list(k, sheets)
+			if err != nil {
+				return err
+			}
 			if err := writeSheets(r.files, sheets); err != nil {
 				return err
 			}
-			l := r.list(k, sheets)
 			if r.name != "" {
 				if l.ID, err = r.keep(f, k); err != nil {
 					return errors.Join(err, removeAll(r.files)) // components of a key that nobody has
@@ -210,6 +228,8 @@ func notKept(err error) error {
 		return exit.With(exit.Refused, err, "choose another name: keys are never replaced")
 	case errors.Is(err, keyring.ErrDuplicate):
 		return exit.With(exit.Refused, err, "a key has one name: see latchkey key list")
+	case errors.Is(err, keys.ErrWeak):
+		return exit.With(exit.Refused, err, weakHint)
 	}
 	return err
 }
@@ -321,7 +341,10 @@ Refused are components of two keys, equal ones, some that cancel each other out,
 				return err
 			}
 			defer k.Wipe()
-			l := r.list(k, sheets)
+			l, err := r.list(k, sheets)
+			if err != nil {
+				return err
+			}
 			if r.name != "" {
 				l.Name = r.name
 				if l.ID, err = r.keep(f, k); err != nil {
@@ -479,6 +502,8 @@ func prefixed(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+const weakHint = "draw another key: latchkey key components split"
+
 // componentRefused gives the errors of package keys their exit codes.
 func componentRefused(err error) error {
 	if _, coded := errors.AsType[*exit.Error](err); coded || err == nil {
@@ -493,7 +518,7 @@ func componentRefused(err error) error {
 		{keys.ErrParity, exit.Verification, "compare it with the sheet; --parity adjusted takes components of any parity"},
 		{keys.ErrComponents, exit.Refused, "bring all components of one key, each once"},
 		{keys.ErrDependent, exit.Refused, "components are drawn at random, each by itself: latchkey key components split"},
-		{keys.ErrWeak, exit.Refused, "draw another key: latchkey key components split"},
+		{keys.ErrWeak, exit.Refused, weakHint},
 		{keys.ErrSyntax, exit.Usage, "a component has digits in groups of four or without spaces, or is a file that split wrote"},
 		{keys.ErrLength, exit.Usage, "every component is as long as the key: 32 digits for 16 bytes, 48 for 24, 64 for 32; see --algorithm"},
 	} {
@@ -525,8 +550,11 @@ other systems, and the one of the key; the component itself is not shown.`,
 		Args:    arguments(),
 		RunE: func(*cobra.Command, []string) error {
 			p, err := keys.ParseParity(parity)
+			if err == nil && p == keys.ParityAdjusted {
+				err = errors.New("check adjusts nothing")
+			}
 			if err != nil {
-				return exit.With(exit.Usage, err, "")
+				return exit.With(exit.Usage, err, "--parity is required or ignored")
 			}
 			text, err := c.secret(file, "--component-file", "component")
 			if err != nil {
@@ -542,9 +570,11 @@ other systems, and the one of the key; the component itself is not shown.`,
 				return componentRefused(err)
 			}
 			l := listedCheck{Number: s.Number, Of: s.Of, Algorithm: s.Component.Algorithm().String(), KeyCheckValue: s.KeyCheckValue.String()}
-			for _, v := range checkValues(s.Component.Algorithm(), s.Component) {
-				l.CheckValues = append(l.CheckValues, v.String())
+			values, err := checkValues(s.Component.Algorithm(), s.Component)
+			if err != nil {
+				return err
 			}
+			l.CheckValues = texts(values)
 			fields := []field{
 				{"component", fmt.Sprintf("%d of %d", l.Number, l.Of)}, {"algorithm", l.Algorithm}, {"component KCV", strings.Join(l.CheckValues, " ")},
 			}

@@ -72,42 +72,51 @@ func (i *issuer) matches(f api.Field, pan pin.PAN, typed pin.PIN) (bool, error) 
 	return samePIN(got, typed, pan)
 }
 
-func open(format string, zone keys.Key, block []byte, pan pin.PAN) (pin.PIN, error) {
+func open(format string, zone keys.Key, block []byte, pan pin.PAN) (o pin.Opened, err error) {
 	switch format {
 	case pin.Format0.String():
 		c, err := des.New(zone.Material().Expose())
 		if err != nil {
-			return pin.PIN{}, err
+			return o, err
 		}
 		defer c.Wipe()
-		if len(block) != des.BlockSize {
-			return pin.PIN{}, fmt.Errorf("a block of format 0 has %d bytes", len(block))
-		}
-		clear := make([]byte, des.BlockSize)
-		defer secret.Wipe(clear)
-		c.Decrypt(clear, block)
-		return pin.DecodeFormat0(clear, pan)
+		err = pin.Format0.Decrypt(&o, c, block, pan)
+		return o, err
 	case pin.Format4.String():
 		c, err := aes.NewCipher(zone.Material().Expose())
 		if err != nil {
-			return pin.PIN{}, err
+			return o, err
 		}
-		return pin.DecryptFormat4(c, block, pan)
+		defer secret.WipeCipher(c)
+		err = pin.Format4.Decrypt(&o, c, block, pan)
+		return o, err
 	}
-	return pin.PIN{}, fmt.Errorf("PIN format %q", format)
+	return o, fmt.Errorf("PIN format %q", format)
 }
 
-// samePIN compares two PINs by putting both into a block: there is no other way to look at them.
-func samePIN(a, b pin.PIN, pan pin.PAN) (bool, error) {
-	first, err := pin.AppendFormat0(nil, a, pan)
+// samePIN compares two PINs by putting both into a block under a key that nobody has: one that came out of a block leaves in
+// no other way.
+func samePIN(got pin.Opened, typed pin.PIN, pan pin.PAN) (bool, error) {
+	key, err := keys.GenerateKey(keys.Attributes{
+		Algorithm: keys.AES128, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
+	})
 	if err != nil {
 		return false, err
 	}
-	defer secret.Wipe(first)
-	second, err := pin.AppendFormat0(nil, b, pan)
+	defer key.Wipe()
+	c, err := aes.NewCipher(key.Material().Expose())
 	if err != nil {
 		return false, err
 	}
-	defer secret.Wipe(second)
+	defer secret.WipeCipher(c)
+	fill := pin.GenerateFill()
+	first, err := got.Encrypt(nil, pin.Side{Format: pin.Format4, PAN: pan, Cipher: c}, fill)
+	if err != nil {
+		return false, err
+	}
+	second, err := pin.EncryptFormat4(nil, c, typed, pan, fill)
+	if err != nil {
+		return false, err
+	}
 	return subtle.ConstantTimeCompare(first, second) == 1, nil
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 type derived struct {
@@ -27,6 +24,7 @@ type derived struct {
 type derivedKey struct {
 	Use       string `json:"use"`
 	Direction string `json:"direction,omitempty"`
+	Usage     string `json:"usage,omitempty"` // of AES, as the derivation data has it
 	Type      string `json:"type"`
 	KCV       string `json:"kcv"`
 }
@@ -42,9 +40,9 @@ names an initial key alone.
 
 TDES has a check value of the PIN key, of the MAC and data keys of requests and responses, of the data key
 without the one-way step (mask), and of the transaction key itself (bare). For both ways TDES has the keys of
-requests. AES shows, for each type of key that is no stronger than the base key, those of responses and of both
-ways (usages 2001, 2002, 3001, 3002): the host holds the keys of requests (1000, 2000, 3000) only to verify and to
-open, and has no check value of them.
+requests. AES shows, for each type of key that is no stronger than the base key, the PIN keys (usage 1000), the
+MAC and data keys of requests (2000, 3000), of responses (2001, 3001) and of both ways (2002, 3002), and the
+key encryption keys (0002).
 
 Check values are the first 3 bytes of an encrypted block of zeros for TDES, the first 5 of the CMAC of one for
 AES, and the first 3 of the HMAC-SHA-256 of nothing for HMAC.
@@ -103,23 +101,13 @@ func derive(c *console, id dukpt.KeyID, ksn dukpt.KSN, bdkFile string) (derived,
 	if d.UpdateKeys, err = updateKeys(initial); err != nil || ksn.IsZero() {
 		return d, err
 	}
-	tx, err := base.Begin(ksn)
-	if err != nil {
-		return derived{}, err
-	}
-	defer tx.End()
 	d.KSN = ksn.String()
-	if d.WorkingKeys, err = workingKeys(tx, id.Scheme()); err != nil {
-		return derived{}, err
-	}
-	return d, nil
+	d.WorkingKeys, err = workingKeys(base, ksn)
+	return d, err
 }
 
-// workingTypes are the types of working keys of AES, those for ciphers first.
-var (
-	cipherTypes = []dukpt.WorkingKey{dukpt.KeyAES128, dukpt.KeyAES192, dukpt.KeyAES256, dukpt.KeyTDES2, dukpt.KeyTDES3}
-	hmacTypes   = []dukpt.WorkingKey{dukpt.KeyHMAC128, dukpt.KeyHMAC192, dukpt.KeyHMAC256}
-)
+// cipherTypes are the types of working keys for ciphers, as AES DUKPT has them.
+var cipherTypes = []dukpt.WorkingKey{dukpt.KeyAES128, dukpt.KeyAES192, dukpt.KeyAES256, dukpt.KeyTDES2, dukpt.KeyTDES3}
 
 func updateKeys(initial *dukpt.InitialKey) ([]derivedKey, error) {
 	out := []derivedKey{}
@@ -140,130 +128,44 @@ func updateKeys(initial *dukpt.InitialKey) ([]derivedKey, error) {
 	return out, nil
 }
 
-// checked is a working key whose check value the host computes by using it.
-type checked struct {
-	row derivedKey
-	kcv func(*dukpt.HostTransaction) ([]byte, error)
-}
-
-func workingKeys(tx *dukpt.HostTransaction, scheme dukpt.Scheme) ([]derivedKey, error) {
-	list := checkedAES()
-	if scheme == dukpt.TDES {
-		list = checkedTDES()
+func workingKeys(base *dukpt.BaseKey, ksn dukpt.KSN) ([]derivedKey, error) {
+	checks, err := base.CheckValues(ksn)
+	if err != nil {
+		return nil, err
 	}
 	var out []derivedKey
-	for _, k := range list {
-		kcv, err := k.kcv(tx)
-		if errors.Is(err, dukpt.ErrStrength) {
-			continue
+	for _, c := range checks {
+		k := derivedKey{Use: c.Use.String(), Type: c.Key.String(), KCV: c.KCV.String()}
+		switch c.Profile {
+		case dukpt.DataMask:
+			k.Use = "data, mask"
+		case dukpt.DataBareKey:
+			k.Use = "transaction, bare"
 		}
-		if err != nil {
-			return nil, err
+		if c.Direction != 0 {
+			k.Direction = c.Direction.String()
 		}
-		k.row.KCV = strings.ToUpper(hex.EncodeToString(kcv))
-		out = append(out, k.row)
+		if ksn.Scheme() == dukpt.AES {
+			k.Usage = usageCode(c)
+		}
+		out = append(out, k)
 	}
 	return out, nil
 }
 
-// checkedTDES: the key for both ways is the one of requests, which lets the host use it in the direction of a response.
-func checkedTDES() []checked {
-	row := func(use string, d dukpt.Direction) derivedKey {
-		r := derivedKey{Use: use, Type: dukpt.KeyTDES2.String()}
-		if d != 0 {
-			r.Direction = d.String()
-		}
-		return r
+// usageCode is the key usage in the derivation data of AES (X9.24-3:2017, table 2), in hexadecimal digits.
+func usageCode(c dukpt.WorkingKeyCheck) string {
+	codes := map[dukpt.KeyUse]string{
+		dukpt.UseKeyEncryption: "0002", dukpt.UsePIN: "1000", dukpt.UseMAC: "2000", dukpt.UseData: "3000",
 	}
-	data := func(p dukpt.DataProfile, d dukpt.Direction) func(*dukpt.HostTransaction) ([]byte, error) {
-		return dataKCV(dukpt.DataSpec{Profile: p, Direction: d, Mode: dukpt.ECB})
+	code := codes[c.Use]
+	switch c.Direction {
+	case dukpt.Response:
+		return code[:3] + "1"
+	case dukpt.Both:
+		return code[:3] + "2"
 	}
-	return []checked{
-		{row: row("PIN", 0), kcv: data(dukpt.DataPINVariant, dukpt.Both)},
-		{row: row("MAC", dukpt.Request), kcv: macKCV(dukpt.Both, 0)},
-		{row: row("MAC", dukpt.Response), kcv: macKCV(dukpt.Response, 0)},
-		{row: row("data", dukpt.Request), kcv: data(dukpt.DataOneWay, dukpt.Both)},
-		{row: row("data", dukpt.Response), kcv: data(dukpt.DataOneWay, dukpt.Response)},
-		{row: row("data, mask", dukpt.Request), kcv: data(dukpt.DataMask, dukpt.Both)},
-		{row: row("data, mask", dukpt.Response), kcv: data(dukpt.DataMask, dukpt.Response)},
-		{row: row("transaction, bare", 0), kcv: data(dukpt.DataBareKey, dukpt.Both)},
-	}
-}
-
-func checkedAES() []checked {
-	var out []checked
-	for _, d := range []dukpt.Direction{dukpt.Response, dukpt.Both} {
-		for _, w := range slices.Concat(cipherTypes, hmacTypes) {
-			out = append(out, checked{row: derivedKey{Use: "MAC", Direction: d.String(), Type: w.String()}, kcv: macKCV(d, w)})
-		}
-	}
-	for _, d := range []dukpt.Direction{dukpt.Response, dukpt.Both} {
-		for _, w := range cipherTypes {
-			out = append(out, checked{row: derivedKey{Use: "data", Direction: d.String(), Type: w.String()},
-				kcv: dataKCV(dukpt.DataSpec{Direction: d, Key: w, Mode: dukpt.ECB})})
-		}
-	}
-	return out
-}
-
-// macKCV has the MAC of a message that makes it the check value: of one block of zeros, or of nothing.
-func macKCV(d dukpt.Direction, w dukpt.WorkingKey) func(*dukpt.HostTransaction) ([]byte, error) {
-	spec := dukpt.MACSpec{Direction: d, Key: w}
-	message, kept := make([]byte, 8), 3
-	switch w {
-	case 0, dukpt.KeyTDES2, dukpt.KeyTDES3:
-		spec.Algorithm, spec.Padding, spec.Length = dukpt.MACCBC, dukpt.MACPadding1, 8
-	case dukpt.KeyAES128, dukpt.KeyAES192, dukpt.KeyAES256:
-		spec.Algorithm, spec.Length = dukpt.MACCMAC, 16
-		message, kept = make([]byte, 16), 5
-	default:
-		spec.Algorithm, spec.Length = dukpt.MACHMACSHA256, 32
-		message = nil
-	}
-	return func(tx *dukpt.HostTransaction) ([]byte, error) {
-		mac, err := tx.MACResponse(nil, spec, message)
-		if err != nil {
-			return nil, err
-		}
-		defer secret.Wipe(mac[kept:])
-		return mac[:kept:kept], nil
-	}
-}
-
-// dataKCV encrypts one block: zeros for TDES; for AES what makes it the CMAC of zeros, the subkey K1 (NIST SP 800-38B, 6.1).
-func dataKCV(spec dukpt.DataSpec) func(*dukpt.HostTransaction) ([]byte, error) {
-	return func(tx *dukpt.HostTransaction) ([]byte, error) {
-		switch spec.Key {
-		case 0, dukpt.KeyTDES2, dukpt.KeyTDES3:
-			block, err := tx.EncryptResponse(nil, spec, make([]byte, 8))
-			if err != nil {
-				return nil, err
-			}
-			defer secret.Wipe(block[3:])
-			return block[:3:3], nil
-		}
-		block, err := tx.EncryptResponse(nil, spec, make([]byte, 16))
-		if err != nil {
-			return nil, err
-		}
-		defer secret.Wipe(block)
-		doubleBlock(block)
-		kcv, err := tx.EncryptResponse(nil, spec, block)
-		if err != nil {
-			return nil, err
-		}
-		defer secret.Wipe(kcv[5:])
-		return kcv[:5:5], nil
-	}
-}
-
-// doubleBlock multiplies by x in the field of SP 800-38B, without a branch on the bits.
-func doubleBlock(b []byte) {
-	carry := b[0] >> 7
-	for i := range b[:15] {
-		b[i] = b[i]<<1 | b[i+1]>>7
-	}
-	b[15] = b[15]<<1 ^ byte(subtle.ConstantTimeSelect(int(carry), 0x87, 0))
+	return code
 }
 
 func (d derived) fields() []field {
@@ -274,11 +176,9 @@ func (d derived) fields() []field {
 	fields = append(fields, field{"scheme", d.Scheme}, field{"key id", d.KeyID},
 		field{"base key KCV", d.BaseKCV}, field{"initial key KCV", d.InitialKCV})
 	for _, k := range slices.Concat(d.UpdateKeys, d.WorkingKeys) {
-		name := k.Use + " " + k.Type
-		if k.Direction != "" {
-			name = k.Use + " " + k.Direction + " " + k.Type
-		}
-		fields = append(fields, field{name + " KCV", k.KCV})
+		name := []string{k.Use, k.Direction, k.Usage, k.Type, "KCV"}
+		name = slices.DeleteFunc(name, func(word string) bool { return word == "" })
+		fields = append(fields, field{strings.Join(name, " "), k.KCV})
 	}
 	return fields
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 // vector is what a vector of testdata/dukpt says of keys.
 type vector struct {
 	ID          string `json:"id"`
+	Feature     string `json:"feature"`
 	BDK         string `json:"bdk"`
 	IK          string `json:"ik"`
 	IKID        string `json:"ikid"`
@@ -29,6 +31,9 @@ type vector struct {
 	DataRequest string `json:"data_request_key"`
 	DataReply   string `json:"data_response_key"`
 	Transaction string `json:"transaction_key"`
+	IV          string `json:"iv"`
+	Data        string `json:"data_ascii"`
+	Ciphertext  string `json:"ciphertext"`
 }
 
 func readVectors(t *testing.T, name string) []vector {
@@ -132,11 +137,12 @@ func TestDeriveMask(t *testing.T) {
 // TestDeriveAES holds every check value against published and twice-computed working keys.
 func TestDeriveAES(t *testing.T) {
 	t.Parallel()
-	uses := map[string][2]string{
-		"mac_verification": {"MAC", "response"}, "mac_both": {"MAC", "both"},
-		"data_decrypt": {"data", "response"}, "data_both": {"data", "both"},
+	uses := map[string][3]string{
+		"pin_encryption": {"PIN", "", "1000"}, "key_encryption": {"key encryption", "", "0002"},
+		"mac_generation": {"MAC", "request", "2000"}, "mac_verification": {"MAC", "response", "2001"}, "mac_both": {"MAC", "both", "2002"},
+		"data_encrypt": {"data", "request", "3000"}, "data_decrypt": {"data", "response", "3001"}, "data_both": {"data", "both", "3002"},
 	}
-	vectors, bases, compared := readVectors(t, "dukpt-aes.json"), map[string]string{}, map[[2]string]int{}
+	vectors, bases, compared := readVectors(t, "dukpt-aes.json"), map[string]string{}, map[[3]string]int{}
 	for _, v := range vectors {
 		if v.BDK != "" && v.IK != "" {
 			bases[v.IK] = v.BDK
@@ -149,8 +155,14 @@ func TestDeriveAES(t *testing.T) {
 			continue
 		}
 		compared[use]++
-		if got := deriveFrom(t, bdk, v.KSN).find(use[0], use[1], v.KeyType); got != kcvOf(t, v.KeyType, v.WorkingKey) {
+		d := deriveFrom(t, bdk, v.KSN)
+		if got := d.find(use[0], use[1], v.KeyType); got != kcvOf(t, v.KeyType, v.WorkingKey) {
 			t.Errorf("%s: got %s", v.ID, got)
+		}
+		if !slices.ContainsFunc(d.WorkingKeys, func(k derivedKey) bool {
+			return k.Use == use[0] && k.Direction == use[1] && k.Usage == use[2] && k.Type == v.KeyType
+		}) {
+			t.Errorf("%s: no row of usage %s", v.ID, use[2])
 		}
 	}
 	for _, use := range uses {

@@ -192,10 +192,13 @@ The check values are public; the key is not, and is not shown.`,
 				return componentRefused(err)
 			}
 			defer part.Wipe()
-			l := listedKCV{Algorithm: a.String()}
+			values, err := checkValues(a, part)
+			if err != nil {
+				return err
+			}
+			l := listedKCV{Algorithm: a.String(), CheckValues: texts(values)}
 			fields := []field{{"algorithm", l.Algorithm}}
-			for _, v := range checkValues(a, part) {
-				l.CheckValues = append(l.CheckValues, v.String())
+			for _, v := range values {
 				fields = append(fields, field{v.Kind.String(), v.KCV})
 			}
 			return c.show(l, fields...)

@@ -119,6 +119,12 @@ func blockText(c *console, arg string, files ...string) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), nil
 }
 
+// A key block of the standard's samples, and the test key that it is under.
+const (
+	blockExample = "D0112P0AE00E0000B82679114F470F540165EDFBF7E250FCEA43F810D215F8D207E2E417C07156A27E8E31DA05F7425509593D03A457DC34"
+	kbpkExample  = "  echo 88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6 > kbpk.hex # a test key\n"
+)
+
 const blockHint = "a key block begins with its version, A to D, and has the number of its characters in the next four"
 
 func newKeyBlockInspect(c *console) *cobra.Command {
@@ -130,7 +136,7 @@ No key is needed, and nothing is verified: whoever can write the text can write 
 out what somebody sent; act on what latchkey keyblock verify says.
 
 BLOCK is the text of the key block, or - for standard input.`,
-		Example: "  latchkey keyblock inspect D0112P0AE00E0000B82679114F470F540165EDFBF7E250FCEA43F810D215F8D207E2E417C07156A27E8E31DA05F7425509593D03A457DC34",
+		Example: "  latchkey keyblock inspect " + blockExample,
 		Args:    arguments("BLOCK"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := blockText(c, args[0])
@@ -160,7 +166,7 @@ What a block has against the standard and is read all the same comes as a warnin
 --strict such a block is refused (exit code 4). A block that does not verify ends with exit code 6.
 
 BLOCK is the text of the key block, or - for standard input.`,
-		Example: "  latchkey keyblock verify --kbpk-file kbpk.hex D0112P0AE00E0000B82679114F470F540165EDFBF7E250FCEA43F810D215F8D207E2E417C07156A27E8E31DA05F7425509593D03A457DC34",
+		Example: kbpkExample + "  latchkey keyblock verify --kbpk-file kbpk.hex " + blockExample,
 		Args:    arguments("BLOCK"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := blockText(c, args[0], kbpkFile)
@@ -208,6 +214,14 @@ func openBlock(c *console, text, file, flag string) (keyblock.Content, keys.KCV,
 	return content, kcv, err
 }
 
+// notImported gives the refusal of a key that came in as digits its exit code; hint is for one of another length.
+func notImported(err error, hint string) error {
+	if errors.Is(err, keys.ErrWeak) {
+		return exit.With(exit.Refused, err, "a key is drawn at random: nobody chooses its digits")
+	}
+	return exit.With(exit.Usage, err, hint)
+}
+
 // readProtector reads a protection key of AES or TDES.
 func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector, keys.KCV, error) {
 	candidates := []keys.Algorithm{keys.TDES2, keys.TDES3}
@@ -230,9 +244,9 @@ func readProtector(c *console, file, flag string, aes bool) (*keyblock.Protector
 	if !a.Algorithm.IsValid() {
 		return nil, keys.KCV{}, exit.With(exit.Usage, fmt.Errorf("the protection key has %d bytes", raw.Len()), want)
 	}
-	k, err := keys.NewKey(a, raw.Expose())
+	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
 	if err != nil {
-		return nil, keys.KCV{}, exit.With(exit.Usage, err, want)
+		return nil, keys.KCV{}, notImported(fmt.Errorf("protection key: %w", err), want)
 	}
 	defer k.Wipe()
 	p, err := keyblock.NewProtector(k)

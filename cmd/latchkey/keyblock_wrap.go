@@ -61,14 +61,17 @@ func newKeyBlockWrap(c *console) *cobra.Command {
 		Long: `Wrap writes a key block of version D (AES protection key) or B (TDES protection key): the key in a file, or one
 that is drawn at random with --generate and never seen in clear. The block goes to standard output.
 
-Both keys are hexadecimal digits in files. The protection key must be as strong as the key, or stronger. The length of the
-key is hidden, as ANSI X9.143 demands. Optional blocks are ID=DATA, in order, and are held to the standard:
-  KS  initial key serial number, TDES B1     IK  initial key id, AES B1       BI  00 and key set id, 01 and base key id; B0
+Both keys are hexadecimal digits in files; zeros, weak keys of DES and TDES keys with equal parts are refused. The
+protection key must be as strong as the key, or stronger. The length of the key is hidden, as ANSI X9.143 demands. Optional
+blocks are ID=DATA, in order, and are held to the standard:
+  KS  initial key serial number, its counter zero; TDES B1                    IK  initial key id; AES B1
+  BI  00 and key set id, 01 and base key id; B0
   KC  check value of the key                 KP  of the protection key        PK  of the protection key of an export
   TC  time of creation                       TS  time stamp                   LB  label
   DA  01 and derivations allowed             HM  hash of an HMAC key          WP  wrapping pedigree
 KC= and KP= without data are computed. PB is added where it is needed.`,
-		Example: `  latchkey keyblock wrap --kbpk-file kbpk.hex --key-file ik.hex --algorithm AES-128 --usage B1 --mode X --optional IK=1234567890123456
+		Example: kbpkExample + `  echo 1273671EA26AC29AFA4D1084127652A1 > ik.hex
+  latchkey keyblock wrap --kbpk-file kbpk.hex --key-file ik.hex --algorithm AES-128 --usage B1 --mode X --optional IK=1234567890123456
   latchkey keyblock wrap --kbpk-file kbpk.hex --generate --algorithm AES-256 --usage P0 --mode B --optional KC=`,
 		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
@@ -157,12 +160,15 @@ func (r wrapRequest) key(c *console, a keys.Attributes) (keys.Key, error) {
 		return keys.Key{}, err
 	}
 	defer raw.Wipe()
-	k, err := keys.NewKey(a, raw.Expose())
-	return k, exit.With(exit.Usage, err, fmt.Sprintf("a key of %v has %d hexadecimal digits", a.Algorithm, 2*a.Algorithm.KeyBytes()))
+	k, err := keys.ImportKey(a, keys.ParityIgnored, raw.Expose())
+	if err != nil {
+		return k, notImported(err, fmt.Sprintf("a key of %v has %d hexadecimal digits", a.Algorithm, 2*a.Algorithm.KeyBytes()))
+	}
+	return k, nil
 }
 
 func newKeyBlockRewrap(c *console) *cobra.Command {
-	var fromFile, toFile, version string
+	var fromFile, toFile, version, hash string
 	var drop []string
 	cmd := &cobra.Command{
 		Use:   "rewrap BLOCK",
@@ -172,11 +178,12 @@ header and the same optional blocks; KP becomes the check value of the new prote
 deprecated versions A and C, and to hand a key to somebody who holds another protection key.
 
 A key that is not exportable (N) stays where it is. What an old block has against the standard is not written again: leave an
-optional block out with --drop.
+optional block out with --drop. An HMAC key whose block does not say its hash (HM) is moved when you say it with --hash.
 
 BLOCK is the text of the key block, or - for standard input.`,
-		Example: "  latchkey keyblock rewrap --from-kbpk-file old.hex --to-kbpk-file new.hex A0072P0TE00E0000F5161ED902807AF26F1D62263644BD24192FDB3193C730301CEE8701",
-		Args:    arguments("BLOCK"),
+		Example: kbpkExample + `  echo 89E88CF7931444F334BD7547FC3F380C > old.hex
+  latchkey keyblock rewrap --from-kbpk-file old.hex --to-kbpk-file kbpk.hex A0072P0TE00E0000F5161ED902807AF26F1D62263644BD24192FDB3193C730301CEE8701`,
+		Args: arguments("BLOCK"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := checkVersion(version); err != nil {
 				return err
@@ -196,20 +203,14 @@ BLOCK is the text of the key block, or - for standard input.`,
 			for _, w := range content.Warnings() {
 				c.note("warning: %s", w)
 			}
-			if err := dropOptional(&content, drop); err != nil {
-				return err
-			}
 			p, kcv, err := readProtector(c, toFile, "--to-kbpk-file", version == "D")
 			if err != nil {
 				return err
 			}
 			defer p.Wipe()
-			block, err := p.Rewrap(content)
-			if errors.Is(err, keyblock.ErrOptional) {
-				return exit.With(exit.Refused, err, "leave it out: --drop ID")
-			}
+			block, err := p.RewrapWith(content, keyblock.RewrapOptions{Drop: drop, Hash: keyblock.Hash(hash)})
 			if err != nil {
-				return blockError(err)
+				return rewrapError(content, hash, err)
 			}
 			return wrappedBlock{Block: block, KCV: content.KCV().String(), KBPKKCV: kcv.String()}.show(c)
 		},
@@ -219,19 +220,26 @@ BLOCK is the text of the key block, or - for standard input.`,
 	f.StringVar(&toFile, "to-kbpk-file", "", "file with the protection key of the new block in hexadecimal digits (- for standard input)")
 	f.StringVar(&version, "version", "D", "version of the new block: D (AES) or B (TDES)")
 	f.StringSliceVar(&drop, "drop", nil, "optional blocks to leave out")
+	f.StringVar(&hash, "hash", "", "hash of an HMAC key whose block does not say it, two digits: 21 is SHA-256")
 	return cmd
 }
 
-// dropOptional leaves optional blocks out of a content; each of them must be there.
-func dropOptional(content *keyblock.Content, ids []string) error {
-	for _, id := range ids {
-		i := slices.IndexFunc(content.Optional, func(ob keyblock.OptionalBlock) bool { return ob.ID == id })
-		if i < 0 {
-			return exit.With(exit.NotFound, fmt.Errorf("the key block has no optional block %q", id), "see: latchkey keyblock inspect")
-		}
-		content.Optional = slices.Delete(content.Optional, i, i+1)
+// rewrapError gives an error of a key block that is not written again its exit code.
+func rewrapError(content keyblock.Content, hash string, err error) error {
+	missing := slices.Contains(content.Warnings(), keyblock.Warning{Kind: keyblock.WarnMissing, ID: keyblock.OptionalHM})
+	switch {
+	case errors.Is(err, keyblock.ErrAbsent):
+		return exit.With(exit.NotFound, err, "see: latchkey keyblock inspect")
+	case errors.Is(err, keyblock.ErrOptional) && hash != "":
+		return exit.With(exit.Refused, err, "--hash is for HMAC keys without HM, and has two digits")
+	case errors.Is(err, keyblock.ErrOptional) && missing:
+		return exit.With(exit.Refused, err, "ask who made it, and say it: --hash 21 for SHA-256")
+	case errors.Is(err, keyblock.ErrOptional):
+		return exit.With(exit.Refused, err, "leave it out: --drop ID")
+	case errors.Is(err, keyblock.ErrHeader), errors.Is(err, keyblock.ErrKey):
+		return exit.With(exit.Refused, err, "have the key block written again by the standard")
 	}
-	return nil
+	return blockError(err)
 }
 
 // clearKey is what unwrap shows.
@@ -253,10 +261,10 @@ them has the key: use it with test keys. A production key never leaves a secure 
 latchkey keyblock rewrap, to look at one latchkey keyblock verify.
 
 Nothing is written unless you say where: --clear-key-file makes a new file that you alone can read, --clear-key-to-stdout
-prints the key. A key that is not exportable (N) is refused.
+prints the key. Only a key of exportability E or S is shown.
 
 BLOCK is the text of the key block, or - for standard input.`,
-		Example: "  latchkey keyblock unwrap --kbpk-file kbpk.hex --clear-key-file test-key.hex D0112P0AE00E0000B82679114F470F540165EDFBF7E250FCEA43F810D215F8D207E2E417C07156A27E8E31DA05F7425509593D03A457DC34",
+		Example: kbpkExample + "  latchkey keyblock unwrap --kbpk-file kbpk.hex --clear-key-file test-key.hex " + blockExample,
 		Args:    arguments("BLOCK"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if toStdout == (clearFile != "") {
@@ -275,8 +283,8 @@ BLOCK is the text of the key block, or - for standard input.`,
 			for _, w := range content.Warnings() {
 				c.note("warning: %s", w)
 			}
-			if content.Exportability == keys.NonExportable {
-				return exit.With(exit.Refused, errors.New("the key is not exportable (N)"), "look at it with: latchkey keyblock verify")
+			if content.Exportability != keys.Exportable && content.Exportability != keys.Sensitive {
+				return exit.With(exit.Refused, fmt.Errorf("the key is not exportable (%v)", content.Exportability), "look at it with: latchkey keyblock verify")
 			}
 			c.note("warning: this key is in clear now: whoever sees it has it")
 			if clearFile != "" {

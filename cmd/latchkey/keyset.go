@@ -43,6 +43,7 @@ type listedSet struct {
 	FirstID     string   `json:"firstId"`
 	LastID      string   `json:"lastId"`
 	PINKeys     []string `json:"pinKeys,omitempty"`
+	MAC         string   `json:"mac"`
 	Environment string   `json:"environment"`
 	Delivery    string   `json:"delivery"`
 	State       string   `json:"state"`
@@ -51,7 +52,7 @@ type listedSet struct {
 func listSet(s *keyset.KeySet) listedSet {
 	l := listedSet{
 		ID: string(s.ID), Revision: s.Revision, Scheme: s.Scheme.String(), Algorithm: s.Algorithm.String(),
-		BaseKey: s.BaseKey.String(), FirstID: s.FirstID.String(), LastID: s.LastID.String(),
+		BaseKey: s.BaseKey.String(), FirstID: s.FirstID.String(), LastID: s.LastID.String(), MAC: spellMAC(s),
 		Environment: s.Environment.String(), Delivery: s.Delivery.String(), State: s.State.String(),
 	}
 	for _, u := range s.Usages {
@@ -67,7 +68,7 @@ func showSet(c *console, s *keyset.KeySet) error {
 	l := listSet(s)
 	return c.show(l, field{"id", l.ID}, field{"revision", l.Revision}, field{"scheme", l.Scheme}, field{"algorithm", l.Algorithm},
 		field{"usages", strings.Join(l.Usages, ", ")}, field{"base key", l.BaseKey}, field{"key ids", l.FirstID + " to " + l.LastID},
-		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"environment", l.Environment}, field{"delivery", l.Delivery}, field{"state", l.State})
+		field{"PIN keys", strings.Join(l.PINKeys, ", ")}, field{"MAC", l.MAC}, field{"environment", l.Environment}, field{"delivery", l.Delivery}, field{"state", l.State})
 }
 
 // setRequest is what keyset create asks for.
@@ -75,6 +76,7 @@ type setRequest struct {
 	id, kind, baseKey, first, last, profile, delivery string
 
 	pinKeys []string
+	mac     macRequest
 }
 
 func newKeySetCreate(c *console, f *folder) *cobra.Command {
@@ -85,6 +87,10 @@ func newKeySetCreate(c *console, f *folder) *cobra.Command {
 		Long: `Create makes a key set: which base key, which range of key ids, which purposes. It starts from one of
 the usual kinds (` + kindNames() + `), is signed by the people named with --as, and takes effect
 when the decryption service next looks, within a second.
+
+Its MACs are those that new systems use, at full length. --mac, --mac-padding and --mac-length choose
+others: under TDES ISO9797_ALGORITHM3 with method1 to method3, ISO9797_ALGORITHM1 with method3, and CMAC;
+under AES CMAC and HMAC_SHA256 (16 bytes).
 
 What a key set is for never changes; its state does (keyset state), and where its PINs may go (keyset pin-keys).`,
 		Example: `  latchkey keyset create --id PIN-1 --kind aes-pin --base-key alias/bdk-1 \
@@ -121,6 +127,9 @@ What a key set is for never changes; its state does (keyset state), and where it
 	fl.StringVar(&r.profile, "profile", "", "TDES card data: how the maker's readers use the key")
 	fl.StringVar(&r.delivery, "delivery", "", "how initial keys reach terminals: attested, code (test only) or none (bundles); default: code in test, attested in production")
 	fl.StringSliceVar(&r.pinKeys, "pin-key", nil, "zone keys that PINs may be translated to: alias/…")
+	fl.StringVar(&r.mac.algorithm, "mac", "", "algorithm of the MACs, as in CMAC; default: ISO9797_ALGORITHM3 (TDES), CMAC (AES)")
+	fl.StringVar(&r.mac.padding, "mac-padding", "", "padding of ISO9797_ALGORITHM3 or ISO9797_ALGORITHM1: method1, method2 or method3")
+	fl.IntVar(&r.mac.length, "mac-length", 0, "bytes that are kept of a MAC; default: a block")
 	required(cmd, "id", "kind", "base-key", "first", "last")
 	f.signs(cmd)
 	return cmd
@@ -167,6 +176,9 @@ func (r setRequest) build() (*keyset.KeySet, error) {
 		if err := s.Delivery.UnmarshalText([]byte(r.delivery)); err != nil {
 			return nil, exit.With(exit.Usage, err, "the deliveries are attested, code and none")
 		}
+	}
+	if err := r.mac.apply(s); err != nil {
+		return nil, err
 	}
 	s.OutgoingPINKeys, err = parsePINKeys(r.pinKeys)
 	return s, err

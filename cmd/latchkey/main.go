@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/keys"
 )
 
 func main() {
@@ -27,5 +29,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
+	return forbidden(root.ExecuteContext(ctx))
+}
+
+// forbidden gives the refusal of TDES where Go's FIPS mode is enforced one exit code, whatever the command was.
+func forbidden(err error) error {
+	if errors.Is(err, keys.ErrForbidden) {
+		return exit.With(exit.Refused, err, "take AES keys, or run without GODEBUG=fips140=only")
+	}
+	return err
 }

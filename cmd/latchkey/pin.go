@@ -235,7 +235,9 @@ func (k pinKey) wipe() {
 	k.key.Wipe()
 	if c, ok := k.cipher.(*des.Cipher); ok {
 		c.Wipe()
+		return
 	}
+	secret.WipeCipher(k.cipher)
 }
 
 // pinKeyHint says how long the keys are.

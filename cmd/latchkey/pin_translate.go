@@ -42,10 +42,14 @@ forbids is refused with exit code 4:
 same card: formats 0, 3 and 4 hold a card number, and it must not change. Format 2 is for a chip card,
 and no block goes to or comes from one here. Format 4-pan-12 counts as format 4.
 
+The example opens what that of latchkey pin encode makes.
+
 This is a bench tool: it holds the keys in memory and claims nothing. Real PINs go through
 latchkey-decryptd.`,
-		Example: `  latchkey pin translate --from 0 --from-key-file terminal.hex --to 4 --to-key-file zone.hex \
-    --pan-file pan.txt --block 7F381DBF9F6906C4`,
+		Example: `  printf 4111111111111111 >pan.txt; printf 0123456789ABCDEFFEDCBA9876543210 >key.hex
+  printf C1D0F8FB4958670DBA40AB1F3752EF0D >zone.hex
+  latchkey pin translate --from 0 --from-key-file key.hex --to 4 --to-key-file zone.hex \
+    --pan-file pan.txt --block 2A3D408A1977DDE9`,
 		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error { return a.run(c) },
 	}

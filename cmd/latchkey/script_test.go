@@ -165,7 +165,9 @@ func (s swipe) script(t *testing.T, profile string) []byte {
 	if err != nil || len(clear) == 0 {
 		t.Fatalf("%s: clear_hex %q: %v", s.ID, s.ClearHex, err)
 	}
-	o := opened{KSN: s.KSN, Profile: profile, BaseKCV: s.kcv(t), Bytes: len(clear)}
+	o := opened{
+		KSN: s.KSN, Profile: profile, Mode: "CBC", Direction: "request", Padding: "none", BaseKCV: s.kcv(t), Bytes: len(clear),
+	}
 	revealed := strings.TrimRight(string(clear), "\x00")
 	if s.ClearText == "" {
 		sum := sha256.Sum256(clear)

@@ -6,6 +6,7 @@
 package idtech
 
 import (
+	"crypto/fips140"
 	"crypto/sha1"
 	"crypto/subtle"
 	"errors"
@@ -18,6 +19,8 @@ var (
 	// ErrTracks says that decrypted tracks are not those that the reader hashed: the key or the way it was used is not the
 	// reader's.
 	ErrTracks = errors.New("idtech: the clear tracks are not those that were hashed")
+	// ErrForbidden says that tracks cannot be checked: Go's FIPS mode is enforced.
+	ErrForbidden = errors.New("idtech: Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids SHA-1")
 )
 
 const (
@@ -116,8 +119,11 @@ func (s Swipe) Append(dst []byte) []byte {
 }
 
 // Split takes the decrypted ciphertext apart into tracks 1 and 2, which share its memory. It fails with [ErrTracks] when a
-// track is not what the reader hashed, or what fills up the last block is not zeros.
+// track is not what the reader hashed, or what fills up the last block is not zeros, and with [ErrForbidden] where SHA-1 is.
 func (s Swipe) Split(clear []byte) (track1, track2 []byte, err error) {
+	if fips140.Enforced() { // where sha1 panics
+		return nil, nil, ErrForbidden
+	}
 	n1, n2 := len(s.Masked[0]), len(s.Masked[1])
 	if len(clear) != len(s.Ciphertext) || n1+n2 > len(clear) {
 		return nil, nil, ErrTracks

@@ -16,25 +16,28 @@ import (
 // published is the frame of a maker's manual.
 func published(t testing.TB) []byte {
 	t.Helper()
-	text, err := os.ReadFile("../../testdata/devices/devices.json")
+	frame, err := publishedFrame()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return frame
+}
+
+func publishedFrame() ([]byte, error) {
+	text, err := os.ReadFile("../../testdata/devices/devices.json")
+	if err != nil {
+		return nil, err
+	}
 	var file struct{ Vectors []struct{ Frame string } }
 	if err := json.Unmarshal(text, &file); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, v := range file.Vectors {
 		if v.Frame != "" {
-			frame, err := hex.DecodeString(v.Frame)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return frame
+			return hex.DecodeString(v.Frame)
 		}
 	}
-	t.Fatal("no frame among the vectors")
-	return nil
+	return nil, errors.New("no frame among the vectors")
 }
 
 // sample is a frame with these tracks.
@@ -84,6 +87,19 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// TestSplitRefuses: a Swipe that no frame made has tracks longer than what was encrypted.
+func TestSplitRefuses(t *testing.T) {
+	t.Parallel()
+	s, clear := sample("12345678", "87654321", "")
+	for _, n := range []int{0, 8} {
+		s.Ciphertext = s.Ciphertext[:n]
+		if track1, track2, err := s.Split(clear[:n]); err != idtech.ErrTracks || track1 != nil || track2 != nil {
+			t.Errorf("%d bytes: %q and %q, %v", n, track1, track2, err)
+		}
+		s.Ciphertext = s.Ciphertext[:16]
+	}
+}
+
 // TestParseRefuses cuts, lengthens and changes a frame everywhere; every change of one byte is noticed.
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
@@ -109,6 +125,12 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	refuse("one byte more", append(bytes.Clone(frame), 3))
+	for n := range 15 { // too short for three lengths and a KSN, and right otherwise
+		refuse(fmt.Sprintf("a body of %d bytes", n), append(append([]byte{2, byte(n), 0}, make([]byte, n)...), 0, 0, 3))
+	}
+	for n := range 4 {
+		refuse(fmt.Sprintf("marks with %d bytes between", n), append(append([]byte{2}, make([]byte, n)...), 3))
+	}
 	// frames whose check bytes are right and whose content is not
 	good, _ := sample("%B?", ";4111=1?", "+1?")
 	for how, change := range map[string]func(body []byte) []byte{
@@ -155,14 +177,27 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func ExampleParse() {
-	s, _ := sample("", ";4111111111111111=29121010000000000000?", "")
-	frame := s.Append(nil) // from the reader
-	swipe, err := idtech.Parse(frame)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Printf("KSN %X, %d bytes to decrypt\n", swipe.KSN, len(swipe.Ciphertext))
-	// Output: KSN 62990000000000000001, 40 bytes to decrypt
+// FuzzSplit: the tracks that a reader hashed come back, and nothing else is taken for them.
+func FuzzSplit(f *testing.F) {
+	f.Add("%B4111^A^1?", ";4111=1?", []byte("%B4111^A^1?;4111=1?\x00\x00\x00\x00\x00"))
+	f.Add("", ";4111=1?", []byte(";4111=1?"))
+	f.Add("%B4111^A^1?", "", []byte("%B4111^A^1?\x00\x00\x00\x00\x01"))
+	f.Fuzz(func(t *testing.T, track1, track2 string, clear []byte) {
+		if len(track1) > 255 || len(track2) > 255 || track1+track2 == "" {
+			return // no frame holds them
+		}
+		s, want := sample(track1, track2, "")
+		if again, err := idtech.Parse(s.Append(nil)); err != nil || fmt.Sprint(again) != fmt.Sprint(s) {
+			t.Fatalf("%v reads as %v, %v", s, again, err)
+		}
+		for _, try := range [][]byte{want, clear} {
+			got1, got2, err := s.Split(try)
+			if good := bytes.Equal(try, want); good != (err == nil) || !good && (!errors.Is(err, idtech.ErrTracks) || got1 != nil || got2 != nil) {
+				t.Fatalf("%X split into %q and %q, %v, want success %v", try, got1, got2, err, good)
+			}
+			if err == nil && (string(got1) != track1 || string(got2) != track2) {
+				t.Fatalf("%X split into %q and %q", try, got1, got2)
+			}
+		}
+	})
 }

@@ -12,10 +12,11 @@ import (
 	"testing"
 )
 
-// What a run must have done at least, so that none passes by doing nothing.
+// What a run does, so that none passes by doing less: no case and no mark goes unnoticed. Change them with the cases.
 const (
-	leastCases = 24
-	leastBytes = 1140
+	wantCases   = 38
+	wantPlanted = 2
+	wantBytes   = 11813
 )
 
 // own is how the frames of this module begin, and how those of the marks do.
@@ -156,8 +157,8 @@ func TestConstantTime(t *testing.T) {
 		}
 	}
 	t.Logf("%-36s %12d %8d", fmt.Sprintf("all %d, but the planted", len(strict)), total, len(places))
-	if len(strict) < leastCases || len(planted) < 2 || total < leastBytes {
-		t.Errorf("%d and %d cases, %d secret bytes: too few", len(strict), len(planted), total)
+	if len(strict) != wantCases || len(planted) != wantPlanted || total != wantBytes {
+		t.Errorf("%d and %d cases, %d secret bytes: want %d, %d and %d", len(strict), len(planted), total, wantCases, wantPlanted, wantBytes)
 	}
 }
 

@@ -33,19 +33,20 @@ type key struct {
 	part  [3]Schedule
 }
 
-var errForbidden = errors.New("des: Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids DES and TDES")
+// ErrForbidden says that Go's FIPS mode is enforced.
+var ErrForbidden = errors.New("des: Go's FIPS mode is enforced (GODEBUG=fips140=only) and forbids DES and TDES")
 
-// Available returns nil where New works, and otherwise an error that says why it does not: Go's FIPS mode is enforced.
+// Available returns nil where New works, and ErrForbidden where it does not.
 // The engine itself would run there; it is for its callers to ask.
 func Available() error {
 	if fips140.Enforced() {
-		return errForbidden
+		return ErrForbidden
 	}
 	return nil
 }
 
-// New returns the cipher under a key. The key is not kept; parity bits are ignored. Keys of other lengths, and DES and TDES
-// where Go's FIPS mode is enforced, are an error.
+// New returns the cipher under a key. The key is not kept; parity bits are ignored. Keys of other lengths are an error, and
+// so is every key where Go's FIPS mode is enforced: ErrForbidden.
 func New(keyBytes []byte) (*Cipher, error) {
 	k := new(key)
 	c := &Cipher{key: &k}

@@ -68,11 +68,19 @@ func (s software) begin(e *entry, ksn dukpt.KSN) (engine.HostOps, error) {
 	if aes := ksn.Scheme() == dukpt.AES; aes != e.info.Attributes.Algorithm.IsAES() {
 		return nil, fmt.Errorf("%w: KSN %s is not of the scheme of %s", engine.ErrUsage, ksn, e.info.Ref)
 	}
-	tx, err := e.base.Begin(ksn)
-	if err != nil {
+	tx := s.ring.transaction()
+	if err := e.base.Bind(tx, ksn); err != nil {
 		return nil, err
 	}
 	return &ops{ring: s.ring, environment: e.info.Labels.Environment, tx: tx}, nil
+}
+
+// transaction returns one that has ended, or a new one: the room of its keys, and under TDES of its cipher, is some kilobytes.
+func (r *Ring) transaction() *dukpt.HostTransaction {
+	if tx, ok := r.ended.Get().(*dukpt.HostTransaction); ok {
+		return tx
+	}
+	return dukpt.NewHostTransaction()
 }
 
 // Describe returns what is public about a key.
@@ -179,6 +187,7 @@ func (o *ops) EncryptResponse(dst []byte, s dukpt.DataSpec, plain []byte) ([]byt
 func (o *ops) End() {
 	if o.tx != nil {
 		o.tx.End()
+		o.ring.ended.Put(o.tx)
 		o.tx = nil
 	}
 }

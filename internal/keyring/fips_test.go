@@ -33,9 +33,13 @@ func fipsOnly(t *testing.T) {
 	}
 	_, err = r.Generate(alias(t, "aes"), zoneAES, keyset.Test)
 	must(t, err)
-	k, err := keys.GenerateKey(zoneTDES)
+	_, err = r.Generate(alias(t, "drawn"), zoneTDES, keyset.Test)
+	if !errors.Is(err, keys.ErrForbidden) {
+		t.Errorf("generate: %v, want %v", err, keys.ErrForbidden)
+	}
+	k, err := keys.NewKey(zoneTDES, []byte("0123456789abcdef"))
 	must(t, err)
-	if _, err := r.Import(alias(t, "tdes"), k, keyset.Test); !errors.Is(err, errNoKCV) {
+	if _, err := r.Import(alias(t, "tdes"), k, keyset.Test); !errors.Is(err, errNoKCV) || !errors.Is(err, keys.ErrForbidden) {
 		t.Errorf("import: %v, want %v", err, errNoKCV)
 	}
 

@@ -172,7 +172,7 @@ func unwrap(p *keyblock.Protector, block, label string) (keys.Key, error) {
 }
 
 // errNoKCV is no damage: the same file opens in a process that may compute TDES.
-var errNoKCV = errors.New("no check value can be computed for the key: Go's FIPS mode is enforced and forbids TDES")
+var errNoKCV = fmt.Errorf("no check value can be computed for the key: %w", keys.ErrForbidden)
 
 const timeLayout = "2006-01-02T15:04:05Z"
 

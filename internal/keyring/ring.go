@@ -72,6 +72,7 @@ type Ring struct {
 	clock     func() time.Time
 	protector *keyblock.Protector
 	probe     atomic.Uint64 // which key Check uses next
+	ended     sync.Pool     // of *dukpt.HostTransaction, which hold no keys any more
 
 	mu      sync.RWMutex // held for reading while a key is used, for writing while keys are added or wiped
 	closed  bool
@@ -127,7 +128,8 @@ func (r *Ring) create(passphrase, lmk secret.Bytes, o Options) error {
 }
 
 // Open reads a ring and every file in it. Any file that does not verify fails it: errors wrap ErrDamaged, ErrExposed,
-// seal.ErrPassphrase, seal.ErrFormat or the error of the file system, and name the file. The caller keeps the passphrase.
+// seal.ErrPassphrase, seal.ErrFormat, keys.ErrWeak for a weak base key, or the error of the file system, and name the file. The
+// caller keeps the passphrase.
 func Open(dir string, passphrase secret.Bytes) (*Ring, error) {
 	return OpenWith(dir, passphrase, Options{})
 }
@@ -186,10 +188,14 @@ func (r *Ring) Generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environ
 }
 
 // Import takes a key in under a new alias. It copies the key, which the caller still wipes. Errors wrap ErrExists,
-// ErrDuplicate when any name of the ring has this very key, or engine.ErrUnavailable after Close.
+// ErrDuplicate when any name of the ring has this very key, keys.ErrWeak for a key that keys.ImportKey would not take, or
+// engine.ErrUnavailable after Close.
 func (r *Ring) Import(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
 	if k.IsZero() {
 		return engine.KeyInfo{}, errors.New("keyring: no key to import")
+	}
+	if err := k.CheckWeak(); err != nil {
+		return engine.KeyInfo{}, fmt.Errorf("keyring: %s: %w", ref, err)
 	}
 	return r.add(ref, k, env, newName)
 }
@@ -342,7 +348,7 @@ func (r *Ring) readKeys(files []string) ([]*entry, error) {
 		if err == nil {
 			e, err = rec.open(r.protector, r.labelled)
 		}
-		if errors.Is(err, errNoKCV) {
+		if errors.Is(err, errNoKCV) || errors.Is(err, keys.ErrWeak) { // what was written, and of no use
 			return fresh, fmt.Errorf("keyring: %s: %w", path, err)
 		}
 		if err != nil {

@@ -194,32 +194,6 @@ func TestHMACAgainstStandardLibrary(t *testing.T) {
 	}
 }
 
-// TestAlgorithm3OverAES: the general form has no cipher of its own.
-func TestAlgorithm3OverAES(t *testing.T) {
-	t.Parallel()
-	one, err := aes.NewCipher([]byte("0123456789abcdef"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := aes.NewCipher([]byte("fedcba9876543210"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	msg := []byte("twenty bytes of text")
-	for p := mac.Padding1; p <= mac.Padding3; p++ {
-		want := cbcLast(one, pad(msg, 16, p))
-		two.Decrypt(want, want)
-		one.Encrypt(want, want)
-		var s mac.State
-		if err := s.SetAlgorithm3(one, two, one, p); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := s.Append(nil, msg, 16); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("padding %d: got %X, %v, want %X", p, got, err, want)
-		}
-	}
-}
-
 func ExampleState() {
 	key := []byte("0123456789abcdef")
 	var s mac.State

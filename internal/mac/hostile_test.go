@@ -37,24 +37,10 @@ func hostileSettings() (all []hostile) {
 			add(fmt.Sprintf("retail padding %d under %d bytes", p, n), ErrPadding, func(s *State) error { return s.SetRetail(make([]byte, n), p) })
 		}
 		add(fmt.Sprintf("CBC padding %d", p), ErrPadding, func(s *State) error { return s.SetCBC(mustAES(testKey), p) })
-		b := mustAES(testKey)
-		add(fmt.Sprintf("algorithm 3 padding %d", p), ErrPadding, func(s *State) error { return s.SetAlgorithm3(b, b, b, p) })
 	}
 	for _, size := range []int{0, 1, 4, 7, 9, 12, 15, 17, 24, 32, 64, 128, 256} {
 		add(fmt.Sprintf("CMAC with blocks of %d", size), ErrKey, func(s *State) error { return s.SetCMAC(odd(size)) })
 		add(fmt.Sprintf("CBC with blocks of %d", size), ErrKey, func(s *State) error { return s.SetCBC(odd(size), Padding1) })
-		for i := range 3 {
-			b := [3]cipher.Block{odd(16), odd(16), odd(16)}
-			b[i] = odd(size)
-			add(fmt.Sprintf("algorithm 3 with blocks of %d at %d", size, i), ErrKey, func(s *State) error { return s.SetAlgorithm3(b[0], b[1], b[2], Padding1) })
-		}
-	}
-	for i := range 3 {
-		b := [3]cipher.Block{odd(16), odd(16), odd(16)}
-		b[i] = odd(8)
-		add(fmt.Sprintf("algorithm 3 of two block sizes at %d", i), ErrKey, func(s *State) error { return s.SetAlgorithm3(b[0], b[1], b[2], Padding1) })
-		b[i] = nil
-		add(fmt.Sprintf("algorithm 3 without cipher %d", i), ErrKey, func(s *State) error { return s.SetAlgorithm3(b[0], b[1], b[2], Padding1) })
 	}
 	add("CMAC without cipher", ErrKey, func(s *State) error { return s.SetCMAC(nil) })
 	add("CBC without cipher", ErrKey, func(s *State) error { return s.SetCBC(nil, Padding1) })

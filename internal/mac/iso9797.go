@@ -25,21 +25,22 @@ const (
 var ErrPadding = errors.New("mac: unknown padding method")
 
 // SetCBC sets the state to ISO/IEC 9797-1 algorithm 1: the last block of CBC under b, a cipher with blocks of 8 or 16 bytes,
-// which the state takes over: Wipe wipes it. Messages of different lengths need [Padding3], or an attacker makes
+// which the state takes over: Wipe wipes it. A refused one stays with the caller. Messages of different lengths need [Padding3], or an attacker makes
 // new MACs out of old ones; [State.SetCMAC] and [State.SetRetail] do not have that fault. It fails with [ErrKey] and
 // [ErrPadding].
 func (s *State) SetCBC(b cipher.Block, p Padding) error {
-	return s.set(algorithm1, p, b, b, b)
+	st := s.fresh()
+	if err := checkPadding(p); err != nil {
+		return err
+	}
+	if err := checkBlock(b); err != nil {
+		return err
+	}
+	st.algorithm, st.padding, st.size, st.least, st.chain = cbc, p, b.BlockSize(), MinLength, b
+	return nil
 }
 
-// SetAlgorithm3 sets the state to ISO/IEC 9797-1 algorithm 3 over any ciphers with one block size of 8 or 16 bytes: CBC under
-// chain, then a decryption under undo and an encryption under end. The standard has chain and end under one key. The state
-// takes the ciphers over: Wipe wipes them. It fails with [ErrKey] and [ErrPadding].
-func (s *State) SetAlgorithm3(chain, undo, end cipher.Block, p Padding) error {
-	return s.set(algorithm3, p, chain, undo, end)
-}
-
-// SetRetail sets the state to the retail MAC of ANSI X9.19, algorithm 3 with single DES inside. Of a 16-byte key the left half
+// SetRetail sets the state to the retail MAC of ANSI X9.19, ISO/IEC 9797-1 algorithm 3 over single DES. Of a 16-byte key the left half
 // chains and ends and the right half undoes; the three parts of a 24-byte key chain, undo and end. The key is not kept.
 // It fails with [ErrKey] for a key of another length, with [ErrPadding], and where DES is forbidden.
 func (s *State) SetRetail(key []byte, p Padding) error {
@@ -70,25 +71,6 @@ func (s *State) SetRetail(key []byte, p Padding) error {
 type first struct{ *des.Cipher }
 
 func (f first) Encrypt(dst, src []byte) { f.EncryptFirst(dst, src) }
-
-// set gives the state ciphers that have one block size between them. Refused ciphers stay with the caller.
-func (s *State) set(a algorithm, p Padding, chain, undo, end cipher.Block) error {
-	st := s.fresh()
-	if err := checkPadding(p); err != nil {
-		return err
-	}
-	for _, b := range [...]cipher.Block{chain, undo, end} {
-		if err := checkBlock(b); err != nil {
-			return err
-		}
-		if b.BlockSize() != chain.BlockSize() {
-			return fmt.Errorf("%w: ciphers with blocks of %d and %d bytes", ErrKey, chain.BlockSize(), b.BlockSize())
-		}
-	}
-	st.algorithm, st.padding, st.size, st.least = a, p, chain.BlockSize(), MinLength
-	st.chain, st.undo, st.end = chain, undo, end
-	return nil
-}
 
 func checkPadding(p Padding) error {
 	if p < Padding1 || p > Padding3 {

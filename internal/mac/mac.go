@@ -41,8 +41,7 @@ var (
 type algorithm uint8
 
 const (
-	algorithm1 algorithm = iota + 1
-	algorithm3
+	cbc algorithm = iota + 1
 	retail
 	cmac
 	hmac
@@ -55,16 +54,16 @@ type State struct{ inner **state }
 
 // state holds the key of the moment and the scratch of one computation, which is zero between computations.
 type state struct {
-	algorithm        algorithm // 0: no key
-	size, least      int       // bytes of a whole MAC and of the shortest one
-	padding          Padding
-	chain, undo, end cipher.Block // algorithm 3 uses all three, algorithm 1 and CMAC the first
-	des              *des.Cipher  // of a retail MAC: made at first use and kept
-	hash             hash.Hash
-	hashes           [len(digests)]hash.Hash // made at first use and kept: keying again allocates nothing
-	mask             [maxBlock]byte          // CMAC: the two subkeys; HMAC: the key block, mixed with the inner constant
-	sum              [maxSize]byte
-	last             [maxBlock]byte
+	algorithm   algorithm // 0: no key
+	size, least int       // bytes of a whole MAC and of the shortest one
+	padding     Padding
+	chain       cipher.Block
+	des         *des.Cipher // of a retail MAC: made at first use and kept
+	hash        hash.Hash
+	hashes      [len(digests)]hash.Hash // made at first use and kept: keying again allocates nothing
+	mask        [maxBlock]byte          // CMAC: the two subkeys; HMAC: the key block, mixed with the inner constant
+	sum         [maxSize]byte
+	last        [maxBlock]byte
 }
 
 // Size returns the number of bytes of a whole MAC: one block of the cipher, or 32, 48 or 64. It is 0 without a key.
@@ -146,13 +145,8 @@ func (s *State) fresh() *state {
 // compute leaves the whole MAC of msg in sum.
 func (s *state) compute(msg []byte) {
 	switch s.algorithm {
-	case algorithm1:
+	case cbc:
 		s.chainPadded(msg)
-	case algorithm3:
-		s.chainPadded(msg)
-		sum := s.sum[:s.size]
-		s.undo.Decrypt(sum, sum)
-		s.end.Encrypt(sum, sum)
 	case retail:
 		s.chainPadded(msg)
 		s.des.DecryptEncrypt(s.sum[:s.size], s.sum[:s.size])
@@ -170,12 +164,10 @@ func (s *state) forget() {
 }
 
 func (s *state) wipe() {
-	for _, b := range [...]cipher.Block{s.chain, s.undo, s.end} {
-		if w, ok := b.(interface{ Wipe() }); ok {
-			w.Wipe()
-		} else {
-			secret.WipeCipher(b)
-		}
+	if w, ok := s.chain.(interface{ Wipe() }); ok {
+		w.Wipe()
+	} else {
+		secret.WipeCipher(s.chain)
 	}
 	s.des.Wipe()
 	*s = state{des: s.des, hashes: s.hashes} // the hashes were flushed when they were last used

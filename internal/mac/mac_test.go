@@ -90,17 +90,16 @@ var handlers = map[string]testvec.Handler{
 		return check(&s, data(v), v.Hex("mac"))
 	},
 	"retail_mac_alg3_two_keys": func(v testvec.Vector) (int, error) {
-		s, err := set(newTDES, v.Hex("key1"), func(s *State, outer cipher.Block) error {
-			inner, err := newTDES(v.Hex("key2"))
-			if err != nil {
-				return err
-			}
-			return s.SetAlgorithm3(outer, inner, outer, Padding(v.Int("padding")))
-		})
-		if err != nil {
+		// TDES under twice the same half is single DES, which makes these retail MACs.
+		chain, undo := v.Hex("key1"), v.Hex("key2")
+		if len(chain) != 16 || !bytes.Equal(chain[:8], chain[8:]) || len(undo) != 16 || !bytes.Equal(undo[:8], undo[8:]) {
+			return 0, errors.New("two keys of TDES that are no keys of DES")
+		}
+		var s State
+		if err := s.SetRetail(append(chain[:8:8], undo[:8]...), Padding(v.Int("padding"))); err != nil {
 			return 0, err
 		}
-		return check(s, data(v), v.Hex("mac"))
+		return check(&s, data(v), v.Hex("mac"))
 	},
 	"hmac_sha256": func(v testvec.Vector) (int, error) {
 		var s State

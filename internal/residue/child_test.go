@@ -36,8 +36,8 @@ var roles = []role{
 	{"AES host", keys.AES128, "1234567890123457", false},
 }
 
-// TestChild is no test: it is the process that is scanned. It reads a base key for each role and the control key, derives,
-// uses and wipes, keeps the control key alone, and waits.
+// TestChild is no test: it is the process that is scanned. It reads a base key for each role, the keys of a custody and the
+// control key, derives, uses and wipes, keeps the control key alone, and waits.
 func TestChild(t *testing.T) {
 	if os.Getenv(isChild) == "" {
 		t.Skip("only the process that TestResidue starts does this")
@@ -50,6 +50,17 @@ func TestChild(t *testing.T) {
 		}
 		used += n
 	}
+	c, err := newCustody(readKey(t), readKey(t), readKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range holdings {
+		if err := h.hold(c, readKey(t), readKey(t)); err != nil {
+			t.Fatalf("%s key held: %v", h.name, err)
+		}
+		used += heldRounds
+	}
+	c.wipe()
 	raw := readKey(t)
 	control := secret.From(raw[:])
 	secret.Wipe(raw[:])

@@ -18,10 +18,17 @@ const (
 	workingKey
 	subKey
 	slicedKey
+	heldKey
+	mixedKey
+	digitsOfKey
+	blockKey
 	kinds
 )
 
-var kindNames = [kinds]string{controlKey: "control", initialKey: "initial", transactionKey: "transaction", workingKey: "working", subKey: "DES sub-key", slicedKey: "bit-sliced"}
+var kindNames = [kinds]string{
+	controlKey: "control", initialKey: "initial", transactionKey: "transaction", workingKey: "working", subKey: "DES sub-key",
+	slicedKey: "bit-sliced", heldKey: "held", mixedKey: "HMAC", digitsOfKey: "digits", blockKey: "key block",
+}
 
 // needles is a set of 8-byte words to look for at any address. A bit field in front of the table answers for the words that
 // are not in it, nearly all.

@@ -2,6 +2,7 @@ package residue_test
 
 import (
 	"crypto/aes"
+	"crypto/cipher"
 	"crypto/des"
 	"encoding/binary"
 	"iter"
@@ -40,7 +41,7 @@ func tdesKeys(base []byte, ksn [10]byte, n uint32, see visit) {
 
 type blockCipher interface{ Encrypt(dst, src []byte) }
 
-func tripled(key []byte) blockCipher {
+func tripled(key []byte) cipher.Block {
 	return must(des.NewTripleDESCipher(append(key[:16:16], key[:8]...)))
 }
 

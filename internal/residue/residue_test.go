@@ -39,9 +39,9 @@ var builds = []build{
 // wipe. It is some tens by chance; one kind of cipher that nobody wipes makes it some thousands.
 const plainMost = 100
 
-// TestResidue starts a process that derives, uses and wipes 20,000 keys, and looks through all memory it can write to for
-// what it should have forgotten: any half of any key, in any order of its bytes, at any address. The control key, which the
-// process keeps, must be found each time.
+// TestResidue starts a process that derives, uses and wipes 20,000 keys, takes keys in and gives them out as a host does, and
+// looks through all memory it can write to for what it should have forgotten: any half of any key, in any order of its bytes,
+// at any address. The control key, which the process keeps, must be found each time.
 func TestResidue(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("reads /proc/PID/mem; runtime/secret and the forms looked for are those of linux/amd64")
@@ -93,6 +93,7 @@ func prepare() (input []byte, set *needles) {
 			aesKeys(draw(), [8]byte(id), keysPerRole, see)
 		}
 	}
+	heldKeys(draw, set)
 	set.addKey(controlKey, draw())
 	return input, set
 }
@@ -136,7 +137,7 @@ func scanChild(t *testing.T, program string, fault planted.Name, input []byte, s
 	}
 	lines := bufio.NewReader(stdout)
 	line, err := lines.ReadString('\n')
-	if want := fmt.Sprintf("ready %d\n", len(roles)*keysPerRole); line != want {
+	if want := fmt.Sprintf("ready %d\n", len(roles)*keysPerRole+len(holdings)*heldRounds); line != want {
 		rest, _ := lines.ReadString(0)
 		t.Fatalf("got %q, want %q: %v\n%s", line, want, err, rest)
 	}

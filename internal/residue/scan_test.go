@@ -3,6 +3,7 @@ package residue_test
 import (
 	"bytes"
 	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 	"encoding/hex"
 	"testing"
@@ -129,4 +130,24 @@ func knows(known map[string]bool, r role, block []byte) bool {
 		}
 	}
 	return false
+}
+
+// TestBlockKeys opens key blocks under the keys that are looked for.
+func TestBlockKeys(t *testing.T) {
+	t.Parallel()
+	kbpk := must(hex.DecodeString("FEDCBA9876543210F1F1F1F1F1F1F1F1"))
+	key := must(hex.DecodeString("0123456789ABCDEF8EDCBA9876543211"))
+	k := must(keys.NewKey(holdings[0].Attributes, key))
+	for _, c := range []struct {
+		a     keys.Algorithm
+		block cipher.Block
+	}{{keys.AES128, must(aes.NewCipher(blockKeyAES(kbpk, 0)))}, {keys.TDES2, tripled(blockKeyTDES(kbpk, 0))}} {
+		block := must(must(protect(c.a, (*[16]byte)(bytes.Clone(kbpk)))).Wrap(k))
+		body := must(hex.DecodeString(block[16:]))
+		size := len(body) - c.block.BlockSize()
+		cipher.NewCBCDecrypter(c.block, body[size:]).CryptBlocks(body, body[:size])
+		if !bytes.HasPrefix(body, append([]byte{0, 128}, key...)) {
+			t.Errorf("%v: the key block holds %X", c.a, body[:size])
+		}
+	}
 }

@@ -91,6 +91,7 @@ func SealWith(p Params, passphrase secret.Bytes, label string, plain []byte) ([]
 	if err != nil {
 		return nil, err
 	}
+	defer secret.WipeCipher(aead)
 	f.Ciphertext = aead.Seal(nil, f.Nonce, plain, []byte(label))
 	return f.marshal()
 }
@@ -117,6 +118,7 @@ func open(passphrase secret.Bytes, label string, sealed []byte, most Params) (se
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+	defer secret.WipeCipher(aead)
 	out := secret.New(len(f.Ciphertext) - tagBytes)
 	if _, err := aead.Open(out.Expose()[:0], f.Nonce, f.Ciphertext, []byte(label)); err != nil {
 		out.Wipe()
@@ -125,7 +127,8 @@ func open(passphrase secret.Bytes, label string, sealed []byte, most Params) (se
 	return out, nil
 }
 
-// aead derives the key of a file. The memory that argon2 worked in is left to the garbage collector.
+// aead derives the key of a file. The caller wipes the result by secret.WipeCipher. The memory that argon2 worked in is left
+// to the garbage collector.
 func (f *file) aead(passphrase secret.Bytes) (cipher.AEAD, error) {
 	key := argon2.IDKey(passphrase.Expose(), f.KDF.Salt, f.KDF.Time, f.KDF.Memory, f.KDF.Parallelism, keyBytes)
 	defer secret.Wipe(key)
@@ -133,6 +136,7 @@ func (f *file) aead(passphrase secret.Bytes) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
+	defer secret.WipeCipher(block) // GCM has a copy
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)

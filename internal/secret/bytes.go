@@ -36,7 +36,7 @@ func New(n int) Bytes {
 // From returns a secret copy of b. The caller still owns b, and wipes it.
 func From(b []byte) Bytes {
 	s := New(len(b))
-	copy(s.Expose(), b)
+	Do(func() { copy(s.Expose(), b) }) // by way of registers
 	return s
 }
 

@@ -26,6 +26,7 @@ func TestWipeCipher(t *testing.T) {
 		"AES-128": block(aes.NewCipher(key[:16])), "AES-192": block(aes.NewCipher(key[:24])), "AES-256": block(aes.NewCipher(key)),
 		"CBC encryption": cipher.NewCBCEncrypter(block(aes.NewCipher(key)), key[:16]),
 		"CBC decryption": cipher.NewCBCDecrypter(block(aes.NewCipher(key)), key[:16]),
+		"GCM":            gcm(t, block(aes.NewCipher(key))),
 		"DES":            block(des.NewCipher(key[:8])), "TDES": block(des.NewTripleDESCipher(key[:24])),
 	} {
 		v := reflect.ValueOf(c)
@@ -41,6 +42,16 @@ func TestWipeCipher(t *testing.T) {
 			t.Errorf("%s: WipeCipher left some of the schedule", name)
 		}
 	}
+}
+
+// gcm holds a copy of the schedule, and the multiples of the hash key.
+func gcm(t *testing.T, c cipher.Block) cipher.AEAD {
+	t.Helper()
+	aead, err := cipher.NewGCM(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return aead
 }
 
 func TestWipeNoCipher(t *testing.T) {

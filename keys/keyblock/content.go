@@ -1,8 +1,10 @@
 package keyblock
 
 import (
+	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
@@ -12,9 +14,10 @@ import (
 
 // Content is an unwrapped key block: its authenticated header, and the key. It owns the key.
 type Content struct {
-	Header
-	material secret.Bytes
-	warnings []Warning // what the header does not tell
+	Header    // a copy to read: Key, KCV, Warnings and Rewrap go by the header that was authenticated, whatever is written here
+	authentic Header
+	material  secret.Bytes
+	warnings  []Warning // what the header does not tell
 }
 
 // minHMAC is the shortest HMAC key that is read, in bits.
@@ -39,7 +42,8 @@ func (p *Protector) read(h Header, content []byte) (Content, error) {
 			return Content{}, ErrBlock
 		}
 	}
-	c := Content{Header: h, material: secret.From(content[2 : 2+bits/8])}
+	c := Content{Header: h, authentic: h, material: secret.From(content[2 : 2+bits/8])}
+	c.authentic.Optional = slices.Clone(h.Optional)
 	c.warnings = p.warnings(h, len(content), c.material)
 	return c, nil
 }
@@ -53,19 +57,44 @@ func (p *Protector) warnings(h Header, size int, material secret.Bytes) (all []W
 	if h.Algorithm == 'T' && bits == 64 {
 		all = append(all, Warning{Kind: WarnSingleDES})
 	}
-	if s, ok := strength(h.Algorithm, bits); ok && s > p.strength && strings.IndexByte(asymmetric, h.Algorithm) < 0 {
+	if isAsymmetric(h.Algorithm) {
+		if !isStructure(material.Expose()) {
+			all = append(all, Warning{Kind: WarnStructure})
+		}
+	} else if s, ok := strength(h.Algorithm, bits); ok && s > p.strength {
 		all = append(all, Warning{Kind: WarnStrength})
 	}
 	return append(all, p.wrongCheckValues(h, material)...)
 }
 
-// wrongCheckValues names KC and KP where they are check values by the method of the key, but of another key. A check value is
-// public.
+// isStructure reports whether material is the DER of a sequence of two elements or more, as the structures of RSA, elliptic curve
+// and DSA keys are, whatever they are wrapped in. What the elements hold is not looked at.
+func isStructure(material []byte) bool {
+	var sequence, element asn1.RawValue // they share the memory of material
+	rest, err := asn1.Unmarshal(material, &sequence)
+	if err != nil || len(rest) > 0 || sequence.Class != asn1.ClassUniversal || sequence.Tag != asn1.TagSequence || !sequence.IsCompound {
+		return false
+	}
+	elements := 0
+	for rest = sequence.Bytes; len(rest) > 0; elements++ {
+		if rest, err = asn1.Unmarshal(rest, &element); err != nil {
+			return false
+		}
+	}
+	return elements >= 2
+}
+
+// wrongCheckValues names KC and KP where they are check values by the method of the key, but of another key, and KC where its key
+// may not be used to tell. A check value is public.
 func (p *Protector) wrongCheckValues(h Header, material secret.Bytes) (all []Warning) {
+	kcv, err := checkValue(h.Algorithm, material)
+	if err != nil && h.has(OptionalKC) {
+		all = append(all, Warning{WarnUnchecked, OptionalKC})
+	}
 	for _, v := range []struct {
 		id   string
 		want keys.KCV
-	}{{OptionalKC, checkValue(h.Algorithm, material)}, {OptionalKP, p.kcv}} {
+	}{{OptionalKC, kcv}, {OptionalKP, p.kcv}} {
 		got, err := h.CheckValue(v.id)
 		if err == nil && len(got.String()) == len(v.want.String()) && got != v.want {
 			all = append(all, Warning{WarnCheckValue, v.id})
@@ -74,20 +103,22 @@ func (p *Protector) wrongCheckValues(h Header, material secret.Bytes) (all []War
 	return all
 }
 
-// checkValue returns the check value of a TDES or AES key, whatever its usage; zero for other keys, and where none can be computed.
-func checkValue(letter byte, material secret.Bytes) keys.KCV {
+// checkValue returns the check value of a TDES or AES key, whatever its usage, and zero for other keys. It fails for TDES where
+// Go's FIPS mode forbids it.
+func checkValue(letter byte, material secret.Bytes) (keys.KCV, error) {
 	a, ok := algorithm(letter, 8*material.Len())
 	if !ok || a.IsHMAC() {
-		return keys.KCV{}
+		return keys.KCV{}, nil
 	}
 	k, err := keys.NewKey(keys.Attributes{
 		Algorithm: a, Usage: keys.UsageData, Mode: keys.ModeNone, Exportability: keys.NonExportable,
 	}, material.Expose())
 	if err != nil {
-		return keys.KCV{} // single DES, or TDES that is no better
+		return keys.KCV{}, nil // single DES, or TDES that is no better
 	}
 	defer k.Wipe()
-	return k.KCV()
+	v, err := k.CheckValue(a.CheckValueKind())
+	return v.KCV, err
 }
 
 // Material returns the bytes of the key, whatever its algorithm; a private key is the DER of its structure. They are shared
@@ -96,30 +127,38 @@ func (c Content) Material() secret.Bytes { return c.material }
 
 // Warnings returns what the block has against the standard. None of it keeps the key from being used; a caller who does not
 // want it refuses it.
-func (c Content) Warnings() []Warning { return append(c.Header.Warnings(), c.warnings...) }
+func (c Content) Warnings() []Warning { return append(c.authentic.Warnings(), c.warnings...) }
 
 // KCV returns the check value of a TDES or AES key, whatever its usage, as [keys.Key.KCV] does. That of other keys, of single
 // DES, and of TDES where Go's FIPS mode forbids it is zero.
-func (c Content) KCV() keys.KCV { return checkValue(c.Algorithm, c.material) }
+func (c Content) KCV() keys.KCV {
+	kcv, _ := checkValue(c.authentic.Algorithm, c.material) // zero with an error
+	return kcv
+}
 
 // Wipe zeroes the key.
 func (c Content) Wipe() { c.material.Wipe() }
 
-// Key returns the symmetric key with the attributes of the header, with bytes of its own. It is an error for asymmetric keys,
-// single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no meaning.
+// Key returns the symmetric key with the attributes of the authenticated header, with bytes of its own. It is an error for
+// asymmetric keys, single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no
+// meaning, and ErrAbsent for an HMAC key without HM: what its hash is nobody said.
 func (c Content) Key() (keys.Key, error) {
-	if strings.HasPrefix(c.KeyVersion, "c") {
-		return keys.Key{}, fmt.Errorf("keyblock: key version %s: a component is not a key", c.KeyVersion)
+	h := c.authentic
+	if strings.HasPrefix(h.KeyVersion, component) {
+		return keys.Key{}, fmt.Errorf("keyblock: key version %q: a component is not a key", h.KeyVersion)
 	}
-	if hash, err := c.Hash(); err == nil && hash != HashSHA256 {
+	if h.lacksHash() {
+		return keys.Key{}, fmt.Errorf("%w: HM: the hash of the HMAC key is not said", ErrAbsent)
+	}
+	if hash, err := h.Hash(); err == nil && hash != HashSHA256 {
 		return keys.Key{}, fmt.Errorf("keyblock: hash algorithm %v is not %v", hash, HashSHA256)
 	}
-	a, ok := algorithm(c.Algorithm, 8*c.material.Len())
+	a, ok := algorithm(h.Algorithm, 8*c.material.Len())
 	if !ok {
-		return keys.Key{}, fmt.Errorf("keyblock: algorithm %q with %d bits is no key of ours", c.Algorithm, 8*c.material.Len())
+		return keys.Key{}, fmt.Errorf("keyblock: algorithm %q with %d bits is no key of ours", h.Algorithm, 8*c.material.Len())
 	}
 	return keys.NewKey(keys.Attributes{
-		Algorithm: a, Usage: keys.Usage(c.Usage), Mode: c.Mode, Exportability: c.Exportability,
+		Algorithm: a, Usage: keys.Usage(h.Usage), Mode: h.Mode, Exportability: h.Exportability,
 	}, c.material.Expose())
 }
 
@@ -146,7 +185,7 @@ func strength(letter byte, bits int) (int, bool) {
 		return a.StrengthBits(), true
 	case letter == 'H' && bits >= minHMAC:
 		return min(bits, 256), true
-	case strings.IndexByte(asymmetric, letter) >= 0 && bits > 0:
+	case isAsymmetric(letter) && bits > 0:
 		return 256, true
 	}
 	return 0, false

@@ -6,7 +6,8 @@
 // key, for display only. [Protector.Rewrap] moves a key from one protection key to another.
 //
 // Writing is strict and reading is lenient: what other systems write against the standard, and harms nobody, is read with a
-// [Warning]. Everything else is refused with [ErrBlock].
+// [Warning]. Everything else is refused with [ErrBlock]. What a warning tells of is never written: versions, lengths and padding are
+// put right, the rest is [ErrHeader], [ErrOptional], [ErrKey] or [ErrStrength].
 //
 // A key block protects a key on its way and at rest under a key block protection key (KBPK). It does not say who made it,
 // nor when. Versions A and C bind with a MAC of 32 bits under a key that differs from the encryption key by a constant: read

@@ -113,7 +113,7 @@ func ExampleHeader_Warnings() {
 	// FFFF9876543210E00000 <nil>
 	// 00000000000000000000 keyblock: optional block: KS is not in the form of the standard
 	// warning: the version is deprecated: its binding is weak
-	// warning: optional block KS is not in the spelling of the standard
+	// warning: optional block KS is not in the form of the standard
 	// warning: optional block KS does not go with the key
 }
 

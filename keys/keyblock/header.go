@@ -32,7 +32,7 @@ type Header struct {
 	Usage         string             // two characters, such as P0
 	Algorithm     byte               // 'A', 'T', 'H', 'R', …
 	Mode          keys.Mode          // one letter
-	KeyVersion    string             // two characters; 00 when versions are not used, c0 to c9 for a component
+	KeyVersion    string             // two characters; 00 when versions are not used, c and another for a component
 	Exportability keys.Exportability // one letter
 	Reserved      string             // two characters: the key context, and 0
 	Optional      []OptionalBlock    // in order, PB left out
@@ -69,7 +69,7 @@ func reserved(c KeyContext) (string, error) {
 	case ContextAny, ContextStorage, ContextExchange:
 		return c.String() + "0", nil
 	}
-	return "", fmt.Errorf("keyblock: unknown key context %q", byte(c))
+	return "", fmt.Errorf("%w: unknown key context %q", ErrHeader, byte(c))
 }
 
 // Inspect reads the header of a key block of any version without a key. Nothing of it is authenticated: show it, do not act on
@@ -165,6 +165,9 @@ func hexadecimal(s string) (int, error) {
 	return int(n), err
 }
 
+// component is what the key version of a component of a key begins with.
+const component = "c"
+
 const hexDigits = "0123456789ABCDEF"
 
 // isHex reports whether s has nothing but hexadecimal digits in the one spelling of the standard, upper case.
@@ -193,6 +196,10 @@ func (h Header) format(content int) (string, error) {
 	if total > maxBlock || count > 99 {
 		return "", fmt.Errorf("keyblock: %d characters with %d optional blocks: too long", total, count)
 	}
-	return fmt.Sprintf("%c%04d%s%c%c%s%c%02d%s%s", h.Version, total, h.Usage, h.Algorithm, byte(h.Mode), h.KeyVersion,
-		byte(h.Exportability), count, h.Reserved, b.String()), nil
+	return fmt.Sprintf("%c%04d%s%02d%s%s", h.Version, total, h.text(), count, h.Reserved, b.String()), nil
+}
+
+// text is the part of a header that says what the key is.
+func (h Header) text() string {
+	return h.Usage + string([]byte{h.Algorithm, byte(h.Mode)}) + h.KeyVersion + string([]byte{byte(h.Exportability)})
 }

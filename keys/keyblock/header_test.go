@@ -124,6 +124,7 @@ func TestInspectSays(t *testing.T) {
 		"D0112":                            "keyblock: 5 characters: a header has 16",
 		"D0016P0AE00E\x0000":               "keyblock: 15 characters: a header has 16",
 		"D0016P0AE00E\x00000":              "keyblock: character 12 is not printable ASCII",
+		"\x000016P0AE00E0000":              "keyblock: character 0 is not printable ASCII",
 		"E0016P0AE00E0000":                 `keyblock: unknown version 'E'`,
 		"D0017P0AE00E0000":                 `keyblock: length field "0017" for 16 characters`,
 		"D0016P0AE00E0x00":                 `keyblock: number of optional blocks "0x"`,
@@ -151,12 +152,12 @@ func TestShortest(t *testing.T) {
 		content  []byte
 		warnings []Warning
 	}{
-		{"D0000S0RS00N0000", []byte{0, 8, 0x5a}, nil},
-		{"D0000S0RS00N0000", append([]byte{0, 8 * 14}, "fourteen bytes"...), nil},
-		{"B0000S0RS00N0000", []byte{0, 8, 0x5a}, nil},
-		{"A0000S0RS00N0000", append([]byte{0, 8 * 6}, "6bytes"...), []Warning{{Kind: WarnVersion}}},
-		{"D0000S0RS00N0200LB0001CxxxxxPB04", []byte{0, 8, 0x5a}, []Warning{{WarnLengthField, "LB"}}},
-		{"D0000S0RS00N0200LB00020CxxxxPB04", []byte{0, 8, 0x5a}, []Warning{{WarnLengthField, "LB"}}},
+		{"D0000S0RS00N0000", []byte{0, 8, 0x5a}, []Warning{{Kind: WarnStructure}}},
+		{"D0000S0RS00N0000", append([]byte{0, 8 * 14}, "fourteen bytes"...), []Warning{{Kind: WarnStructure}}},
+		{"B0000S0RS00N0000", append([]byte{0, 8 * 6}, 0x30, 4, 5, 0, 5, 0), nil},
+		{"A0000S0RS00N0000", append([]byte{0, 8 * 6}, "6bytes"...), []Warning{{Kind: WarnVersion}, {Kind: WarnStructure}}},
+		{"D0000S0RS00N0200LB0001CxxxxxPB04", append([]byte{0, 8 * 6}, 0x30, 4, 5, 0, 5, 0), []Warning{{WarnLengthField, "LB"}}},
+		{"D0000S0RS00N0200LB00020CxxxxPB04", append([]byte{0, 8 * 6}, 0x30, 4, 5, 0, 5, 0), []Warning{{WarnLengthField, "LB"}}},
 	} {
 		p := testProtector(t, 16)
 		if forms[c.header[0]].block == 8 {

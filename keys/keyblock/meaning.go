@@ -188,7 +188,7 @@ func parseDerivations(data string) ([]Derivation, bool) {
 		d := Derivation{Usage: rest[:2], Algorithm: rest[2], Mode: keys.Mode(rest[3]), Exportability: keys.Exportability(rest[4])}
 		_, errMode := keys.ParseMode(rest[3])
 		_, errExport := keys.ParseExportability(rest[4])
-		if strings.Trim(d.Usage, letters) != "" || strings.IndexByte("ADEHRST", d.Algorithm) < 0 || errMode != nil || errExport != nil || seen[d] {
+		if !isCharacters(d.Usage) || strings.IndexByte(algorithms, d.Algorithm) < 0 || errMode != nil || errExport != nil || seen[d] {
 			return nil, false
 		}
 		seen[d] = true

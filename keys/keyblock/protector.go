@@ -2,7 +2,6 @@ package keyblock
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -24,6 +23,9 @@ var ErrUse = errors.New("keyblock: the mode of use or the exportability forbids 
 // ErrStrength says that a key is stronger than the protection key that it would be wrapped under.
 var ErrStrength = errors.New("keyblock: the key is stronger than the protection key")
 
+// ErrKey says that a key has not the length or the structure of its algorithm, or that there is none.
+var ErrKey = errors.New("keyblock: not a key that is wrapped")
+
 // Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
 type Protector struct {
 	kbpk     secret.Bytes
@@ -35,33 +37,21 @@ type Protector struct {
 
 // NewProtector returns a protector under a copy of kbpk, a key of usage K1: an AES key for version D, a TDES key for versions
 // A, B and C. The caller still wipes kbpk. Its mode of use holds: under mode E the protector only wraps, under mode D it only
-// unwraps. Where Go's FIPS mode is enforced, a TDES key is an error.
+// unwraps. Where Go's FIPS mode is enforced, a TDES key is [keys.ErrForbidden].
 func NewProtector(kbpk keys.Key) (*Protector, error) {
 	a := kbpk.Attributes()
 	if a.Usage != keys.UsageKBPK || kbpk.IsZero() {
 		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect key blocks: want an AES or TDES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
-	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: a.Algorithm.StrengthBits(), kcv: kbpk.KCV()}
+	p := &Protector{mode: a.Mode, tdes: a.Algorithm.IsTDES(), strength: kbpk.StrengthBits(), kcv: kbpk.KCV()}
 	if p.tdes {
 		if err := des.Available(); err != nil {
 			return nil, fmt.Errorf("keyblock: no TDES protection key: %w", err)
 		}
 	}
 	p.kbpk = kbpk.Material().Clone()
-	if raw := p.kbpk.Expose(); a.Algorithm == keys.TDES3 && isTwoKey(raw) {
-		p.strength = keys.TDES2.StrengthBits()
-	}
 	return p, nil
-}
-
-// isTwoKey reports whether a 3TDEA key has equal outer parts but for parity: a 2TDEA key in 24 bytes, which is no stronger.
-func isTwoKey(raw []byte) bool {
-	var diff byte
-	for i := range 8 {
-		diff |= (raw[i] ^ raw[16+i]) & 0xfe
-	}
-	return subtle.ConstantTimeByteEq(diff, 0) == 1
 }
 
 // Wipe zeroes the key block protection key.
@@ -89,8 +79,9 @@ func (p *Protector) Wrap(k keys.Key, optional ...OptionalBlock) (string, error) 
 
 // WrapWith returns a key block of k, of version D under AES and B under TDES. The attributes of k become the header. The length
 // of the key is hidden by padding to the longest key of its algorithm (6.1). HM is added to the optional blocks of an HMAC
-// key, and KC or KP without data gets its check value. It is ErrStrength when k is stronger than the protection key,
-// ErrOptional when an optional block is malformed, does not go with k or comes twice, ErrUse when the protection key may not
+// key, and KC or KP without data gets its check value; KC of a TDES key is [keys.ErrForbidden] where Go's FIPS mode is enforced. It
+// is ErrStrength when k is stronger than the protection key, ErrOptional when an optional block is malformed, does not go with k or
+// comes twice, ErrHeader when the key version or the key context is none of the standard, ErrUse when the protection key may not
 // wrap, and an error when the block would be longer than 9999 characters.
 func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
 	a := k.Attributes()
@@ -98,13 +89,13 @@ func (p *Protector) WrapWith(k keys.Key, o Options) (string, error) {
 		return "", err
 	}
 	if k.IsZero() {
-		return "", errors.New("keyblock: no key to wrap")
+		return "", fmt.Errorf("%w: it is absent", ErrKey)
 	}
 	if o.KeyVersion == "" {
 		o.KeyVersion = "00"
 	}
-	if len(o.KeyVersion) != 2 || strings.Trim(o.KeyVersion, letters) != "" {
-		return "", fmt.Errorf("keyblock: key version %q: want two characters of 0-9, A-Z", o.KeyVersion)
+	if !isCharacters(o.KeyVersion) {
+		return "", fmt.Errorf("%w: key version %q: want two characters of 0-9, A-Z", ErrHeader, o.KeyVersion)
 	}
 	context, err := reserved(o.Context)
 	if err != nil {
@@ -127,28 +118,56 @@ func (h Header) has(id string) bool {
 	return slices.ContainsFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
 }
 
-// Rewrap returns the key of c in a key block under p, with the header and the optional blocks of c; KP becomes the check value
-// of the new protection key. It is ErrUse when the key is not exportable, and otherwise errs as WrapWith does: what was read
-// leniently is not written so. An asymmetric key, whose strength is not looked at, wants AES-256.
-func (p *Protector) Rewrap(c Content) (string, error) {
+// RewrapOptions are what may differ from the key block that was read. The zero value changes nothing.
+type RewrapOptions struct {
+	Drop []string // identifiers of optional blocks to leave out; each of them must be there
+	Hash Hash     // what an HMAC key without HM is for; "" refuses such a key
+}
+
+// Rewrap returns the key of c in a key block under p with the header of c, as RewrapWith does.
+func (p *Protector) Rewrap(c Content) (string, error) { return p.RewrapWith(c, RewrapOptions{}) }
+
+// RewrapWith returns the key of c in a key block under p, with the header and the optional blocks that were authenticated when c
+// was unwrapped; KP becomes the check value of the new protection key. It is ErrUse when the key is not exportable, ErrAbsent
+// when an optional block to drop is not there, and otherwise errs as WrapWith does: what was read leniently is not written so.
+// An asymmetric key, whose strength is not looked at, wants AES-256.
+func (p *Protector) RewrapWith(c Content, o RewrapOptions) (string, error) {
 	if c.material.IsZero() {
-		return "", errors.New("keyblock: no key to wrap")
+		return "", fmt.Errorf("%w: it is absent", ErrKey)
 	}
-	if c.Exportability != keys.Exportable && c.Exportability != keys.Sensitive {
-		return "", fmt.Errorf("%w: exportability %v", ErrUse, c.Exportability)
+	h := c.authentic
+	if h.Exportability != keys.Exportable && h.Exportability != keys.Sensitive {
+		return "", fmt.Errorf("%w: exportability %q", ErrUse, byte(h.Exportability))
 	}
-	h := c.Header
-	h.loose = nil
-	if slices.Contains(h.Warnings(), Warning{Kind: WarnReserved}) {
-		return "", fmt.Errorf("keyblock: reserved characters %q are no key context", h.Reserved)
+	h, err := h.without(o.Drop)
+	if err != nil {
+		return "", err
 	}
-	h.Optional = slices.Clone(h.Optional)
+	if o.Hash != "" {
+		h.Optional = append(h.Optional, OptionalBlock{OptionalHM, string(o.Hash)})
+	}
 	for i, ob := range h.Optional {
 		if ob.ID == OptionalKP {
 			h.Optional[i].Data = ""
 		}
 	}
 	return p.write(h, c.material)
+}
+
+// without returns a header that shares no optional blocks with h and has none of those with the given identifiers.
+func (h Header) without(ids []string) (Header, error) {
+	h.Optional = slices.Clone(h.Optional)
+	for _, id := range ids {
+		i := slices.IndexFunc(h.Optional, func(ob OptionalBlock) bool { return ob.ID == id })
+		switch {
+		case i < 0:
+			return Header{}, fmt.Errorf("%w: %q", ErrAbsent, id)
+		case id == OptionalHM && h.Algorithm == 'H':
+			return Header{}, fmt.Errorf("%w: HM of an HMAC key is not left out", ErrOptional)
+		}
+		h.Optional = slices.Delete(h.Optional, i, i+1)
+	}
+	return h, nil
 }
 
 // write wraps material under a header that gets the version of p.
@@ -158,16 +177,20 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	}
 	bits, ok := strength(h.Algorithm, 8*material.Len())
 	if !ok {
-		return "", fmt.Errorf("keyblock: algorithm %q with %d bits is not wrapped", h.Algorithm, 8*material.Len())
+		return "", fmt.Errorf("%w: algorithm %q with %d bits", ErrKey, h.Algorithm, 8*material.Len())
 	}
 	if bits > p.strength {
 		return "", fmt.Errorf("%w: %d bits under %d", ErrStrength, bits, p.strength)
 	}
 	h.Version = p.version()
+	kcv, err := checkValue(h.Algorithm, material)
+	if err != nil && h.has(OptionalKC) {
+		return "", fmt.Errorf("keyblock: KC: %w", err)
+	}
 	for i, ob := range h.Optional {
 		switch {
 		case ob == OptionalBlock{ID: OptionalKC}:
-			h.Optional[i].Data = checkValueData(checkValue(h.Algorithm, material))
+			h.Optional[i].Data = checkValueData(kcv)
 		case ob == OptionalBlock{ID: OptionalKP}:
 			h.Optional[i].Data = checkValueData(p.kcv)
 		}
@@ -175,19 +198,26 @@ func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
 	if err := h.check(); err != nil {
 		return "", err
 	}
+	if isAsymmetric(h.Algorithm) && !isStructure(material.Expose()) {
+		return "", fmt.Errorf("%w: algorithm %q wants the DER of a structure", ErrKey, h.Algorithm)
+	}
 	if w := p.wrongCheckValues(h, material); len(w) > 0 {
 		return "", fmt.Errorf("%w: %s is the check value of another key", ErrOptional, w[0].ID)
 	}
 	content := secret.New(contentSize(h.Algorithm, material.Len(), forms[h.Version].block))
 	defer content.Wipe()
-	binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
-	n := 2 + copy(content.Expose()[2:], material.Expose())
-	_, _ = rand.Read(content.Expose()[n:]) // never fails
 	text, err := h.format(content.Len())
 	if err != nil {
 		return "", err
 	}
-	return p.protect(text, content.Expose())
+	var block string
+	secret.Do(func() {
+		binary.BigEndian.PutUint16(content.Expose(), uint16(8*material.Len()))
+		n := 2 + copy(content.Expose()[2:], material.Expose())
+		_, _ = rand.Read(content.Expose()[n:]) // never fails
+		block, err = p.protect(text, content.Expose())
+	})
+	return block, err
 }
 
 // contentSize is the length of the encrypted part: length field, key and padding up to the longest key of the algorithm, in
@@ -216,13 +246,20 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 	}
 	defer w.wipe()
 	sum := w.seal(header, content)
+	secret.PublicBytes(content)
+	secret.PublicBytes(sum)
 	return header + strings.ToUpper(hex.EncodeToString(content)+hex.EncodeToString(sum)), nil
 }
 
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
 // a version that does not go with the protection key, which gives ErrVersion, and a protection key that may only wrap,
 // which gives ErrUse. Hexadecimal digits are upper case; anything else is refused.
-func (p *Protector) Unwrap(block string) (Content, error) {
+func (p *Protector) Unwrap(block string) (c Content, err error) {
+	secret.Do(func() { c, err = p.unwrap(block) })
+	return c, err
+}
+
+func (p *Protector) unwrap(block string) (Content, error) {
 	if p.mode == keys.ModeEncrypt {
 		return Content{}, ErrUse
 	}

@@ -319,6 +319,29 @@ func authenticated(t testing.TB, p *Protector, header string, content []byte) (b
 	return header + strings.ToUpper(hex.EncodeToString(encrypted)+hex.EncodeToString(sum)), filled
 }
 
+// TestSplit: what follows a header is whole blocks of content, one at least, and a MAC.
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	for version, f := range forms {
+		for _, header := range []int{16, 24, 32, 20} {
+			for n := range 100 {
+				content, mac, ok := split(strings.Repeat("A", n), header, f)
+				size := n - 2*f.mac
+				want := header%f.block == 0 && size > 0 && size%(2*f.block) == 0
+				if ok != want || ok && (len(content) != size/2 || len(mac) != f.mac) || !ok && (content != nil || mac != nil) {
+					t.Errorf("version %c, %d characters after %d: %x and %x, %v", version, n, header, content, mac, ok)
+				}
+			}
+		}
+		good := strings.Repeat("A", 2*f.block+2*f.mac)
+		for _, bad := range []string{good[1:] + "a", good[1:] + "G", good[1:] + " ", "g" + good[1:]} {
+			if _, _, ok := split(bad, 16, f); ok {
+				t.Errorf("version %c: %q is split", version, bad)
+			}
+		}
+	}
+}
+
 // TestDeclaredLength: the length of the key inside an authentic block may be anything; only what fits is believed.
 func TestDeclaredLength(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +15,7 @@ var wellFormed = []OptionalBlock{
 	{"AL", "0100"}, {"AL", "0101"}, {"BI", "00FFFF987654"}, {"BI", "0112345678"}, {"CT", "00AAEC"}, {"CT", "01AAECAw=="},
 	{"CT", "02000004AAEC010008AAECAw=="}, {"CT", "02000004AAEC"}, {"DA", "01B1TXN"}, {"DA", "01P0AEED0ABSM6TCN"}, {"HM", "21"}, {"HM", "33"},
 	{"IK", "1234567890ABCDEF"}, {"KC", "00ABCDEF"}, {"KC", "01ABCDEF0123"}, {"KP", "00ABCDEF"}, {"KP", "01ABCDEF0123"},
-	{"KS", "FFFF9876543210E00000"}, {"LB", ""}, {"LB", "any text ~!"}, {"PK", "00ABCDEF"}, {"PK", "01ABCDEF0123"},
+	{"KS", "FFFF9876543210E00000"}, {"KS", "00000000000000000000"}, {"KS", "FFFFFFFFFFFFFFE00000"}, {"LB", ""}, {"LB", "any text ~!"}, {"PK", "00ABCDEF"}, {"PK", "01ABCDEF0123"},
 	{"TC", "20260228235959Z"}, {"TC", "2026022823595999Z"}, {"TS", "2026-02-28T23:59:59Z"}, {"TS", "2026-02-28T23:59:59.99Z"},
 	{"WP", "000"}, {"WP", "001"}, {"WP", "002"}, {"WP", "003"},
 }
@@ -39,7 +38,7 @@ var malformed = []struct{ what, id, data string }{
 	{"no data", "KC", ""}, {"no value", "KC", "00"}, {"legacy of 4 bytes", "KC", "00ABCDEF01"}, {"CMAC of 6 bytes", "KC", "01ABCDEF012345"},
 	{"odd", "KC", "00ABC"}, {"unknown method", "KC", "02ABCDEF"}, {"not hexadecimal", "KC", "00ABCDEG"}, {"long legacy", "KP", "00ABCDEF0123"}, {"no value", "PK", "01"},
 	{"no data", "KS", ""}, {"short", "KS", "FFFF9876543210E"}, {"between the two lengths", "KS", "FFFF9876543210E000"}, {"long", "KS", "FFFF9876543210E000000"},
-	{"free text", "KS", "VM9A"}, {"not hexadecimal", "KS", "GFFF9876543210E00000"},
+	{"free text", "KS", "VM9A"}, {"free text as long as a serial number", "KS", "FFFF987654321 E00000"}, {"not hexadecimal", "KS", "GFFF9876543210E00000"},
 	{"no data", "TC", ""}, {"no zone", "TC", "20260228235959"}, {"another zone", "TC", "20260228235959+"}, {"no such day", "TC", "20260229235959Z"},
 	{"no such month", "TS", "2026-13-01T00:00:00Z"}, {"no such hour", "TS", "2026-01-01T24:00:00Z"}, {"blank for T", "TS", "2026-01-01 00:00:00Z"},
 	{"no zone", "TS", "2018-06-18T20:42:39.22"}, {"one digit of a second", "TS", "2018-06-18T20:42:39.2Z"}, {"comma", "TS", "2018-06-18T20:42:39,22Z"},
@@ -50,7 +49,7 @@ var malformed = []struct{ what, id, data string }{
 // spelled has optional blocks that others write, and that are read with a warning.
 var spelled = []OptionalBlock{
 	{"BI", "00ffff987654"}, {"BI", "01abcdef01"}, {"IK", "1234567890abcdef"}, {"KS", "ffff9876543210e00000"}, {"KS", "FFFF9876543210E0"},
-	{"KS", "ffff9876543210e0"}, {"KC", "00ABCD"}, {"KC", "00AB"}, {"KC", "00abcdef"}, {"KP", "01ABCDEF"}, {"KP", "01ABCDEF01"}, {"PK", "01abcdef0123"},
+	{"KS", "ffff9876543210e0"}, {"KS", "FFFF9876543210E00001"}, {"KS", "FFFF9876543210E80000"}, {"KS", "FFFF9876543210F00000"}, {"KS", "FFFF9876543210E10000"}, {"KS", "FFFF98765432101FFFFF"}, {"KC", "00ABCD"}, {"KC", "00AB"}, {"KC", "00abcdef"}, {"KP", "01ABCDEF"}, {"KP", "01ABCDEF01"}, {"PK", "01abcdef0123"},
 }
 
 // homes says for which key an optional block is made.
@@ -73,6 +72,15 @@ func home(ob OptionalBlock) Header {
 		h = Header{Version: 'D', Usage: "D0", Algorithm: 'A', Mode: 'B', Reserved: "00"}
 	}
 	h.Optional = []OptionalBlock{ob}
+	return complete(h)
+}
+
+// complete fills in what no optional block depends on, and the HM that an HMAC key has.
+func complete(h Header) Header {
+	h.KeyVersion, h.Exportability = "00", keys.Exportable
+	if h.lacksHash() {
+		h.Optional = append(h.Optional, OptionalBlock{OptionalHM, "21"})
+	}
 	return h
 }
 
@@ -140,6 +148,7 @@ func TestMisplaced(t *testing.T) {
 		for name, other := range homes {
 			h := other
 			h.Optional = []OptionalBlock{ob}
+			h = complete(h)
 			fits := goesWith(ob, h)
 			if same := h.Usage == own.Usage && h.Algorithm == own.Algorithm && h.Mode == own.Mode && h.Version == own.Version; same && !fits {
 				t.Fatalf("%v does not go with its own home", ob)
@@ -237,14 +246,14 @@ func TestNames(t *testing.T) {
 		{ContextStorage.String(), "1"}, {Header{Reserved: "20"}.Context().String(), "2"}, {fmt.Sprint(byte(Header{}.Context())), "0"},
 		{Warning{Kind: WarnVersion}.String(), "the version is deprecated: its binding is weak"},
 		{Warning{WarnMisplaced, "KS"}.String(), "optional block KS does not go with the key"},
-		{Warning{}.String(), "unknown warning"}, {Warning{WarnCheckValue + 1, "KS"}.String(), "unknown warning"},
+		{Warning{}.String(), "unknown warning"}, {Warning{WarnUnchecked + 1, "KS"}.String(), "unknown warning"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
 	}
-	for k := WarnVersion; k <= WarnCheckValue; k++ {
-		if s := (Warning{Kind: k}).String(); s == "" || strings.Contains(s, "unknown") {
+	for k := WarnVersion; k <= WarnUnchecked; k++ {
+		if s := (Warning{Kind: k}).String(); s == "" || s == (Warning{}).String() {
 			t.Errorf("warning %d has no text", k)
 		}
 	}

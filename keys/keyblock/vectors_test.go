@@ -60,6 +60,9 @@ func unwrap(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	defer got.Wipe()
+	if w := got.fixed(); len(w) > 0 {
+		return 0, fmt.Errorf("a published header has the warnings %v", w)
+	}
 	var c comparer
 	c.equal("key", strings.ToUpper(hex.EncodeToString(got.Material().Expose())), v.String("key"))
 	c.equal("version", string(got.Version), v.String("version"))
@@ -75,7 +78,7 @@ func unwrap(v testvec.Vector) (int, error) {
 	c.equal("optional blocks", got.Optional, want)
 	for _, name := range []string{"kcv_aes_cmac", "kcv_tdes_zeros"} {
 		if v.Has(name) {
-			c.equal(name, checkValue(got.Algorithm, got.Material()), v.String(name))
+			c.equal(name, got.KCV(), v.String(name))
 		}
 	}
 	// The other entry points read the same.
@@ -130,7 +133,11 @@ func components(v testvec.Vector) (int, error) {
 	}
 	var c comparer
 	c.equal("key", strings.ToUpper(hex.EncodeToString(sum)), v.String("key"))
-	c.equal("check value", checkValue('T', secret.From(sum)), v.String("kcv_tdes"))
+	kcv, err := checkValue('T', secret.From(sum))
+	if err != nil {
+		return c.n, err
+	}
+	c.equal("check value", kcv, v.String("kcv_tdes"))
 	return c.n, c.err
 }
 

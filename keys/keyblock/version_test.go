@@ -102,17 +102,26 @@ func twoKey(t *testing.T) *Protector {
 	return p
 }
 
+// TestTwoKey: a 2TDEA protection key in 24 bytes counts as what it is.
 func TestTwoKey(t *testing.T) {
 	t.Parallel()
-	raw := twoKey(t).kbpk.Expose()
-	if !isTwoKey(raw) {
-		t.Error("equal outer parts are not seen")
+	p := twoKey(t)
+	if p.strength != 80 {
+		t.Errorf("equal outer parts: %d bits", p.strength)
 	}
 	for i := range 24 {
-		other := bytes.Clone(raw)
+		other := bytes.Clone(p.kbpk.Expose())
 		other[i] ^= 2
-		if want := i >= 8 && i < 16; isTwoKey(other) != want {
-			t.Errorf("byte %d changed: two keys %t", i, !want)
+		want := 112
+		if i >= 8 && i < 16 {
+			want = 80
+		}
+		p, err := protectorOf('B', other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.strength != want {
+			t.Errorf("byte %d changed: %d bits, want %d", i, p.strength, want)
 		}
 	}
 }
@@ -159,7 +168,8 @@ func TestWarnings(t *testing.T) {
 		{"padding alone", "D0000D0AB00E0100PB10000000000000", key(128, 48), []Warning{{WarnPadding, "PB"}}},
 		{"single DES", "B0000P0TE00E0000", append([]byte{0, 64}, "12345678padding and more padding"[:30]...), []Warning{{Kind: WarnSingleDES}}},
 		{"strength", "D0000P0AE00E0000", key(192, 48), []Warning{{Kind: WarnStrength}}},
-		{"asymmetric", "D0000S0RS00E0000", key(8*40, 48), nil},
+		{"asymmetric", "D0000S0RS00E0000", append([]byte{1, 64, 0x30, 38, 2, 1, 0, 4, 33}, make([]byte, 33)...), nil},
+		{"asymmetric without a structure", "D0000S0RS00E0000", key(8*40, 48), []Warning{{Kind: WarnStructure}}},
 		{"KC", "D0000P0AE00E0200KC1001ABCDEF0123PB100000000000000"[:48], key(128, 48), []Warning{{WarnPadding, "PB"}, {WarnCheckValue, "KC"}}},
 		{"KC of another method", "D0000P0AE00E0200KC0C00ABCDEFPB040"[:32], key(128, 48), []Warning{{WarnMisplaced, "KC"}}},
 		{"KP", "D0000P0AE00E0100KP1001ABCDEF0123", key(128, 48), []Warning{{WarnCheckValue, "KP"}}},
@@ -276,7 +286,7 @@ func TestFIPS(t *testing.T) {
 	}
 	fipstest.Enforced(t, func(t *testing.T) {
 		p, err := NewProtector(k)
-		if err == nil || p != nil || !strings.Contains(err.Error(), "FIPS") {
+		if !errors.Is(err, keys.ErrForbidden) || p != nil || !strings.Contains(err.Error(), "FIPS") {
 			t.Errorf("a TDES key under enforcement: %v", err)
 		}
 		aes := testProtector(t, 16)
@@ -287,14 +297,57 @@ func TestFIPS(t *testing.T) {
 		if _, err := aes.Unwrap(block); err != nil {
 			t.Error(err)
 		}
-		tdes := generate(t, attributes(keys.TDES2, keys.UsagePIN, keys.ModeEncrypt))
-		if _, err := aes.Wrap(tdes, OptionalBlock{ID: OptionalKC}); !errors.Is(err, ErrOptional) {
-			t.Errorf("a check value that cannot be computed: %v", err)
+		tdes, err := keys.NewKey(attributes(keys.TDES2, keys.UsagePIN, keys.ModeEncrypt), []byte("0123456789abcdef"))
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, data := range []string{"", "00123456"} {
+			if _, err := aes.Wrap(tdes, OptionalBlock{ID: OptionalKC, Data: data}); !errors.Is(err, keys.ErrForbidden) {
+				t.Errorf("check value %q that cannot be computed: %v", data, err)
+			}
+		}
+		fipsUnwrap(t, aes, tdes)
 		if _, err := (&Protector{kbpk: k.Material(), tdes: true, strength: 80}).Wrap(tdes); err == nil {
 			t.Error("wrapped under TDES")
 		}
 	})
+}
+
+// fipsUnwrap opens blocks of a TDES key: without KC there is nothing against it, with any KC nobody knows whether it is right.
+func fipsUnwrap(t *testing.T, p *Protector, k keys.Key) {
+	plain, err := p.Wrap(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := append([]byte{0, 128}, k.Material().Expose()...)
+	content = append(content, make([]byte, 14)...)
+	h := Header{
+		Version: 'D', Usage: "P0", Algorithm: 'T', Mode: keys.ModeEncrypt, KeyVersion: "00", Exportability: keys.Exportable,
+		Reserved: "00", Optional: []OptionalBlock{{OptionalKC, "00123456"}},
+	}
+	text, err := h.format(len(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked, err := p.protect(text, content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block, want := range map[string][]Warning{plain: nil, checked: {{WarnUnchecked, OptionalKC}}} {
+		c, err := p.Unwrap(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Warnings(); !slices.Equal(got, want) {
+			t.Errorf("warnings %v, want %v", got, want)
+		}
+		if !c.KCV().IsZero() {
+			t.Error("there is a check value")
+		}
+		if _, err := p.Rewrap(c); errors.Is(err, keys.ErrForbidden) != (want != nil) {
+			t.Errorf("rewrap: %v", err)
+		}
+	}
 }
 
 func TestStrengthOf(t *testing.T) {

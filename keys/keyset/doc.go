@@ -11,7 +11,13 @@
 // revision, see [KeySet.NextRevision] and [CheckSuccessor].
 //
 // A key lives as NIST SP 800-57 has it: [KeyState] says what each state permits and what it can become, and the stored states
-// of sets, slots and terminals say which it is. [NewRotation] plans how one set takes over from another.
+// of sets, slots and terminals say which it is. The services ask State.Permits and SlotState.Permits, and CheckSuccessor holds
+// sets to their changes of state. [NewRotation] plans how one set takes over from another.
+//
+// Nothing in this module calls NewRotation, [CheckTransition] or [Strictest] yet. A plan is not stored or signed, and no
+// service acts on one: whoever rotates today makes the two sets, registers terminals under the new one, and retires the old one
+// by hand, with the plan as a check. A key-distribution host that rotates by itself will hold to Rotation.Delivering, and a
+// store of key records to CheckTransition.
 //
 // The package does not know whether a certificate is trusted: the caller's [Verifier] does. It keeps no list of what it
 // has seen, so an old revision with good signatures still opens; refusing it is up to whoever stores the latest.

@@ -27,24 +27,10 @@ const (
 	maxDataContents        = 8
 	maxOutgoingPINKeys     = 32
 	maxDescriptorDigits    = 3
-
-	// MinMACLength is the least length in bytes of a MAC that is checked at all.
-	MinMACLength = 4
-	// MinEvidenceLength is the least length in bytes of a MAC that proves anything beyond its own message: that moves
-	// a counter or convicts a clone.
-	MinEvidenceLength = 8
 )
 
 // ErrKeySet is wrapped by every error about a key set that breaks a rule.
 var ErrKeySet = errors.New("keyset: set breaks a rule")
-
-// MACRule says which MACs a set makes and accepts.
-type MACRule struct {
-	Algorithm dukpt.MACAlgorithm // MACRetail for TDES, MACCMAC for AES
-	Padding   dukpt.MACPadding   // of MACRetail; zero for MACCMAC
-	Length    int                // bytes kept, MinMACLength to the block size
-	Evidence  int                // bytes from which a MAC counts as evidence, MinEvidenceLength to the block size
-}
 
 // KeySet says everything about a family of keys. It is plain data: whoever fills it in calls Validate before using it,
 // and Marshal and Unmarshal do so by themselves. It is not safe for concurrent change.
@@ -149,11 +135,6 @@ func (s *KeySet) WorkingKey() dukpt.WorkingKey {
 		return dukpt.KeyAES256
 	}
 	return 0
-}
-
-// MACSpec returns how MACs of the set are computed.
-func (s *KeySet) MACSpec() dukpt.MACSpec {
-	return dukpt.MACSpec{Algorithm: s.MAC.Algorithm, Key: s.WorkingKey(), Padding: s.MAC.Padding, Length: s.MAC.Length}
 }
 
 // DataSpec returns how card data of the set is encrypted in a direction, mode and IV. The IV is kept, not copied.

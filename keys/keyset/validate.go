@@ -199,49 +199,6 @@ func (s *KeySet) checkHorizon() error {
 	return nil
 }
 
-func (s *KeySet) checkMAC() error {
-	if !s.Has(UsageMAC) {
-		if s.MAC != (MACRule{}) {
-			return broken("a set without MACs has no MAC rule")
-		}
-		return nil
-	}
-	block := 16
-	switch s.MAC.Algorithm {
-	case dukpt.MACRetail:
-		block = 8
-		if s.Scheme != dukpt.TDES {
-			return broken("retail MACs are for TDES sets")
-		}
-		if s.MAC.Padding != dukpt.MACPadding1 && s.MAC.Padding != dukpt.MACPadding2 {
-			return broken("a retail MAC has padding 1 or 2")
-		}
-	case dukpt.MACCMAC:
-		if s.Scheme != dukpt.AES {
-			return broken("CMAC is for AES sets")
-		}
-		if s.MAC.Padding != 0 {
-			return broken("CMAC has no padding to choose")
-		}
-	default:
-		return broken("MAC algorithm %v: a key set has retail MACs or CMAC", s.MAC.Algorithm)
-	}
-	return s.checkMACLength(block)
-}
-
-func (s *KeySet) checkMACLength(block int) error {
-	if s.MAC.Length < MinMACLength || s.MAC.Length > block {
-		return broken("MAC of %d bytes, want %d to %d", s.MAC.Length, MinMACLength, block)
-	}
-	if s.MAC.Evidence < MinEvidenceLength || s.MAC.Evidence > block {
-		return broken("evidence from %d bytes, want %d to %d", s.MAC.Evidence, MinEvidenceLength, block)
-	}
-	if s.Counter == Authenticated && s.MAC.Length < s.MAC.Evidence {
-		return broken("a MAC of %d bytes authenticates no counter, evidence starts at %d", s.MAC.Length, s.MAC.Evidence)
-	}
-	return nil
-}
-
 func (s *KeySet) checkPolicy() error {
 	if !pathsWords.known(uint8(s.Paths)) {
 		return broken("paths are not set")

@@ -42,10 +42,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"R of a fraction", func(s *KeySet) { s.R = DefaultHorizon + time.Millisecond }, "whole seconds"},
 		{"R negative", func(s *KeySet) { s.R = -time.Second }, "horizon"},
 		{"MAC algorithm 9", func(s *KeySet) { s.MAC.Algorithm = 9 }, "MAC algorithm"},
-		{"MAC of algorithm 1", func(s *KeySet) { s.MAC.Algorithm = dukpt.MACCBC }, "MAC algorithm"},
+		{"MAC of algorithm 1, padding 1", func(s *KeySet) { s.MAC.Algorithm, s.MAC.Padding = dukpt.MACCBC, dukpt.MACPadding1 }, "padding"},
+		{"MAC of algorithm 1, padding 2", func(s *KeySet) { s.MAC.Algorithm = dukpt.MACCBC }, "padding"},
 		{"HMAC", func(s *KeySet) { s.MAC.Algorithm, s.MAC.Padding = dukpt.MACHMACSHA256, 0 }, "MAC algorithm"},
-		{"CMAC of a TDES set", func(s *KeySet) { s.MAC.Algorithm, s.MAC.Padding = dukpt.MACCMAC, 0 }, "CMAC is for AES"},
-		{"MAC padding 3", func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding3 }, "padding 1 or 2"},
+		{"CMAC with a padding", func(s *KeySet) { s.MAC.Algorithm = dukpt.MACCMAC }, "padding"},
+		{"CMAC longer than a TDES block", func(s *KeySet) { s.MAC = MACRule{Algorithm: dukpt.MACCMAC, Length: 9, Evidence: 8} }, "MAC of 9"},
+		{"retail MAC without padding", func(s *KeySet) { s.MAC.Padding = 0 }, "padding"},
+		{"MAC padding 4", func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding3 + 1 }, "padding"},
 		{"evidence beyond the block", func(s *KeySet) { s.MAC.Evidence = 9 }, "evidence"},
 		{"a MAC rule without MACs", func(s *KeySet) {
 			rule := s.MAC
@@ -113,6 +116,7 @@ func TestValidateAccepts(t *testing.T) {
 		"one key id":         func(s *KeySet) { s.LastID = s.FirstID },
 		"descriptor":         func(s *KeySet) { s.KSNDescriptor = "A05" },
 		"padding 1":          func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding1 },
+		"padding 3":          func(s *KeySet) { s.MAC.Padding = dukpt.MACPadding3 },
 		"magtek without PIN": func(s *KeySet) { s.Profile = ProfileMagTek },
 		"bare key, data alone": func(s *KeySet) {
 			dataAlone(s)

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/bits"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEveryByte changes every byte of a delivery: none of the changed ones gives a key.
+// TestEveryByte changes every byte of a delivery in three ways, in one where time is short: none of the changed ones gives a key.
 func TestEveryByte(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, keys.AES128, elliptic.P256())
@@ -77,7 +79,11 @@ func TestEveryByte(t *testing.T) {
 		t.Fatalf("unchanged: %v", err)
 	}
 	for i := range b {
-		for _, flip := range []byte{0x01, 0x20, 0x80} {
+		flips := []byte{0x01, 0x20, 0x80}
+		if testing.Short() {
+			flips = flips[i%3:][:1]
+		}
+		for _, flip := range flips {
 			changed := bytes.Clone(b)
 			changed[i] ^= flip
 			opened, err := l.open(changed)
@@ -303,10 +309,11 @@ func TestSealRefuses(t *testing.T) {
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
 	set256 := setFor(t, keys.AES256)
-	for name, c := range map[string]struct {
+	type refusal struct {
 		change func(l *lab)
 		want   string
-	}{
+	}
+	cases := map[string]refusal{
 		"no set":                 {func(l *lab) { l.set = nil }, "no key set"},
 		"no key":                 {func(l *lab) { l.key = nil }, "no key set, initial key"},
 		"no signer":              {func(l *lab) { l.signer = nil }, "signer"},
@@ -327,7 +334,6 @@ func TestSealRefuses(t *testing.T) {
 		"a set that is not delivered": {func(l *lab) { l.set.Delivery = keyset.DeliveryNone }, "delivers no keys"},
 		"a set of another tenant":     {func(l *lab) { l.set.Tenant = "OTHER" }, "of tenant OTHER"},
 		"an invalid set":              {func(l *lab) { l.set.Environment = keyset.Production }, "delivery by code"},
-		"a revision beyond 32 bits":   {func(l *lab) { l.set.Revision = ^uint(0) }, "has revision 18446744073709551615"},
 		"a key id outside":            {func(l *lab) { l.key = initialKey(t, keys.AES128, keyID(t, "1234567900000000")) }, "is not of key set DATA"},
 		"a key of the other scheme":   {func(l *lab) { l.key = initialKey(t, keys.TDES2, keyID(t, "FFFF9876543210E00000")) }, "is not of key set DATA"},
 		"a weaker key":                {func(l *lab) { l.set, l.binding = set256, newLab(t, keys.AES256, elliptic.P256()).binding }, "not of AES-256"},
@@ -336,7 +342,11 @@ func TestSealRefuses(t *testing.T) {
 			l.key = initialKey(t, keys.AES128, l.set.FirstID)
 			l.key.Wipe()
 		}, "is wiped"},
-	} {
+	}
+	if bits.UintSize > 32 { // else there is none
+		cases["a revision beyond 32 bits"] = refusal{func(l *lab) { l.set.Revision = math.MaxUint }, "has revision 18446744073709551615"}
+	}
+	for name, c := range cases {
 		changed := *l
 		changed.set = l.set.Clone()
 		c.change(&changed)

@@ -46,7 +46,30 @@ func sale(m *marks, a keys.Algorithm, raw []byte, id string, f pin.Format) error
 		return err
 	}
 	defer host.End()
-	return errors.Join(tradePIN(m, tx, host, f), tradeData(m, tx, host, name.Scheme()), tradeMAC(m, tx, host, name.Scheme()))
+	return errors.Join(tradePIN(m, tx, host, f), tradeData(m, tx, host, name.Scheme()), tradeMAC(m, tx, host, name.Scheme()),
+		compareKeys(base, tx, host))
+}
+
+// compareKeys has the check values of all working keys computed, and of the key encryption keys of both ends.
+func compareKeys(base *dukpt.BaseKey, tx *dukpt.Transaction, host *dukpt.HostTransaction) error {
+	checks, err := base.CheckValues(tx.KSN())
+	if err != nil {
+		return err
+	}
+	for _, c := range checks {
+		if c.Use != dukpt.UseKeyEncryption {
+			continue
+		}
+		one, err1 := host.KeyEncryptionKey(c.Key)
+		two, err2 := tx.KeyEncryptionKey(c.Key)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		if !one.KCV().Equal(c.KCV) || !two.KCV().Equal(c.KCV) {
+			return errWrong
+		}
+	}
+	return nil
 }
 
 // firstTransaction loads a terminal, has its state saved, opens it again, and takes a key.

@@ -7,7 +7,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/ctgrind"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/keys/keyblock"
 )
 
 var keyCases = []oneCase{
@@ -20,8 +19,6 @@ var keyCases = []oneCase{
 	{"component typed", caseTyped},
 	{"fingerprint", caseFingerprint},
 	{"secrets compared", caseEqual},
-	{"key block unwrapped", caseUnwrap},
-	{"key block refused", caseRefuse},
 }
 
 func newKey(m *marks, a keys.Algorithm, u keys.Usage, mode keys.Mode, raw []byte) (keys.Key, error) {
@@ -164,72 +161,6 @@ func caseEqual(m *marks) error {
 	other[3] ^= 1
 	a, b, c := secret.From(m.secret(aesKey)), secret.From(m.secret(aesKey)), secret.From(other)
 	if !a.Equal(b) || a.Equal(c) {
-		return errWrong
-	}
-	return nil
-}
-
-// protect returns a protector under aesKey, marked where m is not nil.
-func protect(m *marks) (*keyblock.Protector, error) {
-	raw := aesKey
-	if m != nil {
-		raw = m.secret(aesKey)
-	}
-	kbpk, err := keys.NewKey(keys.Attributes{
-		Algorithm: keys.AES128, Usage: keys.UsageKBPK, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
-	}, raw)
-	if err != nil {
-		return nil, err
-	}
-	return keyblock.NewProtector(kbpk)
-}
-
-// wrapped returns a key block of desKey, made without any mark, and a protector under the same key, marked.
-func wrapped(m *marks) (*keyblock.Protector, string, error) {
-	open, err := protect(nil)
-	if err != nil {
-		return nil, "", err
-	}
-	k, err := keys.NewKey(keys.Attributes{
-		Algorithm: keys.TDES2, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.Exportable,
-	}, desKey[:16])
-	if err != nil {
-		return nil, "", err
-	}
-	block, err := open.Wrap(k)
-	if err != nil {
-		return nil, "", err
-	}
-	p, err := protect(m)
-	return p, block, err
-}
-
-func caseUnwrap(m *marks) error {
-	p, block, err := wrapped(m)
-	if err != nil {
-		return err
-	}
-	content, err := p.Unwrap(block)
-	if err != nil {
-		return err
-	}
-	k, err := content.Key()
-	if err != nil {
-		return err
-	}
-	return want(k.Material().Expose(), desKey[:16])
-}
-
-func caseRefuse(m *marks) error {
-	p, block, err := wrapped(m)
-	if err != nil {
-		return err
-	}
-	last := byte('0')
-	if block[len(block)-1] == last {
-		last = '1'
-	}
-	if _, err := p.Unwrap(block[:len(block)-1] + string(last)); !errors.Is(err, keyblock.ErrBlock) {
 		return errWrong
 	}
 	return nil

@@ -47,7 +47,7 @@ func want(got, expected []byte) error {
 
 // main runs the cases named, or all.
 func main() {
-	for _, c := range slices.Concat(cipherCases, macCases, keyCases, pinCases, dukptCases, plantedCases) {
+	for _, c := range slices.Concat(cipherCases, macCases, keyCases, blockCases, pinCases, dukptCases, treeCases, workingCases, plantedCases) {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], c.name) {
 			continue
 		}

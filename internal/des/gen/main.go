@@ -2,6 +2,7 @@
 //
 //	go run ./internal/des/gen            proves the circuits in circuits.txt and writes sbox.go from them
 //	go run ./internal/des/gen -search 1h looks for smaller ones first
+//	go run ./internal/des/gen -order 1m  looks for an order of their gates that needs fewer registers
 //
 // The circuits were found by this program and by nothing else.
 package main
@@ -67,15 +68,16 @@ func (s *solution) prove(box int) error {
 func main() {
 	log.SetFlags(0)
 	how := flag.Duration("search", 0, "look for smaller circuits for this long")
+	again := flag.Duration("order", 0, "order the gates for this long, after the search")
 	seed := flag.Uint64("seed", 0, "of the search")
 	dir := flag.String("dir", "internal/des", "where sbox.go and gen/circuits.txt are")
 	flag.Parse()
-	if err := run(*dir, *how, *seed); err != nil {
+	if err := run(*dir, *how, *again, *seed); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(dir string, how time.Duration, seed uint64) error {
+func run(dir string, how, again time.Duration, seed uint64) error {
 	found := dir + "/gen/circuits.txt"
 	text, err := os.ReadFile(found)
 	if err != nil && how == 0 {
@@ -87,6 +89,12 @@ func run(dir string, how time.Duration, seed uint64) error {
 	}
 	if how > 0 {
 		improve(&best, how, seed, func() error { return os.WriteFile(found, list(best), 0o644) })
+	}
+	if again > 0 {
+		order(&best, again, seed)
+		if err := os.WriteFile(found, list(best), 0o644); err != nil {
+			return err
+		}
 	}
 	code, err := generate(best)
 	if err != nil {
