@@ -37,12 +37,15 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 
 // Import puts a key into the token under a new alias, which the caller still wipes; a TDES base key together with its C0
 // variant, from which half of each initial key comes. The key is then held to what it should be as by Generate. Errors wrap
-// ErrExists, ErrDuplicate, ErrAttributes, dukpt.ErrUnsupported or engine.ErrUnavailable.
+// ErrExists, ErrDuplicate, ErrAttributes, keys.ErrWeak, dukpt.ErrUnsupported or engine.ErrUnavailable.
 func (t *Token) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
 	if k.IsZero() {
 		return engine.KeyInfo{}, errors.New("hsm: no key to import")
 	}
 	if err := loadable(ref, k.Attributes(), env); err != nil {
+		return engine.KeyInfo{}, err
+	}
+	if err := k.CheckWeak(); err != nil {
 		return engine.KeyInfo{}, err
 	}
 	return t.load(ctx, ref, func(l loader) (object, record, []object, error) { return l.put(ref, k, env) })

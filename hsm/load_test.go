@@ -117,6 +117,9 @@ func TestLoadRefuses(t *testing.T) {
 		"the same key, with other parity": {func() (engine.KeyInfo, error) {
 			return token.Import(t.Context(), alias(t, "b"), newKey(t, bdkAttributes(keys.TDES2), "0022446688AACCEEFFDDBB9977553311"), keyset.Test)
 		}, ErrDuplicate},
+		"a weak key": {func() (engine.KeyInfo, error) {
+			return token.Import(t.Context(), alias(t, "b"), newKey(t, bdkAttributes(keys.TDES2), "0101010101010101FEDCBA9876543210"), keyset.Test)
+		}, keys.ErrWeak},
 		"the name of a variant": {func() (engine.KeyInfo, error) { return token.Import(t.Context(), alias(t, "b-c0"), bdk, keyset.Test) }, nil},
 		"an id":                 {func() (engine.KeyInfo, error) { return token.Import(t.Context(), newID(), bdk, keyset.Test) }, nil},
 		"no environment":        {func() (engine.KeyInfo, error) { return token.Import(t.Context(), alias(t, "b"), bdk, 0) }, nil},
