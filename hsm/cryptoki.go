@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"crypto"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -37,6 +38,8 @@ type cryptoki interface {
 	encrypt(s session, m mechanism, key object, in []byte) ([]byte, error)
 	decrypt(s session, m mechanism, key object, in []byte) ([]byte, error)
 	sign(s session, m mechanism, key object, in []byte) ([]byte, error)
+	// signer returns the one key pair with this label and CKA_ID, of which one may be nil, as a signer with sessions of its own.
+	signer(label, id []byte) (crypto.Signer, error)
 	wrapKey(s session, m mechanism, wrapping, key object) ([]byte, error)
 	unwrapKey(s session, m mechanism, wrapping object, wrapped []byte, template []attribute) (object, error)
 }

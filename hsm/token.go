@@ -54,6 +54,7 @@ type connection struct {
 	pool       *pool
 	owners     []*owner
 	keys       atomic.Pointer[inventory]
+	signers    sync.Map // of crypto.Signer, by URI
 	paths      *paths
 }
 
