@@ -5,11 +5,13 @@
 package hsmtest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -55,10 +57,18 @@ func New(tb testing.TB) Token {
 	return Token{Module: f.module, Label: label(f.taken)}
 }
 
-// Binary is the body of TestMain in packages that use New: it runs the tests, which get this many tokens at most, and removes
-// the folder of the tokens.
+// Binary is the body of TestMain in packages that use New: it runs the tests, which get this many tokens at most, each time
+// that they are run (go test -count), and removes the folder of the tokens.
 func Binary(m *testing.M, tokens int) int {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
 	wanted = tokens
+	if count := flag.Lookup("test.count"); count != nil {
+		if n, err := strconv.Atoi(count.Value.String()); err == nil {
+			wanted *= max(n, 1)
+		}
+	}
 	code := m.Run()
 	if made != "" {
 		_ = os.RemoveAll(made) // a leftover in the folder of temporary files harms nobody
