@@ -12,7 +12,7 @@ export GOFLAGS := -buildvcs=false
 export LATCHKEY_REQUIRE := all
 
 # The packages whose concurrency matters; load tests never run under the race detector.
-RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./message ./tls/... \
+RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./hsm ./message ./tls/... \
 	./decrypt/... ./internal/store/... ./internal/serve ./internal/strictjson ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
 
 # Packages whose tests are a part of their own.
@@ -26,6 +26,11 @@ help: ## this list
 build: ## the programs, into dist/
 	@mkdir -p $(DIST)
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(DIST)/ ./cmd/...
+
+.PHONY: build-hsm
+build-hsm: ## the operator program with the PKCS#11 bridge, which needs a C compiler
+	@mkdir -p $(DIST)
+	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-hsm ./cmd/latchkey
 
 .PHONY: demo
 demo: ## build everything and run the whole story on this machine, in about a minute

@@ -40,16 +40,8 @@ func aesDerive(dst, key, scratch []byte, usage aesUsage, w WorkingKey, id KeyID,
 // that names its number.
 func aesDeriveUnder(dst []byte, c cipher.Block, scratch []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
 	data, out := scratch[:16], scratch[16:aesScratch]
-	binary.BigEndian.PutUint32(data, 0x0100_0000|uint32(usage)) // version 1
-	binary.BigEndian.PutUint16(data[4:], workingKeys[w].algorithm)
-	binary.BigEndian.PutUint16(data[6:], workingKeys[w].bits)
-	if usage == usageInitialKey {
-		copy(data[8:], id.b[:8])
-	} else {
-		copy(data[8:], id.b[4:8])
-		binary.BigEndian.PutUint32(data[12:], counter)
-	}
-	for data[1] = 1; len(dst) >= 16; data[1]++ {
+	derivationData(data, usage, w, id, counter)
+	for ; len(dst) >= 16; data[1]++ {
 		c.Encrypt(dst, data)
 		dst = dst[16:]
 	}
@@ -57,6 +49,19 @@ func aesDeriveUnder(dst []byte, c cipher.Block, scratch []byte, usage aesUsage, 
 		c.Encrypt(out, data)
 		copy(dst, out)
 		secret.Wipe(out)
+	}
+}
+
+// derivationData fills the first block of derivation data, the one that names its number 1 (X9.24-3:2017, 6.3.2).
+func derivationData(data []byte, usage aesUsage, w WorkingKey, id KeyID, counter uint32) {
+	binary.BigEndian.PutUint32(data, 0x0101_0000|uint32(usage)) // version 1, block 1
+	binary.BigEndian.PutUint16(data[4:], workingKeys[w].algorithm)
+	binary.BigEndian.PutUint16(data[6:], workingKeys[w].bits)
+	if usage == usageInitialKey {
+		copy(data[8:], id.b[:8])
+	} else {
+		copy(data[8:], id.b[4:8])
+		binary.BigEndian.PutUint32(data[12:], counter)
 	}
 }
 

@@ -2,6 +2,7 @@ package dukpt
 
 import (
 	"crypto/aes"
+	"crypto/cipher"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
@@ -31,8 +32,10 @@ func (b PINBlock) spec() PINSpec { return PINSpec{Format: b.Format, Key: b.Key} 
 type PINTarget struct {
 	Format pin.Format // 0, 1 or 3 under a TDES key, 4 with either PAN field under an AES key
 	PAN    pin.PAN    // must equal the PAN of the incoming block, unless that is of format 1
-	Key    keys.Key   // the zone PIN key, usage P0, mode E, B or N; not wiped
-	Fill   pin.Fill   // of a block of format 1, 3 or 4; unused for format 0
+	Key    keys.Key   // the zone PIN key, usage P0, mode E, B or N; not wiped. The zero key where Cipher is given
+	// Cipher encrypts under a zone PIN key that is in a device, for a caller that has looked at what that key may do. Nil: Key.
+	Cipher cipher.Block
+	Fill   pin.Fill // of a block of format 1, 3 or 4; unused for format 0
 }
 
 // NewHostTransaction returns a transaction bound to nothing, for [BaseKey.Bind]. The memory for its keys is allocated here.
@@ -142,6 +145,9 @@ func decryptTDES(c *des.Cipher, in PINBlock) (o pin.Opened, err error) {
 
 // check refuses a key that is not for PINs, or not for the format.
 func (t PINTarget) check() error {
+	if t.Cipher != nil {
+		return t.checkCipher()
+	}
 	if t.Key.IsZero() {
 		return fmt.Errorf("%w: no outgoing PIN key given", ErrUnsupported)
 	}
@@ -164,8 +170,22 @@ func (t PINTarget) check() error {
 	return fmt.Errorf("%w: an outgoing PIN key of %v", ErrUnsupported, a.Algorithm)
 }
 
+// checkCipher refuses a cipher beside a key, and one that is not for the format.
+func (t PINTarget) checkCipher() error {
+	if !t.Key.IsZero() {
+		return fmt.Errorf("%w: an outgoing PIN key and a cipher", ErrUnsupported)
+	}
+	if t.Cipher.BlockSize() == tdesBlock {
+		return checkPINFormat(t.Format, TDES)
+	}
+	return checkPINFormat(t.Format, AES)
+}
+
 // encrypt makes the outgoing block. The target is checked.
 func (t PINTarget) encrypt(dst []byte, o pin.Opened) ([]byte, error) {
+	if t.Cipher != nil {
+		return o.Encrypt(dst, pin.Side{Format: t.Format, PAN: t.PAN, Cipher: t.Cipher}, t.Fill)
+	}
 	k := t.Key.Material().Expose()
 	to := pin.Side{Format: t.Format, PAN: t.PAN}
 	if t.Format.BlockSize() == aes.BlockSize {

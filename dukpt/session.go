@@ -144,13 +144,17 @@ func (s *session) macKey(d Direction, w WorkingKey) ([]byte, error) {
 		}
 		return s.variant(maskMACRequest)[:], nil
 	}
+	return s.derive(macUsage(d), w)
+}
+
+func macUsage(d Direction) aesUsage {
 	switch d {
 	case Request:
-		return s.derive(usageMACGenerate, w)
+		return usageMACGenerate
 	case Response:
-		return s.derive(usageMACVerify, w)
+		return usageMACVerify
 	}
-	return s.derive(usageMACBoth, w)
+	return usageMACBoth
 }
 
 // mac appends the MAC of msg, cut to the length of the specification.

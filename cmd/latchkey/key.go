@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -14,8 +15,8 @@ import (
 
 func newKey(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("key", "Keys of the host: generate, list, components, check values",
-		newKeyGenerate(c, f), newKeyList(c, f), newComponents(c, f), newKeyKCV(c))
+	cmd := noun("key", "Keys of the host: generate, import, list, components, check values",
+		newKeyGenerate(c, f), newKeyImport(c), newKeyList(c, f), newComponents(c, f), newKeyKCV(c))
 	f.flags(cmd)
 	return cmd
 }
@@ -47,18 +48,22 @@ func listKey(i engine.KeyInfo) listedKey {
 
 func newKeyGenerate(c *console, f *folder) *cobra.Command {
 	var name, algorithm, usage string
+	e := &element{c: c}
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Draw a key at random and keep it as a key block",
+		Short: "Draw a key at random and keep it as a key block, or make it in a token",
 		Long: `Generate draws a key from the system's random source and stores it as an ANSI X9.143 key block under
 the local master key. Its environment is that of the deployment and never changes.
+
+With --hsm the key is made in a PKCS#11 token, stays there, and is AES; --environment says what it is for. It is
+read back, and asked for what it must refuse, before it counts.
 
 Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
         P0 zone PIN key, to translate PINs to
         D0 data key`,
 		Example: "  latchkey key generate --name alias/bdk-1 --algorithm AES-128 --usage B0",
 		Args:    arguments(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			ref, err := keyset.ParseKeyRef(name)
 			if err != nil {
 				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
@@ -66,6 +71,9 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 			a, err := keyAttributes(algorithm, usage)
 			if err != nil {
 				return err
+			}
+			if e.uri != "" {
+				return e.generate(cmd.Context(), ref, a)
 			}
 			return f.with(func(d *deploy.Deployment) error {
 				ring, err := d.Keyring()
@@ -76,17 +84,23 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 				if err != nil {
 					return notKept(err)
 				}
-				k := listKey(info)
-				return c.show(k, field{"name", k.Name}, field{"id", k.ID}, field{"usage", k.Usage}, field{"algorithm", k.Algorithm},
-					field{"KCV", k.KCV}, field{"environment", k.Environment}, field{"key mode", k.KeyMode})
+				return showKey(c, info)
 			})
 		},
 	}
+	e.flags(cmd)
+	e.environmentFlag(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the key: alias/…")
 	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
 	cmd.Flags().StringVar(&usage, "usage", "B0", "B0, P0 or D0")
 	required(cmd, "name")
 	return cmd
+}
+
+func showKey(c *console, info engine.KeyInfo) error {
+	k := listKey(info)
+	return c.show(k, field{"name", k.Name}, field{"id", k.ID}, field{"usage", k.Usage}, field{"algorithm", k.Algorithm},
+		field{"KCV", k.KCV}, field{"environment", k.Environment}, field{"key mode", k.KeyMode})
 }
 
 func keyAttributes(algorithm, usage string) (keys.Attributes, error) {
@@ -103,27 +117,43 @@ func keyAttributes(algorithm, usage string) (keys.Attributes, error) {
 }
 
 func newKeyList(c *console, f *folder) *cobra.Command {
-	return &cobra.Command{
+	e := &element{c: c}
+	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the keys of the host with their check values",
+		Short: "List the keys of the host, or those in a token, with their check values",
 		Args:  arguments(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if e.uri != "" {
+				return e.with(cmd.Context(), func(t *hsm.Token) error {
+					infos, err := t.Keys(cmd.Context())
+					if err != nil {
+						return err
+					}
+					return listKeys(c, infos)
+				})
+			}
 			return f.with(func(d *deploy.Deployment) error {
 				ring, err := d.Keyring()
 				if err != nil {
 					return err
 				}
-				list := []listedKey{}
-				var rows [][]string
-				for _, info := range ring.List() {
-					k := listKey(info)
-					list = append(list, k)
-					rows = append(rows, []string{k.Name, k.ID, k.Usage, k.Algorithm, k.KCV, fmt.Sprint(k.Version), k.Environment, k.KeyMode})
-				}
-				return c.list(list, []string{"NAME", "ID", "USAGE", "ALGORITHM", "KCV", "VERSION", "ENVIRONMENT", "KEY MODE"}, rows)
+				return listKeys(c, ring.List())
 			})
 		},
 	}
+	e.flags(cmd)
+	return cmd
+}
+
+func listKeys(c *console, infos []engine.KeyInfo) error {
+	list := []listedKey{}
+	var rows [][]string
+	for _, info := range infos {
+		k := listKey(info)
+		list = append(list, k)
+		rows = append(rows, []string{k.Name, k.ID, k.Usage, k.Algorithm, k.KCV, fmt.Sprint(k.Version), k.Environment, k.KeyMode})
+	}
+	return c.list(list, []string{"NAME", "ID", "USAGE", "ALGORITHM", "KCV", "VERSION", "ENVIRONMENT", "KEY MODE"}, rows)
 }
 
 // listedKCV is what kcv says.

@@ -50,7 +50,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(newDemo(c), newInit(c), newKey(c), newKeySet(c), newAttested(c), newTrust(c),
-		newTerminal(c), newCert(c), newApprove(c), newOperator(c), newBundle(c), newDUKPT(c), newPIN(c), newKeyBlock(c), newAudit(c))
+		newTerminal(c), newCert(c), newApprove(c), newOperator(c), newBundle(c), newDUKPT(c), newPIN(c), newKeyBlock(c), newHSM(c), newAudit(c))
 	return root
 }
 

@@ -20,12 +20,44 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"latchkey": main})
+	testscript.Main(withTokens{m}, map[string]func(){"latchkey": main})
+}
+
+// withTokens runs the tests, for which there may be tokens.
+type withTokens struct{ m *testing.M }
+
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 2) }
+
+// TestTokenScripts runs the commands on PKCS#11 tokens, of SoftHSM. The variables are MODULE, TOKEN, which is the URI of an empty
+// token, and LABEL; the PIN is in the file pin.
+func TestTokenScripts(t *testing.T) {
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	token := hsmtest.New(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/hsm",
+		RequireUniqueNames: true,
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("SOFTHSM2_CONF", os.Getenv("SOFTHSM2_CONF"))
+			env.Setenv("MODULE", token.Module)
+			env.Setenv("TOKEN", token.URI())
+			env.Setenv("LABEL", token.Label)
+			return errors.Join(
+				os.WriteFile(filepath.Join(env.WorkDir, "pin"), []byte(hsmtest.PIN+"\n"), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "open"), []byte(hsmtest.PIN+"\n"), 0o644),
+				os.WriteFile(filepath.Join(env.WorkDir, "bad"), []byte("00000000\n"), 0o600),
+			)
+		},
+	})
 }
 
 // TestScripts runs the program as a user does. Each script finds, for every published swipe of

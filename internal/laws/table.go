@@ -3,7 +3,7 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/ctgrind", "internal/ctgrind/cases", "internal/e2e",
-	"internal/fipstest", "internal/laws", "internal/node/nodetest", "internal/residue",
+	"internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/residue",
 	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
 	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
@@ -75,6 +75,10 @@ var Imports = map[string][]string{
 		"decrypt/engine", "dukpt", "internal/crockford", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock",
 		"keys/keyset", "pin",
 	},
+	"hsm": {
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/secret", "keys",
+		"keys/keyset", "pin",
+	},
 	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
 	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
 	"internal/store/sqlite/deliveries": {
@@ -116,7 +120,7 @@ var Imports = map[string][]string{
 	"cmd/latchkey": {
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
 		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
-		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "internal/audit", "internal/deploy",
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "hsm", "internal/audit", "internal/deploy",
 		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
@@ -167,4 +171,4 @@ var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/padding",
 var Small = []string{"dukpt", "keys", "keys/keyblock", "message", "pin", "terminal"}
 
 // ReadsEnvironment lists the packages beside programs that may read the environment.
-var ReadsEnvironment = []string{"internal/planted", "internal/testvec"}
+var ReadsEnvironment = []string{"internal/hsmtest", "internal/planted", "internal/testvec"}

@@ -26,6 +26,8 @@ type Fixture struct {
 	Engine engine.Engine
 	// Import gives the engine a key under a new alias. The suite keeps and wipes k.
 	Import func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error
+	// KeyMode says where the engine keeps keys of an algorithm. Nil: all keys in one place, wherever that is.
+	KeyMode func(keys.Algorithm) engine.KeyMode
 	// Close makes the engine unusable. Nil: the engine has no such thing.
 	Close func()
 }

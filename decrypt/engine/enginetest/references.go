@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/pin"
 )
@@ -115,8 +116,11 @@ func describe(t *testing.T, b *bench) {
 			t.Error(err)
 		}
 		info.Labels.Environment = keyset.Test
-		if labels != (engine.Labels{}) && labels.KeyMode != info.Labels.KeyMode {
+		if b.KeyMode == nil && labels != (engine.Labels{}) && labels.KeyMode != info.Labels.KeyMode {
 			t.Errorf("%s: labels %v beside %v", alias, info.Labels, labels)
+		}
+		if b.KeyMode != nil && k.Attributes().Usage == keys.UsageBDK && info.Labels.KeyMode != b.KeyMode(k.Attributes().Algorithm) {
+			t.Errorf("%s: labels %v, want %v", alias, info.Labels, b.KeyMode(k.Attributes().Algorithm))
 		}
 		labels = info.Labels
 

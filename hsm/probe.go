@@ -1,0 +1,517 @@
+package hsm
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/des"
+	"github.com/latchkey-pos/latchkey/internal/mac"
+	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/pin"
+)
+
+// Report is what a token can do, by known answers, and what follows for each base key.
+type Report struct {
+	Label, Manufacturer, Model, Serial string
+	Checks                             []Check
+	Keys                               []KeyReport
+}
+
+// Check is one known answer.
+type Check struct {
+	Name string // one of the constants
+	OK   bool
+	Why  string // what the token said instead; "" when OK
+}
+
+// KeyReport says how one base key is used.
+type KeyReport struct {
+	Ref         keyset.KeyRef
+	KeyMode     engine.KeyMode
+	PINExposure engine.PINExposure
+	Why         string
+}
+
+// The names of the checks.
+const (
+	CheckDerive     = "derive-aes"   // the chain of AES DUKPT, from a base key to a PIN key
+	CheckDeriveDES2 = "derive-des2"  // a 2TDEA working key of AES DUKPT
+	CheckDeriveDES3 = "derive-des3"  // a 3TDEA working key of AES DUKPT
+	CheckAESECB     = "aes-ecb"      // encrypt and decrypt
+	CheckAESCBC     = "aes-cbc"      // encrypt and decrypt
+	CheckDES3ECB    = "des3-ecb"     // encrypt and decrypt, under 2TDEA
+	CheckDES3CBC    = "des3-cbc"     // encrypt and decrypt, under 2TDEA
+	CheckAESCMAC    = "aes-cmac"     // RFC 4493
+	CheckDES3CMAC   = "des3-cmac"    // SP 800-38B, under 2TDEA
+	CheckHMAC       = "hmac-sha256"  // under 32 bytes
+	CheckWrap       = "aes-key-wrap" // RFC 3394, there and back
+	CheckBlockWrap  = "block-unwrap" // a block as a wrapped key, out again under another: PINs without a clear block
+	CheckECDH       = "ecdh-p256"    // agreement with the host
+	CheckSign       = "ecdsa-p256"   // a signature that the host verifies
+)
+
+// OK reports whether a check was made and passed.
+func (r Report) OK(name string) bool {
+	for _, c := range r.Checks {
+		if c.Name == name {
+			return c.OK
+		}
+	}
+	return false
+}
+
+// errAnswer says that the token answered, and wrongly.
+var errAnswer = errors.New("hsm: the answer is another one")
+
+// probe asks a token for known answers, in a session that it leaves as it found it. What a token lists is no proof: SoftHSM
+// lists DES, and cannot do it. An error that is not about what was asked is returned: a token that was away for a moment shall
+// not count as one that can do less.
+func probe(d cryptoki, in session) (Report, shape, error) {
+	p := &prober{device: d, session: in, shape: shape{unsized: map[uint]bool{}}}
+	var r Report
+	if info, err := d.info(); err == nil {
+		r.Label, r.Manufacturer, r.Model, r.Serial = info.label, info.manufacturer, info.model, info.serial
+	}
+	for _, c := range []struct {
+		name string
+		ask  func() error
+	}{
+		{CheckDerive, p.deriveAES}, {CheckDeriveDES2, p.deriveDES2}, {CheckDeriveDES3, p.deriveDES3},
+		{CheckAESECB, p.aesECB}, {CheckAESCBC, p.aesCBC}, {CheckDES3ECB, p.des3ECB}, {CheckDES3CBC, p.des3CBC},
+		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockWrap},
+		{CheckECDH, p.ecdh}, {CheckSign, p.sign},
+	} {
+		check := Check{Name: c.name, OK: true}
+		err := c.ask()
+		p.tidy()
+		if err != nil && classify(err) != classRequest && !errors.Is(err, rvGeneral) { // which some say of what they lack
+			return Report{}, shape{}, err
+		}
+		if err != nil {
+			check.OK, check.Why = false, err.Error()
+		}
+		r.Checks = append(r.Checks, check)
+	}
+	return r, p.shape, nil
+}
+
+// prober asks one token. The keys it makes are published, random, or both sides of an agreement.
+type prober struct {
+	device  cryptoki
+	session session
+	shape   shape
+	made    []object
+}
+
+// tidy destroys what a check made.
+func (p *prober) tidy() {
+	for _, o := range p.made {
+		_ = p.device.destroyObject(p.session, o) // a session object that stays is a published key
+	}
+	p.made = nil
+}
+
+// keep notes an object for tidy.
+func (p *prober) keep(o object, err error) (object, error) {
+	if err == nil {
+		p.made = append(p.made, o)
+	}
+	return o, err
+}
+
+func (p *prober) put(a keys.Algorithm, value []byte, uses ...use) (object, error) {
+	return p.keep(p.device.createObject(p.session, imported(a, value, false, uses...)))
+}
+
+func same(got, want []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return errAnswer
+	}
+	return nil
+}
+
+// The sample of the ANSI X9.24-3:2017 supplement: base key, first KSN, and the AES-128 PIN key of that transaction.
+var (
+	sampleBase = unhex("FEDCBA9876543210F1F1F1F1F1F1F1F1")
+	sampleKSN  = must(dukpt.ParseKSNHex("123456789012345600000001"))
+	samplePIN  = unhex("AF8CB133A78F8DC2D1359F18527593FB")
+)
+
+// deriveAES derives the sample PIN key, every key sensitive and for one use, and encrypts zeros under it.
+func (p *prober) deriveAES() error {
+	key, err := p.derived(dukpt.PINSpec{Format: pin.Format4, Key: dukpt.KeyAES128}, useEncrypt)
+	if err != nil {
+		return err
+	}
+	zeros, want := make([]byte, 16), make([]byte, 16)
+	inAES(samplePIN).Encrypt(want, zeros)
+	got, err := p.device.encrypt(p.session, mechanism{code: mechAESECB}, key, zeros)
+	return same(got, want, err)
+}
+
+func (p *prober) deriveDES2() error { return p.deriveDES(dukpt.KeyTDES2) }
+
+func (p *prober) deriveDES3() error { return p.deriveDES(dukpt.KeyTDES3) }
+
+// deriveDES compares with the same key derived in the host. A token may set the parity of the key, which means nothing.
+func (p *prober) deriveDES(w dukpt.WorkingKey) error {
+	spec := dukpt.DataSpec{Direction: dukpt.Request, Key: w, Mode: dukpt.ECB}
+	key, err := p.derived(spec128(spec), useDecrypt)
+	if err != nil {
+		return err
+	}
+	got, err := p.device.decrypt(p.session, mechanism{code: mechDES3ECB}, key, make([]byte, 8))
+	if err != nil {
+		return err
+	}
+	base, err := dukpt.NewBaseKey(must(keys.NewKey(bdkAttributes(keys.AES128), sampleBase)))
+	if err != nil {
+		return err
+	}
+	defer base.Wipe()
+	tx, err := base.Begin(sampleKSN)
+	if err != nil {
+		return err
+	}
+	defer tx.End()
+	want, err := tx.DecryptData(nil, spec, make([]byte, 8))
+	return same(got, want, err)
+}
+
+// deriver is a specification that says how its key is derived.
+type deriver interface {
+	Derivation(k dukpt.KSN, parent dukpt.WorkingKey) (dukpt.Derivation, error)
+}
+
+// spec128 is data of a request.
+type spec128 dukpt.DataSpec
+
+// Derivation is that of a request.
+func (s spec128) Derivation(k dukpt.KSN, parent dukpt.WorkingKey) (dukpt.Derivation, error) {
+	return dukpt.DataSpec(s).Derivation(k, parent, dukpt.Request)
+}
+
+// derived makes a working key of the sample, and finds the template that the token wants.
+func (p *prober) derived(spec deriver, u use) (object, error) {
+	base, err := p.put(keys.AES128, sampleBase, useDerive)
+	if err != nil {
+		return 0, err
+	}
+	first, err := sampleKSN.KeyID().InitialDerivation(dukpt.KeyAES128)
+	if err != nil {
+		return 0, err
+	}
+	_, steps, err := sampleKSN.Derivations(dukpt.KeyAES128)
+	if err != nil {
+		return 0, err
+	}
+	key := base
+	for _, step := range append([]dukpt.Derivation{first}, steps...) {
+		if key, err = p.step(key, step, useDerive); err != nil {
+			return 0, err
+		}
+	}
+	last, err := spec.Derivation(sampleKSN, dukpt.KeyAES128)
+	if err != nil {
+		return 0, err
+	}
+	return p.step(key, last, u)
+}
+
+// step derives one key. Where the token refuses it with its length it tries without, and remembers what went well.
+func (p *prober) step(parent object, step dukpt.Derivation, u use) (object, error) {
+	key, err := p.keep(p.shape.derive(p.device, p.session, parent, step, u))
+	if err == nil || classify(err) != classRequest {
+		return key, err
+	}
+	other := shape{unsized: map[uint]bool{}}
+	for typ, on := range p.shape.unsized {
+		other.unsized[typ] = on
+	}
+	typ := keyType(step.Key.Algorithm())
+	other.unsized[typ] = !other.unsized[typ]
+	key, again := p.keep(other.derive(p.device, p.session, parent, step, u))
+	if again != nil && classify(again) != classRequest {
+		return 0, again
+	}
+	if again != nil {
+		return 0, err
+	}
+	p.shape = other
+	return key, nil
+}
+
+var (
+	probeKey   = unhex("2B7E151628AED2A6ABF7158809CF4F3C") // RFC 4493
+	probeDES   = unhex("0123456789ABCDEFFEDCBA9876543210")
+	probeText  = unhex("6BC1BEE22E409F96E93D7E117393172AAE2D8A571E03AC9C9EB76FAC45AF8E51")
+	probeIV    = unhex("000102030405060708090A0B0C0D0E0F")
+	probeCMAC  = unhex("070A16B46B4D4144F79BDD9DD04A287C") // of the first 16 bytes of the text
+	wrapKey    = unhex("000102030405060708090A0B0C0D0E0F") // RFC 3394, 4.1
+	wrapData   = unhex("00112233445566778899AABBCCDDEEFF")
+	wrapResult = unhex("1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5")
+)
+
+func (p *prober) aesECB() error { return p.blocks(keys.AES128, probeKey, mechanism{code: mechAESECB}) }
+
+func (p *prober) aesCBC() error {
+	return p.blocks(keys.AES128, probeKey, mechanism{code: mechAESCBC, iv: probeIV})
+}
+
+func (p *prober) des3ECB() error {
+	return p.blocks(keys.TDES2, probeDES, mechanism{code: mechDES3ECB})
+}
+
+func (p *prober) des3CBC() error {
+	return p.blocks(keys.TDES2, probeDES, mechanism{code: mechDES3CBC, iv: probeIV[:8]})
+}
+
+// blocks encrypts under a key that may do nothing else, and decrypts under another of the same value.
+func (p *prober) blocks(a keys.Algorithm, value []byte, m mechanism) error {
+	to, err := p.put(a, value, useEncrypt)
+	if err != nil {
+		return err
+	}
+	from, err := p.put(a, value, useDecrypt)
+	if err != nil {
+		return err
+	}
+	want := bytes.Clone(probeText)
+	block, err := blockOf(a, value)
+	if err != nil {
+		return err
+	}
+	if m.iv != nil {
+		cipher.NewCBCEncrypter(block, m.iv).CryptBlocks(want, want)
+	} else {
+		for at := 0; at < len(want); at += block.BlockSize() {
+			block.Encrypt(want[at:], want[at:])
+		}
+	}
+	got, err := p.device.encrypt(p.session, m, to, probeText)
+	if err := same(got, want, err); err != nil {
+		return err
+	}
+	got, err = p.device.decrypt(p.session, m, from, want)
+	return same(got, probeText, err)
+}
+
+func (p *prober) aesCMAC() error {
+	key, err := p.put(keys.AES128, probeKey, useSign)
+	if err != nil {
+		return err
+	}
+	got, err := p.device.sign(p.session, mechanism{code: mechAESCMAC}, key, probeText[:16])
+	return same(got, probeCMAC, err)
+}
+
+func (p *prober) des3CMAC() error {
+	key, err := p.put(keys.TDES2, probeDES, useSign)
+	if err != nil {
+		return err
+	}
+	block, err := blockOf(keys.TDES2, probeDES)
+	if err != nil {
+		return err
+	}
+	got, err := p.device.sign(p.session, mechanism{code: mechDES3CMAC}, key, probeText)
+	return same(got, mac.CMAC(nil, block, probeText), err)
+}
+
+func (p *prober) hmac() error {
+	key, err := p.put(keys.HMAC256, probeText, useSign)
+	if err != nil {
+		return err
+	}
+	got, err := p.device.sign(p.session, mechanism{code: mechSHA256HMAC}, key, probeText)
+	h := hmac.New(sha256.New, probeText)
+	h.Write(probeText)
+	return same(got, h.Sum(nil), err)
+}
+
+// wrap wraps a key that may be, and unwraps it to one that encrypts.
+func (p *prober) wrap() error {
+	wrapping, err := p.put(keys.AES128, wrapKey, useWrap, useUnwrap)
+	if err != nil {
+		return err
+	}
+	template := append(withoutExtractable(secretTemplate(typeAES, false, useEncrypt)), flag(attrExtractable, true), attribute{attrValue, wrapData})
+	key, err := p.keep(p.device.createObject(p.session, template))
+	if err != nil {
+		return err
+	}
+	m := mechanism{code: mechAESKeyWrap}
+	wrapped, err := p.device.wrapKey(p.session, m, wrapping, key)
+	if err := same(wrapped, wrapResult, err); err != nil {
+		return err
+	}
+	back, err := p.keep(p.device.unwrapKey(p.session, m, wrapping, wrapped, secretTemplate(typeAES, false, useEncrypt)))
+	if err != nil {
+		return err
+	}
+	want := make([]byte, 16)
+	inAES(wrapData).Encrypt(want, want)
+	got, err := p.device.encrypt(p.session, mechanism{code: mechAESECB}, back, make([]byte, 16))
+	return same(got, want, err)
+}
+
+func withoutExtractable(template []attribute) []attribute {
+	var out []attribute
+	for _, a := range template {
+		if a.code != attrExtractable {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// blockWrap takes a block in as a key wrapped by ECB under one key, and out under another: so a PIN block of format 4 can
+// change its key without a clear block in the host, where a token can do it. Tokens differ in what they want of the template.
+func (p *prober) blockWrap() error {
+	from, err := p.put(keys.AES128, probeKey, useUnwrap)
+	if err != nil {
+		return err
+	}
+	to, err := p.put(keys.AES128, wrapKey, useWrap)
+	if err != nil {
+		return err
+	}
+	m := mechanism{code: mechAESECB}
+	in, want := make([]byte, 16), make([]byte, 16)
+	inAES(probeKey).Encrypt(in, wrapData)
+	inAES(wrapKey).Encrypt(want, wrapData)
+	base := withoutExtractable(secretTemplate(typeGeneric, false))
+	var refused error
+	for _, template := range [][]attribute{base, append(base[:len(base):len(base)], flag(attrExtractable, true))} {
+		block, err := p.keep(p.device.unwrapKey(p.session, m, from, in, template))
+		if err != nil {
+			refused = err
+			continue
+		}
+		got, err := p.device.wrapKey(p.session, m, to, block)
+		if refused = same(got, want, err); refused == nil {
+			return nil
+		}
+	}
+	return refused
+}
+
+// The curve P-256 in the parameters of PKCS#11.
+var paramsP256 = must(asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}))
+
+// pair makes a key pair of P-256 for one use, and returns the public point.
+func (p *prober) pair(u use) (private object, point []byte, err error) {
+	public := []attribute{
+		number(attrClass, classPublic), number(attrKeyType, typeEC), flag(attrToken, false), {attrECParams, paramsP256},
+		flag(attrVerify, u == useSign),
+	}
+	secretly := []attribute{
+		number(attrClass, classPrivate), number(attrKeyType, typeEC), flag(attrToken, false), flag(attrPrivate, true),
+		flag(attrSensitive, true), flag(attrExtractable, false), flag(attrSign, u == useSign), flag(attrDerive, u == useDerive),
+	}
+	pub, private, err := p.device.generateKeyPair(p.session, mechanism{code: mechECKeyPair}, public, secretly)
+	if err != nil {
+		return 0, nil, err
+	}
+	p.made = append(p.made, pub, private)
+	got, err := p.device.attributes(p.session, pub, []uint{attrECPoint})
+	if err != nil {
+		return 0, nil, err
+	}
+	if rest, err := asn1.Unmarshal(got[0].bytes, &point); err != nil || len(rest) > 0 {
+		return 0, nil, errAnswer
+	}
+	return private, point, nil
+}
+
+// ecdh agrees on a key with the host, and encrypts zeros under it.
+func (p *prober) ecdh() error {
+	private, point, err := p.pair(useDerive)
+	if err != nil {
+		return err
+	}
+	theirs, err := ecdh.P256().NewPublicKey(point)
+	if err != nil {
+		return errAnswer
+	}
+	ours, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	z, err := ours.ECDH(theirs)
+	if err != nil {
+		return err
+	}
+	m := mechanism{code: mechECDH, public: ours.PublicKey().Bytes()}
+	key, err := p.keep(p.device.deriveKey(p.session, m, private, p.shape.child(dukpt.KeyAES256, useEncrypt)))
+	if err != nil {
+		return err
+	}
+	want := make([]byte, 16)
+	inAES(z).Encrypt(want, want)
+	got, err := p.device.encrypt(p.session, mechanism{code: mechAESECB}, key, make([]byte, 16))
+	return same(got, want, err)
+}
+
+// sign signs a digest, and has the host verify.
+func (p *prober) sign() error {
+	private, point, err := p.pair(useSign)
+	if err != nil {
+		return err
+	}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return errAnswer
+	}
+	digest := sha256.Sum256(probeText)
+	signature, err := p.device.sign(p.session, mechanism{code: mechECDSA}, private, digest[:])
+	if err != nil {
+		return err
+	}
+	if len(signature) != 64 {
+		return fmt.Errorf("%w: a signature of %d bytes", errAnswer, len(signature))
+	}
+	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+	if !ecdsa.Verify(public, digest[:], r, s) {
+		return errAnswer
+	}
+	return nil
+}
+
+// blockOf is a cipher under a published key. It fails where Go's FIPS mode forbids TDES.
+func blockOf(a keys.Algorithm, value []byte) (cipher.Block, error) {
+	if a.IsTDES() {
+		return des.New(value)
+	}
+	return aes.NewCipher(value)
+}
+
+func inAES(value []byte) cipher.Block { return must(aes.NewCipher(value)) }
+
+func unhex(s string) []byte { return must(hex.DecodeString(s)) }
+
+// must is for constants and published samples.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic("hsm: " + err.Error())
+	}
+	return v
+}
