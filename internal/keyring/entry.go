@@ -1,7 +1,6 @@
 package keyring
 
 import (
-
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
