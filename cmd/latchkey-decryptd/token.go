@@ -2,13 +2,23 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	node "github.com/latchkey-pos/latchkey/internal/node/decrypt"
 )
 
 // explainToken gives errors of the token their exit codes, and says what to do next.
 func explainToken(err error) error {
+	if errors.Is(err, node.ErrPINFile) {
+		code := exit.Refused
+		if errors.Is(err, fs.ErrNotExist) {
+			code = exit.NotFound
+		}
+		return exit.With(code, err, "write the PIN of the token to it: one line, mode 0600")
+	}
 	for _, known := range []struct {
 		is   error
 		code exit.Code
@@ -22,6 +32,8 @@ func explainToken(err error) error {
 		{hsm.ErrPIN, exit.Verification, "it was tried once; look at hsm: pin-file before you start again: tokens lock"},
 		{hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"},
 		{hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"},
+		{engine.ErrKeyNotFound, exit.NotFound, "see which keys there are: latchkey key list --hsm"},
+		{engine.ErrUsage, exit.Refused, "see what the keys are for: latchkey key list --hsm"},
 		{hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"},
 	} {
 		if errors.Is(err, known.is) {

@@ -125,7 +125,7 @@ var Imports = map[string][]string{
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
-	"cmd/latchkey-decryptd": {"cmd/daemon", "hsm", "internal/exit", "internal/node/decrypt"},
+	"cmd/latchkey-decryptd": {"cmd/daemon", "decrypt/engine", "hsm", "internal/exit", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
 		"internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
 		"tls/enroll", "tls/tlsconf", "tls/trustlist",

@@ -189,7 +189,7 @@ func (n *node) openService(secret.Bytes) error {
 		Dir: c.Folder, Tenant: keyset.TenantID(c.Tenant), Environment: environment, Keys: keys.list, Holder: keys.name,
 	})
 	if err != nil {
-		return fmt.Errorf("catalog: %w", err)
+		return fmt.Errorf("catalog, with the keys of the %s: %w", keys.name, err)
 	}
 	describe := func() { n.metrics.describe(documents.KeySets(), keys.list()) }
 	describe()

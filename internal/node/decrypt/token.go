@@ -31,6 +31,9 @@ const (
 	listTimeout = time.Second // for the list of keys, which a connected token has at hand
 )
 
+// ErrPINFile says that the file with the PIN of the token is not there, is open to others or holds no PIN.
+var ErrPINFile = errors.New("pin-file")
+
 // errStuck ends the program: what hangs in a module can be got rid of in no other way.
 var errStuck = errors.New("hsm: a call into the module does not return: start the service again")
 
@@ -111,14 +114,14 @@ func (n *node) openToken(ctx context.Context) error {
 	}
 	pin, err := readPIN(n.path(h.PINFile))
 	if err != nil {
-		return fmt.Errorf("hsm: pin-file: %w", err)
+		return fmt.Errorf("hsm: %w: %w", ErrPINFile, err)
 	}
 	defer pin.Wipe()
 	t.Token, err = hsm.Open(ctx, u, pin, hsm.Options{
 		Sessions: h.Sessions, CacheObjects: h.Cache, Log: n.log, Stuck: sync.OnceFunc(func() { close(t.stuck) }),
 	})
 	if err != nil {
-		return fmt.Errorf("hsm: %w", err)
+		return err // it says that it is of package hsm
 	}
 	n.token = t
 	if err := t.has(ctx, n.config.Callers); err != nil {
