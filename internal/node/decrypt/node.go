@@ -46,6 +46,12 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
+	return n.serve(ctx, ready)
+}
+
+// serve listens until ctx ends, or something that the service needs is lost for good.
+func (n *node) serve(ctx context.Context, ready func(Addrs)) error {
+	c, log := n.config, n.log
 	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
 		Handler: serve.Wrap(h.routes(), log, n.metrics.Traffic), TLS: n.tls, Logger: log,

@@ -43,7 +43,9 @@ func TestTokenConfigRefuses(t *testing.T) {
 	t.Parallel()
 	const one = "00112233445566778899aabbccddeeff"
 	zeros := strings.Repeat("0", 31)
-	section := func(members string) string { return "hsm: {uri: " + tokenURI + ", pin-file: pin, " + members + "}\ntenant:" }
+	section := func(members string) string {
+		return "hsm: {uri: " + tokenURI + ", pin-file: pin, " + members + "}\ntenant:"
+	}
 	nodetest.RefusesConfig(t, goodConfig, ParseConfig, []nodetest.Changed{
 		{"token without anything", "tenant:", "hsm:\ntenant:", "uri"},
 		{"token as a text", "tenant:", "hsm: " + tokenURI + "\ntenant:", "HSMConfig"},

@@ -32,7 +32,7 @@ import (
 // withTokens runs the tests, for which there may be tokens.
 type withTokens struct{ m *testing.M }
 
-func (w withTokens) Run() int { return hsmtest.Binary(w.m, 4) }
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 5) }
 
 // loaded is one key of the deployment over a token.
 type loaded struct {
@@ -312,18 +312,17 @@ func TestWithoutBridge(t *testing.T) {
 	}
 }
 
-// TestStuckEndsTheService has the module not return: the watch ends with an error, which ends everything else.
+// TestStuckEndsTheService has the module not return while the service runs: it ends with an error.
 func TestStuckEndsTheService(t *testing.T) {
 	t.Parallel()
-	s := &token{stuck: make(chan struct{})}
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.watch(over); err != nil {
-		t.Errorf("at the end: %v", err)
-	}
-	close(s.stuck)
-	if err := s.watch(t.Context()); !errors.Is(err, errStuck) {
+	_, c := tokenConfig(t, tokenKeys...)
+	n := must[*node](t)(open(t.Context(), c, slog.New(slog.DiscardHandler)))
+	err := n.serve(t.Context(), func(Addrs) { close(n.token.stuck) })
+	if !errors.Is(err, errStuck) {
 		t.Errorf("stuck: %v", err)
+	}
+	if err := n.close(); err != nil {
+		t.Error(err)
 	}
 }
 
