@@ -324,6 +324,20 @@ func TestStuckEndsTheService(t *testing.T) {
 	if err := n.close(); err != nil {
 		t.Error(err)
 	}
+	if list := n.token.list(); len(list) != len(tokenKeys) { // catalogs go on with what was there
+		t.Errorf("without the token %d keys are known", len(list))
+	}
+	fresh := &token{Token: n.token.Token}
+	if list := fresh.list(); list != nil {
+		t.Errorf("without ever a token there are %v", list)
+	}
+	for what, err := range map[string]error{
+		"keys": fresh.has(t.Context(), nil), "report": fresh.report(t.Context(), n.log), "check": n.token.engine().Check(t.Context()),
+	} {
+		if !errors.Is(err, engine.ErrUnavailable) {
+			t.Errorf("%s of a token that is closed: %v", what, err)
+		}
+	}
 }
 
 // TestTokenLost takes the token away while the service runs, and gives it back. It is on its own, because the module is
