@@ -28,9 +28,10 @@ build: ## the programs, into dist/
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(DIST)/ ./cmd/...
 
 .PHONY: build-hsm
-build-hsm: ## the operator program with the PKCS#11 bridge, which needs a C compiler
+build-hsm: ## the programs that work with tokens, with the PKCS#11 bridge, which needs a C compiler
 	@mkdir -p $(DIST)
 	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-hsm ./cmd/latchkey
+	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-decryptd-hsm ./cmd/latchkey-decryptd
 
 .PHONY: demo
 demo: ## build everything and run the whole story on this machine, in about a minute

@@ -21,6 +21,7 @@ type faulty struct {
 	lacks    map[uint]bool      // mechanisms
 	dead     bool
 	absent   bool // the token is not there when the module starts
+	forgets  int  // restarts until it finds objects again
 	sessions map[session]map[object]bool
 	most     int
 	hang     map[string]chan struct{} // calls that wait
@@ -184,7 +185,7 @@ func (f *faulty) restart(known uint64) error {
 		if f.absent {
 			return ErrNoToken
 		}
-		f.dead = false
+		f.dead, f.forgets = false, max(f.forgets-1, 0)
 		return nil
 	})
 }
@@ -225,6 +226,12 @@ func (f *faulty) closeSession(s session) error {
 func (f *faulty) findObjects(s session, template []attribute, most int) ([]object, error) {
 	if err := f.before("findObjects", 0); err != nil {
 		return nil, err
+	}
+	f.mu.Lock()
+	forgets := f.forgets > 0
+	f.mu.Unlock()
+	if forgets {
+		return nil, nil
 	}
 	return f.cryptoki.findObjects(s, template, most)
 }

@@ -153,6 +153,34 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
+// TestForgotten has the module forget the keys when handles are gone: it is started anew once, and then taken at its word.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	for restarts, want := range map[int]error{1: nil, 2: engine.ErrKeyNotFound} {
+		o, faults := withFaults(Options{Clock: fast()}, nil)
+		token := open(t, o)
+		f, e := *faults, token.Engine()
+		base, till := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456")
+		s := till.send(t)
+		before := f.count("restart")
+		f.mu.Lock()
+		f.forgets = restarts
+		f.mu.Unlock()
+		f.fail("deriveKey", rvKeyHandle)
+		var err error
+		until(t, "a connection", func() bool {
+			err = s.verify(t, e, base)
+			return !errors.Is(err, engine.ErrUnavailable)
+		})
+		if !errors.Is(err, want) || f.count("restart") != before+1 {
+			t.Errorf("forgotten for %d restarts: %v, %d restarts", restarts, err, f.count("restart")-before)
+		}
+		if sessions, _, _ := f.live(); sessions > 6 {
+			t.Errorf("forgotten for %d restarts: %d sessions are left", restarts, sessions)
+		}
+	}
+}
+
 // TestPINOnReconnect has the PIN refused when the token comes back: it is tried once, and then never again.
 func TestPINOnReconnect(t *testing.T) {
 	t.Parallel()

@@ -103,7 +103,8 @@ func (t *Token) finish(a *attempt, c *connection, err error) {
 }
 
 // connect closes the old connection and makes a new one, after a restart of the module where the cause asks for it and nobody
-// else has restarted it. It logs in once at most. Nobody is inside the gate.
+// else has restarted it, or where keys are missing. It tries the PIN once at most, and once more where it was taken before a
+// restart for missing keys. Nobody is inside the gate.
 func (t *Token) connect(old *connection, cause error) (*connection, error) {
 	old.close()
 	restarted := false
@@ -114,6 +115,10 @@ func (t *Token) connect(old *connection, cause error) (*connection, error) {
 		restarted = true
 	}
 	c, tried, err := t.build()
+	if !restarted && err == nil && old.hasMore(c) { // a module may forget what a device had when it was away
+		c.close()
+		tried, err = false, rvDeviceRemoved
+	}
 	if err == nil || tried || restarted || old == nil || classify(err) != classLost {
 		return c, err
 	}
@@ -122,6 +127,20 @@ func (t *Token) connect(old *connection, cause error) (*connection, error) {
 	}
 	c, _, err = t.build()
 	return c, err
+}
+
+// hasMore reports whether a connection knew a key that the next one does not.
+func (c *connection) hasMore(next *connection) bool {
+	if c == nil || c.keys.Load() == nil {
+		return false
+	}
+	there := next.keys.Load().byID
+	for id := range c.keys.Load().byID {
+		if there[id] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // build opens the sessions of a connection, logs in and finds the keys. It reports whether it got as far as to log in.

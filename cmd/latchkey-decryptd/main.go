@@ -40,6 +40,9 @@ capitals, and a flag wins over a variable. Unknown members are errors.
     urls: [https://ra:8446]        its addresses for services, tried in turn
     stale-after: 5m                when its silence stops everything; and certificate, key, cache.
                                    --registry URL[,URL] replaces urls
+  hsm:                             the PKCS#11 token that keys are used from; absent: the keyring
+    uri: pkcs11:token=NAME?module-path=PATH
+    pin-file: token.pin            one line, mode 0600; and sessions, cache, fingerprints
   listen: 127.0.0.1:8443           and admin, folder, instance, database, certificate, key,
                                    keyring, checkpoint-key, checkpoint-file, checkpoint-every
 
@@ -81,5 +84,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 			ready(slog.String("service", a.Service), slog.String("admin", a.Admin), slog.String("instance", c.Instance))
 		})
 	},
-	Explain: daemon.ExplainDatabase("restore it; an empty one would answer every replay"),
+	Explain: func(err error) error {
+		return explainToken(daemon.ExplainDatabase("restore it; an empty one would answer every replay")(err))
+	},
 }

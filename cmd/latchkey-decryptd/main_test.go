@@ -16,7 +16,7 @@ func TestProgram(t *testing.T) {
 		Doors: []string{"listen", "admin"}, Ready: []string{"service", "admin"},
 		Readyz:   `{"catalog":"ok","keys":"ok","registry":"failed","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\ncallers: [{name: ACQ-1}]\n",
-		Wrong:    []string{"registry: {}", "registry: {urls: ['http://localhost:8446']}"},
-		Teaches:  []string{"POST /transactions", "POST /transactions/answer", "GET /terminals/ID/counters", "pin-keys", "stale-after", "HUP"},
+		Wrong:    []string{"registry: {}", "registry: {urls: ['http://localhost:8446']}", "hsm: {pin-file: pin}"},
+		Teaches:  []string{"POST /transactions", "POST /transactions/answer", "GET /terminals/ID/counters", "pin-keys", "stale-after", "hsm", "pin-file", "HUP"},
 	})
 }

@@ -37,12 +37,14 @@ type listedKey struct {
 	Version     uint32 `json:"version"`
 	Environment string `json:"environment"`
 	KeyMode     string `json:"keyMode"`
+	Fingerprint string `json:"fingerprint"` // not the same in a token and in the keyring
 }
 
 func listKey(i engine.KeyInfo) listedKey {
 	return listedKey{
 		Name: i.Ref.String(), ID: i.ID.String(), Usage: string(i.Attributes.Usage), Algorithm: i.Attributes.Algorithm.String(),
 		KCV: i.KCV.String(), Version: uint32(i.Version), Environment: i.Labels.Environment.String(), KeyMode: i.Labels.KeyMode.String(),
+		Fingerprint: i.Fingerprint.String(),
 	}
 }
 

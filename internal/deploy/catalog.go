@@ -37,6 +37,7 @@ type CatalogOptions struct {
 	Tenant      keyset.TenantID
 	Environment keyset.Environment
 	Keys        func() []engine.KeyInfo // the keys there are, asked at every load; base keys of sets must be among them. Nil where none are held
+	Holder      string                  // what the keys are in, for errors; empty: keyring
 }
 
 // Catalog knows the key sets and terminals of a deployment from their signed documents. Every revision of every document
@@ -307,7 +308,7 @@ func (l *loader) checkSets() error {
 		}
 		k, ok := known[s.BaseKey]
 		if !ok {
-			return fmt.Errorf("key set %s: the keyring has no base key %s", s.ID, s.BaseKey)
+			return fmt.Errorf("key set %s: the %s has no base key %s", s.ID, cmp.Or(l.options.Holder, "keyring"), s.BaseKey)
 		}
 		if err := matches(s, k); err != nil {
 			return err

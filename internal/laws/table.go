@@ -95,8 +95,8 @@ var Imports = map[string][]string{
 	},
 	"internal/sample": {"dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
 	"internal/node/decrypt": {
-		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/seal",
-		"internal/secret", "internal/serve", "internal/store/sqlite/claims", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
+		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "hsm", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/seal",
+		"internal/secret", "internal/serve", "internal/store/sqlite/claims", "keys", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
 		"tls/tlsconf",
 	},
 
@@ -125,7 +125,7 @@ var Imports = map[string][]string{
 		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
-	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/node/decrypt"},
+	"cmd/latchkey-decryptd": {"cmd/daemon", "decrypt/engine", "hsm", "internal/exit", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
 		"internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
 		"tls/enroll", "tls/tlsconf", "tls/trustlist",

@@ -38,6 +38,8 @@ type Config struct {
 
 	Registry *RegistryConfig `yaml:"registry"` // registration authority that says what there is of terminals; absent: the folder says it
 
+	HSM *HSMConfig `yaml:"hsm"` // PKCS#11 token that holds base keys, zone keys and data keys; absent: they are in the keyring
+
 	// Reload, if not nil, has key sets and keys read again at once whenever something is received. The file has no such member.
 	Reload <-chan os.Signal `yaml:"-"`
 }
@@ -55,6 +57,19 @@ type RegistryConfig struct {
 	Key         string          `yaml:"key"`         // its sealed key; default: that of the service
 	StaleAfter  daemon.Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
 	Cache       string          `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
+}
+
+// HSMConfig says which token keys are used from, and how. The keyring then gives the host's secrets only: what keys are in it
+// is not looked at. Which module it is stands in the URI.
+type HSMConfig struct {
+	URI      string `yaml:"uri"`      // RFC 7512, of one token, with its module-path and without a PIN or the place of one; required
+	PINFile  string `yaml:"pin-file"` // one line; mode 0600; required
+	Sessions int    `yaml:"sessions"` // operations at the same time; default 4, 1 to 64
+	Cache    int    `yaml:"cache"`    // derived keys kept in the token for the next transactions; default 4096, -1 for none, to 1048576
+
+	// Fingerprints say which base key of the token is which one of the keyring that the key sets were made with: by the
+	// fingerprint in the token, the one there. A key that is not named has the one in the token.
+	Fingerprints map[string]string `yaml:"fingerprints"`
 }
 
 // DefaultConfig returns the configuration of a file that says nothing.
@@ -79,25 +94,37 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := daemon.Parse(b, &c); err != nil {
 		return Config{}, err
 	}
-	if err := c.fillRegistry(b); err != nil {
+	if err := c.complete(b); err != nil {
 		return Config{}, err
 	}
 	return c, nil
 }
 
-// fillRegistry sets what a file says nothing about. An empty member would follow nobody, which is for an absent one to say.
-func (c *Config) fillRegistry(file []byte) error {
-	if c.Registry == nil {
-		var members map[string]any
-		if err := yaml.Unmarshal(file, &members); err != nil {
-			return err
-		}
-		if _, ok := members["registry"]; ok {
-			return errors.New("registry: want a mapping with urls")
-		}
-		return nil
+// complete sets what a file says nothing about. An empty section would follow nobody, or leave the token alone, which is for
+// an absent one to say.
+func (c *Config) complete(file []byte) error {
+	var members map[string]any
+	if err := yaml.Unmarshal(file, &members); err != nil {
+		return err
 	}
-	c.completeRegistry()
+	if _, named := members["registry"]; named && c.Registry == nil {
+		return errors.New("registry: want a mapping with urls")
+	}
+	if _, named := members["hsm"]; named && c.HSM == nil {
+		return errors.New("hsm: want a mapping with uri and pin-file")
+	}
+	if c.Registry != nil {
+		c.completeRegistry()
+	}
+	if c.HSM != nil {
+		section, _ := members["hsm"].(map[string]any)
+		if _, named := section["sessions"]; !named {
+			c.HSM.Sessions = defaultSessions
+		}
+		if _, named := section["cache"]; !named {
+			c.HSM.Cache = defaultCache
+		}
+	}
 	return nil
 }
 
@@ -141,6 +168,7 @@ func (c Config) Check() error {
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
 		c.checkCallers(),
 		c.checkRegistry(),
+		c.checkHSM(),
 	)
 }
 

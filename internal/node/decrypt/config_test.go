@@ -86,7 +86,8 @@ func TestRegistryDefaults(t *testing.T) {
 // FuzzParseConfig holds the reader of the file to refusing or giving what Check can decide on.
 func FuzzParseConfig(f *testing.F) {
 	nodetest.FuzzConfig(f, goodConfig, ParseConfig, func(c Config) bool {
-		return len(c.Callers) > 0 && c.Tenant != "" && c.PassphraseFile != ""
+		whole := c.HSM == nil || c.HSM.URI != "" && c.HSM.PINFile != "" && c.HSM.Sessions > 0 && c.HSM.Cache != 0
+		return whole && len(c.Callers) > 0 && c.Tenant != "" && c.PassphraseFile != ""
 	})
 }
 

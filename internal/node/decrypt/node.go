@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
@@ -45,6 +46,12 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
+	return n.serve(ctx, ready)
+}
+
+// serve listens until ctx ends, or something that the service needs is lost for good.
+func (n *node) serve(ctx context.Context, ready func(Addrs)) error {
+	c, log := n.config, n.log
 	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
 		Handler: serve.Wrap(h.routes(), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
@@ -60,6 +67,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	if n.authority != nil { // a request that is under way may wait for the feed
 		loops = append(loops, n.authority.follower.Run, n.reporter.run)
 	}
+	if n.token != nil {
+		loops = append(loops, n.token.watch)
+	}
 	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
 
@@ -67,7 +77,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 type node struct {
 	config      Config
 	log         *slog.Logger
-	ring        *keyring.Ring
+	ring        *keyring.Ring // gives secrets, and keys unless there is a token
+	token       *token        // nil when keys are those of the ring
 	db          *claims.Store
 	service     *decrypt.Service
 	tls         *tls.Config
@@ -95,7 +106,8 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 		return nil, fmt.Errorf("passphrase-file: %w", err)
 	}
 	defer passphrase.Wipe()
-	for _, step := range []func(secret.Bytes) error{n.openMetrics, n.openTLS, n.openKeys, n.openStore, n.openService} {
+	reach := func(secret.Bytes) error { return n.openToken(ctx) }
+	for _, step := range []func(secret.Bytes) error{n.openMetrics, n.openTLS, n.openKeys, reach, n.openStore, n.openService} {
 		if err := step(passphrase); err != nil {
 			return nil, err
 		}
@@ -178,13 +190,14 @@ func (n *node) openService(secret.Bytes) error {
 	if err != nil {
 		return err
 	}
+	keys := n.keys()
 	documents, err := deploy.NewCatalog(deploy.CatalogOptions{
-		Dir: c.Folder, Tenant: keyset.TenantID(c.Tenant), Environment: environment, Keys: n.ring.List,
+		Dir: c.Folder, Tenant: keyset.TenantID(c.Tenant), Environment: environment, Keys: keys.list, Holder: keys.name,
 	})
 	if err != nil {
-		return fmt.Errorf("catalog: %w", err)
+		return fmt.Errorf("catalog, with the keys of the %s: %w", keys.name, err)
 	}
-	describe := func() { n.metrics.describe(documents.KeySets(), n.ring.List()) }
+	describe := func() { n.metrics.describe(documents.KeySets(), keys.list()) }
 	describe()
 	n.follower = &daemon.Follower{Told: c.Reload, Logger: n.log, Count: n.metrics.Reloads, Reload: func() error {
 		defer describe()
@@ -194,11 +207,11 @@ func (n *node) openService(secret.Bytes) error {
 		return err
 	}
 	config := decrypt.Config{
-		Engine: n.ring.Engine(), Store: watched{n.db, n.metrics.evidence}, Catalog: documents, Secrets: n.ring,
+		Engine: keys.engine, Store: watched{n.db, n.metrics.evidence}, Catalog: documents, Secrets: n.ring,
 		Clock: time.Now, Instance: c.Instance, Logger: n.log,
 	}
 	checks := []serve.Check{
-		{Name: "keys", Run: n.ring.Engine().Check},
+		{Name: "keys", Run: keys.engine.Check},
 		{Name: "store", Run: n.db.Check},
 		{Name: "catalog", Run: n.follower.Check},
 	}
@@ -214,11 +227,29 @@ func (n *node) openService(secret.Bytes) error {
 	return err
 }
 
+// keys returns what holds the keys that messages are worked on with.
+func (n *node) keys() holder {
+	if n.token != nil {
+		return holder{"token", n.token.engine(), n.token.list}
+	}
+	return holder{"keyring", n.ring.Engine(), n.ring.List}
+}
+
+// holder is the keyring or the token.
+type holder struct {
+	name   string // for errors
+	engine engine.Engine
+	list   func() []engine.KeyInfo // what is public about every key
+}
+
 // close releases what open took, also when it took only part.
 func (n *node) close() error {
 	var err error
 	if n.db != nil {
 		err = n.db.Close()
+	}
+	if n.token != nil {
+		err = errors.Join(err, n.token.close())
 	}
 	if n.ring != nil {
 		n.ring.Close()

@@ -50,7 +50,7 @@ var (
 	shared  = sync.OnceValues(build)
 )
 
-func TestMain(m *testing.M) { os.Exit(nodetest.Main(m, &scratch)) }
+func TestMain(m *testing.M) { os.Exit(nodetest.Main(withTokens{m}, &scratch)) }
 
 // place is a deployment with a terminal and what its callers hold.
 type place struct {
@@ -123,6 +123,10 @@ func build() (p *place, err error) {
 }
 
 func importKey(d *deploy.Deployment, name string, usage keys.Usage, mode keys.Mode, material []byte) (engine.KeyInfo, error) {
+	return importKeyOf(d, name, keys.TDES2, usage, mode, material)
+}
+
+func importKeyOf(d *deploy.Deployment, name string, algorithm keys.Algorithm, usage keys.Usage, mode keys.Mode, material []byte) (engine.KeyInfo, error) {
 	ring, err := d.Keyring()
 	if err != nil {
 		return engine.KeyInfo{}, err
@@ -131,7 +135,7 @@ func importKey(d *deploy.Deployment, name string, usage keys.Usage, mode keys.Mo
 	if err != nil {
 		return engine.KeyInfo{}, err
 	}
-	k, err := keys.NewKey(keys.Attributes{Algorithm: keys.TDES2, Usage: usage, Mode: mode, Exportability: keys.NonExportable}, material)
+	k, err := keys.NewKey(keys.Attributes{Algorithm: algorithm, Usage: usage, Mode: mode, Exportability: keys.NonExportable}, material)
 	if err != nil {
 		return engine.KeyInfo{}, err
 	}
@@ -139,15 +143,19 @@ func importKey(d *deploy.Deployment, name string, usage keys.Usage, mode keys.Mo
 	return ring.Import(ref, k, keyset.Test)
 }
 
-func save(d *deploy.Deployment, op *deploy.Person, s *keyset.KeySet, id keyset.ID, info engine.KeyInfo, first string) (err error) {
+func save(d *deploy.Deployment, op *deploy.Person, s *keyset.KeySet, id keyset.ID, info engine.KeyInfo, first string) error {
+	return saveTo(d, op, s, id, info, first, "alias/zone-1")
+}
+
+func saveTo(d *deploy.Deployment, op *deploy.Person, s *keyset.KeySet, id keyset.ID, info engine.KeyInfo, first, to string) (err error) {
 	s.ID, s.Tenant, s.Environment, s.BaseKey, s.BaseKeyFingerprint = id, "ACME", keyset.Test, info.Ref, info.Fingerprint
-	s.Delivery = keyset.DeliveryNone
+	s.Algorithm, s.Delivery = info.Attributes.Algorithm, keyset.DeliveryNone
 	if s.FirstID, err = dukpt.ParseKeyID(first); err != nil {
 		return err
 	}
 	s.LastID = s.FirstID
 	if s.Has(keyset.UsagePIN) {
-		zone, err := keyset.ParseKeyRef("alias/zone-1")
+		zone, err := keyset.ParseKeyRef(to)
 		if err != nil {
 			return err
 		}

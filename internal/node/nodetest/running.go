@@ -43,9 +43,9 @@ func Must[T any](tb testing.TB) func(T, error) T {
 	}
 }
 
-// Main runs the tests of a package with a folder that they share, and returns the exit code: making a deployment seals many
-// keys.
-func Main(m *testing.M, folder *string) (code int) {
+// Main runs the tests of a package, m or what runs it, with a folder that they share, and returns the exit code: making a
+// deployment seals many keys.
+func Main(m interface{ Run() int }, folder *string) (code int) {
 	dir, err := os.MkdirTemp("", "node-")
 	if err != nil {
 		panic("nodetest: " + err.Error())

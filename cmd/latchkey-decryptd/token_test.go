@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/hsm"
+	"github.com/latchkey-pos/latchkey/internal/exit"
+	node "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+)
+
+func TestExplainToken(t *testing.T) {
+	t.Parallel()
+	for is, code := range map[error]exit.Code{
+		hsm.ErrNoBridge: exit.Failure, hsm.ErrModule: exit.NotFound, hsm.ErrNoToken: exit.NotFound, hsm.ErrAmbiguous: exit.Refused,
+		hsm.ErrPINTries: exit.Refused, hsm.ErrPIN: exit.Verification, hsm.ErrVariant: exit.Verification,
+		hsm.ErrAttributes: exit.Verification, hsm.ErrDuplicate: exit.Refused,
+		engine.ErrKeyNotFound: exit.NotFound, engine.ErrUsage: exit.Refused, node.ErrPINFile: exit.Refused,
+		errors.Join(node.ErrPINFile, fs.ErrNotExist): exit.NotFound,
+	} {
+		err := program.Explain(fmt.Errorf("hsm: %w", is))
+		e, ok := errors.AsType[*exit.Error](err)
+		if !ok || e.Code != code || e.Hint == "" || !errors.Is(err, is) {
+			t.Errorf("%v: %v, want code %d", is, err, code)
+		}
+	}
+	other := errors.New("another")
+	if err := program.Explain(other); err != other {
+		t.Errorf("another error became %v", err)
+	}
+}
