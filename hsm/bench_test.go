@@ -1,126 +1,108 @@
 package hsm
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
-// The base keys of the published samples.
-const (
-	aesBDK  = "FEDCBA9876543210F1F1F1F1F1F1F1F1"
-	tdesBDK = "0123456789ABCDEFFEDCBA9876543210"
-)
-
-func alias(t *testing.T, name string) keyset.KeyRef {
-	t.Helper()
-	ref, err := keyset.ParseKeyRef("alias/" + name)
+// TestBench measures for a moment, in a token with a key: it stays as it is, and nothing is left.
+func TestBench(t *testing.T) {
+	t.Parallel()
+	o, faults := withFaults(Options{}, nil)
+	token := open(t, o)
+	put(t, token, keys.AES128)
+	f := *faults
+	_, objects, _ := f.live()
+	searched := f.count("findObjects")
+	told := 0
+	all, err := token.Bench(t.Context(), time.Millisecond, func(Figure) { told++ })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ref
-}
-
-func newKey(t *testing.T, a keys.Attributes, value string) keys.Key {
-	t.Helper()
-	k, err := keys.NewKey(a, unhex(value))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Wipe)
-	return k
-}
-
-func attributesFor(a keys.Algorithm, u keys.Usage, m keys.Mode) keys.Attributes {
-	return keys.Attributes{Algorithm: a, Usage: u, Mode: m, Exportability: keys.NonExportable}
-}
-
-// put imports a base key of a published sample.
-func put(t *testing.T, token *Token, a keys.Algorithm) keyset.KeyRef {
-	t.Helper()
-	name, value := "aes", aesBDK
-	if a.IsTDES() {
-		name, value = "tdes", tdesBDK
-	}
-	ref := alias(t, name)
-	if _, err := token.Import(t.Context(), ref, newKey(t, bdkAttributes(a), value), keyset.Test); err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
-// till is a terminal of a published sample, which makes MACs.
-type till struct {
-	terminal *dukpt.Terminal
-	mac      dukpt.MACSpec
-}
-
-func newTill(t *testing.T, a keys.Algorithm, keyID string) *till {
-	t.Helper()
-	value, mac := aesBDK, dukpt.AES.DefaultMAC()
-	if a.IsTDES() {
-		value, mac = tdesBDK, dukpt.TDES.DefaultMAC()
-	}
-	base, err := dukpt.NewBaseKey(newKey(t, bdkAttributes(a), value))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer base.Wipe()
-	id, err := dukpt.ParseKeyID(keyID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ik, err := base.Derive(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal, err := dukpt.NewTerminal(ik)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(terminal.Wipe)
-	return &till{terminal, mac}
-}
-
-// sent is a MACed message.
-type sent struct {
-	ksn  dukpt.KSN
-	spec dukpt.MACSpec
-	mac  []byte
-}
-
-var message = []byte("a message of more than one block")
-
-func (x *till) send(t *testing.T) sent {
-	t.Helper()
-	if x.terminal.Available() == 0 {
-		if err := x.terminal.Reserve(8, func(secret.Bytes) error { return nil }); err != nil {
-			t.Fatal(err)
+	kinds := map[engine.KeyMode]int{}
+	for _, x := range all {
+		kinds[x.KeyMode]++
+		if x.Ours <= 0 || x.Software <= 0 || x.Floor <= 0 {
+			t.Errorf("%+v", x)
 		}
 	}
-	tx := dukpt.NewTransaction()
-	if err := x.terminal.Next(tx); err != nil {
-		t.Fatal(err)
+	if len(all) != 12 || told != 12 || kinds[engine.Token] != 6 || kinds[engine.BDKInToken] != 6 {
+		t.Errorf("%d figures, %d told, %v", len(all), told, kinds)
 	}
-	defer tx.End()
-	mac, err := tx.MAC(nil, x.mac, message)
-	if err != nil {
-		t.Fatal(err)
+	if s, n, _ := f.live(); s > 6 || n != objects || f.count("findObjects") != searched {
+		t.Errorf("%d sessions and %d objects, of which there were %d", s, n, objects)
 	}
-	return sent{tx.KSN(), x.mac, mac}
 }
 
-// verify has a token verify a message, in a transaction of its own.
-func (s sent) verify(t *testing.T, e engine.Engine, base keyset.KeyRef) error {
-	t.Helper()
-	ops, err := e.Begin(t.Context(), base, s.ksn)
-	if err != nil {
-		return err
+// TestBenchTurns counts the bits of the transactions that are measured, and how far two in turn have the same way.
+func TestBenchTurns(t *testing.T) {
+	t.Parallel()
+	for _, a := range []keys.Algorithm{keys.AES128, keys.TDES2} {
+		for bits := 1; bits <= 10; bits++ {
+			turns, err := benchTurns(Figure{Algorithm: a, OneBits: bits})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if turns[0] == turns[1] || turns[0].KeyID() != turns[1].KeyID() {
+				t.Errorf("%v, %d: %v", a, bits, turns)
+			}
+			if a.IsTDES() {
+				continue
+			}
+			first, _, err := turns[0].Derivations(dukpt.KeyAES128)
+			second, _, err2 := turns[1].Derivations(dukpt.KeyAES128)
+			if err != nil || err2 != nil || len(first) != bits || len(second) != bits {
+				t.Errorf("%d one bits: %X and %X, %v, %v", bits, first, second, err, err2)
+				continue
+			}
+			for i := range bits - 1 {
+				if first[i] != second[i] {
+					t.Errorf("%d one bits: the ways part at %d", bits, i)
+				}
+			}
+		}
 	}
-	defer ops.End()
-	return ops.VerifyMAC(s.spec, message, s.mac)
+}
+
+// TestBenchFails has calls fail, the token lack what is measured, and the caller give up: there is no figure, and nothing left.
+func TestBenchFails(t *testing.T) {
+	t.Parallel()
+	o, faults := withFaults(Options{Clock: fast()}, nil)
+	token := open(t, o)
+	f := *faults
+	for at := 0; at < 40; at++ {
+		f.failAfter(at, rvFailed)
+		if _, err := token.Bench(t.Context(), time.Nanosecond, nil); err == nil {
+			if f.failed() {
+				continue // a key that is not destroyed goes with its session
+			}
+			t.Errorf("call %d fails: no error", at)
+		}
+		f.failAfter(0, nil)
+		if _, objects, _ := f.live(); objects != 0 {
+			t.Errorf("call %d fails: %d objects are left", at, objects)
+		}
+	}
+	f.lie("sign", func(b []byte) []byte { b[0] ^= 1; return b })
+	if _, err := token.Bench(t.Context(), time.Nanosecond, nil); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("a wrong MAC: %v", err)
+	}
+	f.lie("", nil)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if all, err := token.Bench(gone, time.Nanosecond, nil); err == nil || len(all) != 0 {
+		t.Errorf("given up: %v, %v", all, err)
+	}
+	if err := token.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := token.Bench(t.Context(), 0, nil); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("closed: %v", err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/pin"
 )
 
 // keysOf derives, in the host, every key that the token has to keep to itself for a transaction.
@@ -33,15 +34,15 @@ func keysOf(t *testing.T, ksn dukpt.KSN) (all [][]byte) {
 		node = encrypt(d)
 		all = append(all, node)
 	}
-	mac, err := dukpt.AES.DefaultMAC().Derivation(ksn, dukpt.KeyAES128, dukpt.Request)
-	if err != nil {
-		t.Fatal(err)
+	sealed := dukpt.PINBlock{Format: pin.Format4, PAN: must(pin.ParsePAN("4111111111111111"))}
+	all = append(all, encrypt(must(sealed.Derivation(ksn, dukpt.KeyAES128))))
+	for _, way := range []dukpt.Direction{dukpt.Request, dukpt.Response} {
+		data := dukpt.AES.DefaultData()
+		data.Direction = way
+		all = append(all, encrypt(must(dukpt.AES.DefaultMAC().Derivation(ksn, dukpt.KeyAES128, way))))
+		all = append(all, encrypt(must(data.Derivation(ksn, dukpt.KeyAES128, way))))
 	}
-	data, err := dukpt.AES.DefaultData().Derivation(ksn, dukpt.KeyAES128, dukpt.Request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(all, encrypt(mac), encrypt(data))
+	return all
 }
 
 // TestConsecutive counts what the transactions of one terminal cost, and sees that no key passes into or out of the token.
@@ -59,8 +60,9 @@ func TestConsecutive(t *testing.T) {
 	work := make([]sent, transactions)
 	for i := range work {
 		work[i] = till.send(t)
+		secrets := keysOf(t, work[i].ksn)
 		f.mu.Lock()
-		f.secrets = append(f.secrets, keysOf(t, work[i].ksn)...)
+		f.secrets = append(f.secrets, secrets...)
 		f.mu.Unlock()
 	}
 	before := map[string]int{}

@@ -17,7 +17,7 @@ import (
 )
 
 func newHSM(c *console) *cobra.Command {
-	return noun("hsm", "PKCS#11 tokens: which there are, what they can do", newHSMList(c), newHSMProbe(c))
+	return noun("hsm", "PKCS#11 tokens: which there are, what they can do, how fast", newHSMList(c), newHSMProbe(c), newHSMBench(c))
 }
 
 // element is the token that a command works with.

@@ -79,11 +79,35 @@ func Binary(m *testing.M, tokens int) int {
 // Absent skips a test for the want of tokens or of what reaches them, or fails it where SoftHSM is demanded.
 func Absent(tb testing.TB, reason error) {
 	tb.Helper()
+	absent(tb, "softhsm", reason)
+}
+
+func absent(tb testing.TB, component string, reason error) {
+	tb.Helper()
 	demands := strings.Split(os.Getenv("LATCHKEY_REQUIRE"), ",")
-	if slices.Contains(demands, "softhsm") || slices.Contains(demands, "all") {
-		tb.Fatalf("%v, and LATCHKEY_REQUIRE demands softhsm: .ci/env installs it", reason)
+	if slices.Contains(demands, component) || slices.Contains(demands, "all") {
+		tb.Fatalf("%v, and LATCHKEY_REQUIRE demands %s: .ci/env installs it", reason, component)
 	}
-	tb.Skipf("%v; this test needs SoftHSM", reason)
+	tb.Skipf("%v; this test needs %s", reason, component)
+}
+
+// Spy returns the path of pkcs11-spy of OpenSC, a module that writes down each call and hands it to another module: that of
+// PKCS11SPY, to the file of PKCS11SPY_OUTPUT. Both are read when it is loaded. It writes down PINs: it is for tokens of tests.
+// Without it the test is skipped, or fails where LATCHKEY_REQUIRE names pkcs11-spy, or demands all.
+func Spy(tb testing.TB) string {
+	tb.Helper()
+	return spyAt(tb, "/usr/lib/*/pkcs11-spy.so", "/usr/lib/pkcs11-spy.so", "/usr/lib64/pkcs11-spy.so", "/opt/homebrew/lib/pkcs11-spy.so")
+}
+
+func spyAt(tb testing.TB, places ...string) string {
+	tb.Helper()
+	for _, place := range places {
+		if found, _ := filepath.Glob(place); len(found) > 0 { // only a bad pattern is an error
+			return found[0]
+		}
+	}
+	absent(tb, "pkcs11-spy", fmt.Errorf("pkcs11-spy.so is in none of %v", places))
+	return ""
 }
 
 // folder is the folder of this binary.

@@ -40,15 +40,28 @@ func (j *judge) Fatalf(string, ...any) { j.failed = true; panic(j) }
 func (j *judge) Skipf(string, ...any)  { j.skipped = true; panic(j) }
 
 func TestAbsent(t *testing.T) {
-	for demands, fails := range map[string]bool{"": false, "postgres": false, "softhsm": true, "vault,softhsm": true, "all": true, "softhsmx": false} {
+	for demands, fails := range map[string]string{
+		"": "", "postgres": "", "softhsm": "softhsm", "vault,softhsm": "softhsm", "all": "softhsm pkcs11-spy", "softhsmx": "", "pkcs11-spy": "pkcs11-spy",
+	} {
 		t.Setenv("LATCHKEY_REQUIRE", demands)
-		j := &judge{TB: t}
-		func() {
-			defer func() { _ = recover() }()
-			Absent(j, errors.New("it is not there"))
-		}()
-		if j.failed != fails || j.skipped == fails {
-			t.Errorf("LATCHKEY_REQUIRE=%q: failed %v, skipped %v", demands, j.failed, j.skipped)
+		for component, look := range map[string]func(testing.TB){
+			"softhsm":    func(tb testing.TB) { Absent(tb, errors.New("it is not there")) },
+			"pkcs11-spy": func(tb testing.TB) { spyAt(tb, "/nowhere/*.so") },
+		} {
+			j := &judge{TB: t}
+			func() {
+				defer func() { _ = recover() }()
+				look(j)
+			}()
+			if want := strings.Contains(fails, component); j.failed != want || j.skipped == want {
+				t.Errorf("LATCHKEY_REQUIRE=%q without %s: failed %v, skipped %v", demands, component, j.failed, j.skipped)
+			}
 		}
+	}
+}
+
+func TestSpy(t *testing.T) {
+	if name := Spy(t); !strings.HasSuffix(name, "/pkcs11-spy.so") {
+		t.Errorf("found %q", name)
 	}
 }
