@@ -19,26 +19,18 @@ func explainToken(err error) error {
 		}
 		return exit.With(code, err, "write the PIN of the token to it: one line, mode 0600")
 	}
-	for _, known := range []struct {
-		is   error
-		code exit.Code
-		hint string
-	}{
-		{hsm.ErrNoBridge, exit.Failure, "make build-hsm builds latchkey-decryptd-hsm, which has it"},
-		{hsm.ErrModule, exit.NotFound, "name the module of the maker: module-path in hsm: uri"},
-		{hsm.ErrNoToken, exit.NotFound, "see which there are: latchkey hsm list --module PATH"},
-		{hsm.ErrAmbiguous, exit.Refused, "name one: see latchkey hsm list for serials"},
-		{hsm.ErrPINTries, exit.Refused, "log in once by latchkey hsm probe --final-try, when you are sure of the PIN"},
-		{hsm.ErrPIN, exit.Verification, "it was tried once; look at hsm: pin-file before you start again: tokens lock"},
-		{hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"},
-		{hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"},
-		{engine.ErrKeyNotFound, exit.NotFound, "see which keys there are: latchkey key list --hsm"},
-		{engine.ErrUsage, exit.Refused, "see what the keys are for: latchkey key list --hsm"},
-		{hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"},
-	} {
-		if errors.Is(err, known.is) {
-			return exit.With(known.code, err, known.hint)
-		}
-	}
+	err, _ = exit.Explain(err,
+		exit.When(hsm.ErrNoBridge, exit.Failure, "make build-hsm builds latchkey-decryptd-hsm, which has it"),
+		exit.When(hsm.ErrModule, exit.NotFound, "name the module of the maker: module-path in hsm: uri"),
+		exit.When(hsm.ErrNoToken, exit.NotFound, "see which there are: latchkey hsm list --module PATH"),
+		exit.When(hsm.ErrAmbiguous, exit.Refused, "name one: see latchkey hsm list for serials"),
+		exit.When(hsm.ErrPINTries, exit.Refused, "log in once by latchkey hsm probe --final-try, when you are sure of the PIN"),
+		exit.When(hsm.ErrPIN, exit.Verification, "it was tried once; look at hsm: pin-file before you start again: tokens lock"),
+		exit.When(hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"),
+		exit.When(hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"),
+		exit.When(engine.ErrKeyNotFound, exit.NotFound, "see which keys there are: latchkey key list --hsm"),
+		exit.When(engine.ErrUsage, exit.Refused, "see what the keys are for: latchkey key list --hsm"),
+		exit.When(hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"),
+	)
 	return err
 }

@@ -173,40 +173,34 @@ func explain(err error) error {
 	if r, ok := errors.AsType[*enroll.Refusal](err); ok {
 		return refusal(r, err)
 	}
-	for _, known := range []struct {
-		is   error
-		code exit.Code
-		hint string
-	}{
-		{terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal enrol or import"},
-		{terminal.ErrExists, exit.Refused, "take another folder; a used one cannot be started again"},
-		{terminal.ErrLocked, exit.Refused, "end the other process first"},
-		{terminal.ErrInsecure, exit.Refused, "production keys need a device with a sealer of its own; this program is for tests"},
-		{terminal.ErrState, exit.Verification, "the terminal needs new keys: have it registered again, in a new folder"},
-		{terminal.ErrBundle, exit.Verification, "ask for the bundle again"},
-		{seal.ErrPassphrase, exit.Verification, "check the code, and that the bundle arrived whole"},
-		{seal.ErrFormat, exit.Verification, "name a file that latchkey bundle register made"},
-		{seal.ErrExposed, exit.Refused, "chmod 600 the file"},
-		{fs.ErrNotExist, exit.NotFound, "check the file name"},
-		{terminal.ErrSale, exit.Usage, "give a card with --track2-file or --pan-file"},
-		{terminal.ErrSlot, exit.Refused, "make the sale with --no-pin, or ask the operator for a slot that takes PINs (latchkey terminal show)"},
-		{terminal.ErrQueue, exit.Refused, "settle it with latchkey-terminal resend; when it does not answer, try signin"},
-		{terminal.ErrBehind, exit.Refused, "run latchkey-terminal resend again"},
-		{terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"},
-		{terminal.ErrJumpBudget, exit.Refused, "ask for a new key"},
-		{terminal.ErrTicket, exit.Usage, "give the ticket with --ticket-file"},
-		{enroll.ErrTicket, exit.Usage, "type the ticket as it stands on the slip of paper"},
-		{trustlist.ErrTrust, exit.Verification, "check the second half of the ticket, --tenant and --trust-url; if they are right, somebody is in between"},
-		{remote.ErrDelivery, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
-		{enroll.ErrAnswer, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"},
-		{terminal.ErrAssignment, exit.Refused, "ask the operator to look at the terminal, then run it again"},
-		{terminal.ErrNotEnrolled, exit.Refused, "have the terminal registered again and enrol it, in a new folder"},
-		{tlsconf.ErrRefused, exit.Verification, "who answers there is no registration authority of the tenant: check " + urlForm},
-		{context.DeadlineExceeded, exit.Unreachable, "check the network and the address, then run it again"},
-	} {
-		if errors.Is(err, known.is) {
-			return exit.With(known.code, err, known.hint)
-		}
+	if explained, known := exit.Explain(err,
+		exit.When(terminal.ErrNoTerminal, exit.NotFound, "make a terminal with latchkey-terminal enrol or import"),
+		exit.When(terminal.ErrExists, exit.Refused, "take another folder; a used one cannot be started again"),
+		exit.When(terminal.ErrLocked, exit.Refused, "end the other process first"),
+		exit.When(terminal.ErrInsecure, exit.Refused, "production keys need a device with a sealer of its own; this program is for tests"),
+		exit.When(terminal.ErrState, exit.Verification, "the terminal needs new keys: have it registered again, in a new folder"),
+		exit.When(terminal.ErrBundle, exit.Verification, "ask for the bundle again"),
+		exit.When(seal.ErrPassphrase, exit.Verification, "check the code, and that the bundle arrived whole"),
+		exit.When(seal.ErrFormat, exit.Verification, "name a file that latchkey bundle register made"),
+		exit.When(seal.ErrExposed, exit.Refused, "chmod 600 the file"),
+		exit.When(fs.ErrNotExist, exit.NotFound, "check the file name"),
+		exit.When(terminal.ErrSale, exit.Usage, "give a card with --track2-file or --pan-file"),
+		exit.When(terminal.ErrSlot, exit.Refused, "make the sale with --no-pin, or ask the operator for a slot that takes PINs (latchkey terminal show)"),
+		exit.When(terminal.ErrQueue, exit.Refused, "settle it with latchkey-terminal resend; when it does not answer, try signin"),
+		exit.When(terminal.ErrBehind, exit.Refused, "run latchkey-terminal resend again"),
+		exit.When(terminal.ErrJump, exit.Refused, "ask the host's operator: the counters do not fit"),
+		exit.When(terminal.ErrJumpBudget, exit.Refused, "ask for a new key"),
+		exit.When(terminal.ErrTicket, exit.Usage, "give the ticket with --ticket-file"),
+		exit.When(enroll.ErrTicket, exit.Usage, "type the ticket as it stands on the slip of paper"),
+		exit.When(trustlist.ErrTrust, exit.Verification, "check the second half of the ticket, --tenant and --trust-url; if they are right, somebody is in between"),
+		exit.When(remote.ErrDelivery, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"),
+		exit.When(enroll.ErrAnswer, exit.Verification, "nothing was stored: run it again, and tell the operator if it stays so"),
+		exit.When(terminal.ErrAssignment, exit.Refused, "ask the operator to look at the terminal, then run it again"),
+		exit.When(terminal.ErrNotEnrolled, exit.Refused, "have the terminal registered again and enrol it, in a new folder"),
+		exit.When(tlsconf.ErrRefused, exit.Verification, "who answers there is no registration authority of the tenant: check "+urlForm),
+		exit.When(context.DeadlineExceeded, exit.Unreachable, "check the network and the address, then run it again"),
+	); known {
+		return explained
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return exit.With(exit.Verification, err, "check --url, the clock, and with the operator which trust list is published")

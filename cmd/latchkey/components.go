@@ -509,23 +509,15 @@ func componentRefused(err error) error {
 	if _, coded := errors.AsType[*exit.Error](err); coded || err == nil {
 		return err
 	}
-	for _, row := range []struct {
-		is   error
-		code exit.Code
-		hint string
-	}{
-		{keys.ErrCheckValue, exit.Verification, "compare it with the sheet, digit by digit; nothing was kept"},
-		{keys.ErrParity, exit.Verification, "compare it with the sheet; --parity adjusted takes components of any parity"},
-		{keys.ErrComponents, exit.Refused, "bring all components of one key, each once"},
-		{keys.ErrDependent, exit.Refused, "components are drawn at random, each by itself: latchkey key components split"},
-		{keys.ErrWeak, exit.Refused, weakHint},
-		{keys.ErrSyntax, exit.Usage, "a component has digits in groups of four or without spaces, or is a file that split wrote"},
-		{keys.ErrLength, exit.Usage, "every component is as long as the key: 32 digits for 16 bytes, 48 for 24, 64 for 32; see --algorithm"},
-	} {
-		if errors.Is(err, row.is) {
-			return exit.With(row.code, err, row.hint)
-		}
-	}
+	err, _ = exit.Explain(err,
+		exit.When(keys.ErrCheckValue, exit.Verification, "compare it with the sheet, digit by digit; nothing was kept"),
+		exit.When(keys.ErrParity, exit.Verification, "compare it with the sheet; --parity adjusted takes components of any parity"),
+		exit.When(keys.ErrComponents, exit.Refused, "bring all components of one key, each once"),
+		exit.When(keys.ErrDependent, exit.Refused, "components are drawn at random, each by itself: latchkey key components split"),
+		exit.When(keys.ErrWeak, exit.Refused, weakHint),
+		exit.When(keys.ErrSyntax, exit.Usage, "a component has digits in groups of four or without spaces, or is a file that split wrote"),
+		exit.When(keys.ErrLength, exit.Usage, "every component is as long as the key: 32 digits for 16 bytes, 48 for 24, 64 for 32; see --algorithm"),
+	)
 	return err
 }
 

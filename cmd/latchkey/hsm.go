@@ -95,29 +95,21 @@ func (e *element) scope() (keyset.Environment, error) {
 
 // tokenFailed gives errors of tokens their exit codes, and says what to do next.
 func tokenFailed(err error) error {
-	for _, known := range []struct {
-		is   error
-		code exit.Code
-		hint string
-	}{
-		{hsm.ErrPINValue, exit.Usage, "use --pin-file, or pin-source in the URI"},
-		{hsm.ErrURI, exit.Usage, "as in: pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so"},
-		{hsm.ErrNoBridge, exit.Failure, "see docs/hsm.md"},
-		{hsm.ErrModule, exit.NotFound, "name the module of the maker: module-path in the URI, or --module"},
-		{hsm.ErrNoToken, exit.NotFound, "see which there are: latchkey hsm list --module PATH"},
-		{hsm.ErrAmbiguous, exit.Refused, "name one: see latchkey hsm list for serials"},
-		{hsm.ErrPINTries, exit.Refused, "be sure of the PIN; then --final-try"},
-		{hsm.ErrPIN, exit.Verification, "it was tried once; look before you try again: tokens lock"},
-		{hsm.ErrExists, exit.Refused, "choose another name: keys are never replaced"},
-		{hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"},
-		{hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"},
-		{hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"},
-		{engine.ErrUnavailable, exit.Unreachable, "see that the token is there, and try again"},
-	} {
-		if errors.Is(err, known.is) {
-			return exit.With(known.code, err, known.hint)
-		}
-	}
+	err, _ = exit.Explain(err,
+		exit.When(hsm.ErrPINValue, exit.Usage, "use --pin-file, or pin-source in the URI"),
+		exit.When(hsm.ErrURI, exit.Usage, "as in: pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so"),
+		exit.When(hsm.ErrNoBridge, exit.Failure, "see docs/hsm.md"),
+		exit.When(hsm.ErrModule, exit.NotFound, "name the module of the maker: module-path in the URI, or --module"),
+		exit.When(hsm.ErrNoToken, exit.NotFound, "see which there are: latchkey hsm list --module PATH"),
+		exit.When(hsm.ErrAmbiguous, exit.Refused, "name one: see latchkey hsm list for serials"),
+		exit.When(hsm.ErrPINTries, exit.Refused, "be sure of the PIN; then --final-try"),
+		exit.When(hsm.ErrPIN, exit.Verification, "it was tried once; look before you try again: tokens lock"),
+		exit.When(hsm.ErrExists, exit.Refused, "choose another name: keys are never replaced"),
+		exit.When(hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"),
+		exit.When(hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"),
+		exit.When(hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"),
+		exit.When(engine.ErrUnavailable, exit.Unreachable, "see that the token is there, and try again"),
+	)
 	return err
 }
 

@@ -47,6 +47,27 @@ func Errorf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
+// Case is an error that a program knows, with the code that it deserves and the next step for the user.
+type Case struct {
+	err  error
+	code Code
+	hint string
+}
+
+// When makes a case.
+func When(err error, code Code, hint string) Case { return Case{err, code, hint} }
+
+// Explain gives err the code and the hint of the first case that it is or wraps, and reports whether there is one: err is
+// returned as it is otherwise.
+func Explain(err error, cases ...Case) (explained error, known bool) {
+	for _, c := range cases {
+		if errors.Is(err, c.err) {
+			return With(c.code, err, c.hint), true
+		}
+	}
+	return err, false
+}
+
 // CodeOf returns the exit code of err: 0 for nil, 1 for an error that has none of its own.
 func CodeOf(err error) Code {
 	if err == nil {
