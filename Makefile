@@ -74,6 +74,7 @@ laws: tools ## format, vet, lint and the rules of the house
 unit: ## every test but the ones against whole programs; then those of planted faults
 	@go test $$(go list ./... | grep -vE '$(APART)')
 	@GOARCH=386 go test -short ./internal/des ./internal/mac ./internal/padding ./keys/... ./pin ./dukpt # 32 lanes, and 32-bit int
+	@CGO_ENABLED=0 go test -count=1 -v -run '^TestNoBridge$$' ./hsm | grep -- '--- PASS: TestNoBridge'
 	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: cover

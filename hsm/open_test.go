@@ -14,23 +14,6 @@ import (
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
-func TestNoBridge(t *testing.T) {
-	t.Parallel()
-	if Built {
-		t.Skip("this test is for programs without the bridge")
-	}
-	u, err := ParseURI("pkcs11:token=a?module-path=/nowhere")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(t.Context(), u, secret.From([]byte("1234")), Options{}); !errors.Is(err, ErrNoBridge) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := Tokens("/nowhere"); !errors.Is(err, ErrNoBridge) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	good := hsmURI(t)
