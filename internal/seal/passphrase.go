@@ -26,14 +26,16 @@ var (
 // must be a regular one, readable by its owner only (mode 0600 or 0400, else ErrExposed), and hold at least
 // MinPassphrase bytes. The caller wipes the result. Errors wrap ErrPassphraseFile.
 func ReadPassphrase(path string) (secret.Bytes, error) {
-	p, err := readPassphrase(path)
+	p, err := ReadSecret(path, "passphrase", MinPassphrase, MaxPassphrase)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("%w: %w", ErrPassphraseFile, err)
 	}
 	return p, nil
 }
 
-func readPassphrase(path string) (secret.Bytes, error) {
+// ReadSecret reads what a file holds, called what in errors, of least to most bytes, under the rules of ReadPassphrase. The
+// caller wipes the result. Errors are those of the file system, wrap ErrExposed, or say which rule is broken.
+func ReadSecret(path, what string, least, most int) (secret.Bytes, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return secret.Bytes{}, err
@@ -49,7 +51,7 @@ func readPassphrase(path string) (secret.Bytes, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return secret.Bytes{}, fmt.Errorf("%w: %s has mode %04o, want 0600", ErrExposed, path, mode)
 	}
-	buf := secret.New(MaxPassphrase + 2)
+	buf := secret.New(most + 2)
 	defer buf.Wipe()
 	n, err := io.ReadFull(f, buf.Expose())
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
@@ -59,8 +61,8 @@ func readPassphrase(path string) (secret.Bytes, error) {
 	if n > 0 && b[n-1] == '\n' {
 		b = b[:n-1]
 	}
-	if len(b) < MinPassphrase || len(b) > MaxPassphrase {
-		return secret.Bytes{}, fmt.Errorf("%s holds a passphrase of a length outside %d to %d bytes", path, MinPassphrase, MaxPassphrase)
+	if len(b) < least || len(b) > most {
+		return secret.Bytes{}, fmt.Errorf("%s holds a %s of a length outside %d to %d bytes", path, what, least, most)
 	}
 	return secret.From(b), nil
 }

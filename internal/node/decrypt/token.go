@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -237,40 +235,17 @@ func (e renamed) Describe(ctx context.Context, ref keyset.KeyRef) (engine.KeyInf
 
 // readPIN reads the one line of a file that its owner alone can read.
 func readPIN(path string) (secret.Bytes, error) {
-	f, err := os.Open(path)
+	pin, err := seal.ReadSecret(path, "PIN", 1, maxPIN)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	defer func() { _ = f.Close() }() // nothing was written
-	info, err := f.Stat()
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return secret.Bytes{}, fmt.Errorf("%s is not a regular file", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return secret.Bytes{}, fmt.Errorf("%w: %s has mode %04o, want 0600", seal.ErrExposed, path, mode)
-	}
-	buf := secret.New(maxPIN + 2)
-	defer buf.Wipe()
-	n, err := io.ReadFull(f, buf.Expose())
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return secret.Bytes{}, err
-	}
-	b := buf.Expose()[:n]
-	if n > 0 && b[n-1] == '\n' {
-		b = b[:n-1]
-	}
-	if len(b) == 0 || len(b) > maxPIN {
-		return secret.Bytes{}, fmt.Errorf("%s does not hold a PIN of 1 to %d bytes", path, maxPIN)
-	}
-	for _, c := range b {
+	for _, c := range pin.Expose() {
 		if c < ' ' {
+			pin.Wipe()
 			return secret.Bytes{}, fmt.Errorf("%s holds more than one line", path)
 		}
 	}
-	return secret.From(b), nil
+	return pin, nil
 }
 
 // watchToken adds what there is to say about a token.
