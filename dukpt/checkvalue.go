@@ -129,7 +129,7 @@ func (s *session) checkValue(c WorkingKeyCheck) (keys.KCV, error) {
 // attributes are those of a key that is of this type; the check value is the same for every usage.
 func (c WorkingKeyCheck) attributes() keys.Attributes {
 	a := keys.Attributes{
-		Algorithm: c.Key.algorithm(), Usage: keys.UsageKEK, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
+		Algorithm: c.Key.Algorithm(), Usage: keys.UsageKEK, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
 	}
 	if c.Key.isHMAC() {
 		a.Usage, a.Mode = keys.UsageHMAC, keys.ModeGenVerify

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
-	"github.com/latchkey-pos/latchkey/keys"
 )
 
 // Derivation is one step of AES DUKPT for a host whose keys stay in a device: the key of type Key is the encryption of Data,
@@ -100,12 +99,6 @@ func newDerivation(usage aesUsage, w WorkingKey, id KeyID, counter uint32) Deriv
 	}
 	return d
 }
-
-// WorkingKeyOf returns the type of working key that is like an algorithm, and 0 for HMAC and TDES ones, which are no parents.
-func WorkingKeyOf(a keys.Algorithm) WorkingKey { return workingKeyOf(a) }
-
-// Algorithm returns the algorithm of a key of this type, and the invalid one for what is no type.
-func (w WorkingKey) Algorithm() keys.Algorithm { return w.algorithm() }
 
 // Begin derives the key of one transaction from the initial key, for a host that has no base key at hand. The initial key is
 // not kept, and the caller wipes it. It fails with [ErrKSN] when ksn is not one of this initial key. End the result.

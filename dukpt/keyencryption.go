@@ -85,5 +85,5 @@ func keyEncryption(f family, w WorkingKey, m keys.Mode) (keys.Attributes, error)
 			return keys.Attributes{}, err
 		}
 	}
-	return keys.Attributes{Algorithm: w.algorithm(), Usage: keys.UsageKBPK, Mode: m, Exportability: keys.NonExportable}, nil
+	return keys.Attributes{Algorithm: w.Algorithm(), Usage: keys.UsageKBPK, Mode: m, Exportability: keys.NonExportable}, nil
 }

@@ -29,7 +29,7 @@ func TestUpdateKeyRefuses(t *testing.T) {
 			if !errors.Is(err, want) {
 				t.Errorf("%s, %v: %v, want %v", b.name, w, err, want)
 			}
-			if err == nil && fmt.Sprint(k.Attributes().Usage, k.Attributes().Algorithm) != fmt.Sprint("K1", w.algorithm()) {
+			if err == nil && fmt.Sprint(k.Attributes().Usage, k.Attributes().Algorithm) != fmt.Sprint("K1", w.Algorithm()) {
 				t.Errorf("%s, %v: the key has %v", b.name, w, k.Attributes())
 			}
 		}
@@ -67,7 +67,7 @@ func TestKeyEncryptionKey(t *testing.T) {
 			}
 			made++
 			a := keys.Attributes{
-				Algorithm: w.algorithm(), Usage: keys.UsageKBPK, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
+				Algorithm: w.Algorithm(), Usage: keys.UsageKBPK, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
 			}
 			if host.Attributes() != a {
 				t.Errorf("%s, %v: the host's key has %v", b.name, w, host.Attributes())

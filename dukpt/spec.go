@@ -345,8 +345,8 @@ func (w WorkingKey) blockSize(scheme Scheme) (int, error) {
 	return 0, fmt.Errorf("%w: no cipher goes with a working key %v under %v", ErrUnsupported, w, scheme)
 }
 
-// workingKeyOf returns the type that is like the algorithm of an AES base key.
-func workingKeyOf(a keys.Algorithm) WorkingKey {
+// WorkingKeyOf returns the type of working key that is like an algorithm, and 0 for HMAC and TDES ones, which are no parents.
+func WorkingKeyOf(a keys.Algorithm) WorkingKey {
 	switch a {
 	case keys.AES128:
 		return KeyAES128
@@ -358,8 +358,8 @@ func workingKeyOf(a keys.Algorithm) WorkingKey {
 	return 0
 }
 
-// algorithm returns the algorithm of a key of this type, and the invalid one for what is none.
-func (w WorkingKey) algorithm() keys.Algorithm {
+// Algorithm returns the algorithm of a key of this type, and the invalid one for what is no type.
+func (w WorkingKey) Algorithm() keys.Algorithm {
 	if !w.valid() {
 		return 0
 	}

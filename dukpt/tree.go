@@ -26,7 +26,7 @@ func familyOf(a keys.Algorithm) (family, error) {
 		}
 		return family{scheme: TDES, size: a.KeyBytes()}, nil
 	}
-	if w := workingKeyOf(a); w != 0 {
+	if w := WorkingKeyOf(a); w != 0 {
 		return family{scheme: AES, size: a.KeyBytes(), key: w}, nil
 	}
 	return family{}, fmt.Errorf("%w: DUKPT under a key of %v", ErrUnsupported, a)
