@@ -94,7 +94,7 @@ func newDerivation(usage aesUsage, w WorkingKey, id KeyID, counter uint32) Deriv
 	d := Derivation{Key: w, Data: make([]byte, (int(workingKeys[w].bits)/8+15)/16*16)}
 	for n := range len(d.Data) / 16 {
 		block := d.Data[16*n : 16*n+16]
-		derivationData(block, usage, w, id, counter)
+		derivationData(block, usage, w, &id, counter)
 		block[1] = byte(n + 1)
 	}
 	return d

@@ -30,7 +30,7 @@ func (ik *InitialKey) UpdateKey(w WorkingKey) (keys.Key, error) {
 	k, node, scratch := room.Expose()[:a.Algorithm.KeyBytes()], room.Expose()[maxKey:][:ik.family.size], room.Expose()[2*maxKey:]
 	secret.Do(func() {
 		ik.family.descend(node, ik.key.Material().Expose(), scratch, ik.id, 0, updateCounter)
-		aesDerive(k, node, scratch, usageKeyEncryption, w, ik.id, updateCounter)
+		aesDerive(k, node, scratch, usageKeyEncryption, w, &ik.id, updateCounter)
 	})
 	return keys.NewKey(a, k)
 }

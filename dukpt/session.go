@@ -82,7 +82,7 @@ func (s *session) derive(usage aesUsage, w WorkingKey) ([]byte, error) {
 		}
 	}
 	k := s.workingKey(int(workingKeys[w].bits / 8))
-	aesDerive(k, s.key(), s.scratch(), usage, w, s.ksn.KeyID(), s.ksn.Counter())
+	aesDerive(k, s.key(), s.scratch(), usage, w, &s.ksn.id, s.ksn.counter)
 	return k, nil
 }
 

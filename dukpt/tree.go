@@ -76,7 +76,8 @@ func (p *prepared) wipe() {
 // initial computes the root of the tree of id from the base key. scratch is as for aesDerive, here and below.
 func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
 	if f.scheme == AES {
-		aesDeriveUnder(dst, base.aes, scratch, usageInitialKey, f.key, id, 0)
+		derivationData(scratch[:16], usageInitialKey, f.key, &id, 0)
+		aesExpand(dst, base.aes, scratch)
 		return
 	}
 	var g generator
@@ -89,10 +90,7 @@ func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
 func (f family) descend(dst, key, scratch []byte, id KeyID, from, to uint32) {
 	copy(dst, key)
 	if f.scheme == AES {
-		for from != to {
-			from = below(from, to)
-			aesDerive(dst, dst, scratch, usageDerivation, f.key, id, from)
-		}
+		aesDescend(dst, scratch, f.key, &id, from, to)
 		return
 	}
 	if from == to {
@@ -123,7 +121,7 @@ func (f family) children(dst, key, scratch []byte, id KeyID, counter uint32) {
 	switch {
 	case f.scheme == AES:
 		for i := range len(dst) / f.size {
-			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, id, counter|1<<i)
+			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, &id, counter|1<<i)
 		}
 	case len(dst) == f.size:
 		f.descend(dst, key, scratch, id, counter, counter|1)

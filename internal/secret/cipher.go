@@ -23,6 +23,11 @@ func WipeCipher(c any) {
 		clear(unsafe.Slice((*byte)(words[1]), aesSize))
 		return
 	}
+	wipeOther(c)
+}
+
+// wipeOther is WipeCipher for what reflection has to look at.
+func wipeOther(c any) {
 	v := reflect.ValueOf(c)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return
