@@ -12,7 +12,10 @@
 // Rules that hold whatever fails: the state that follows a key is durable before the key is used, so no power cut makes
 // a key serve twice; what is to be sent is durable before it is sent, and a private key before anybody hears of its public
 // one; nothing that the host says is believed before its MAC verifies, and no key that is delivered is saved before
-// everything about its delivery does; a damaged state is an error and stays as it was. A state folder copied back from an
+// everything about its delivery does. Every sealed file holds its content three times; a change is written copy after copy,
+// each synced and read back, before it counts, so that a power cut and a rotten bit together leave a whole one, and registers
+// of the past are overwritten before the key that follows them is used. Open makes the copies equal again. A state without a
+// whole copy is an error and stays as it was. A state folder copied back from an
 // older backup cannot be told from the real one here; the host tells it by its counters.
 //
 // The software engine keeps keys in the memory of the process and is no secure cryptographic device in the sense of PCI

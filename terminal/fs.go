@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+
+	"github.com/latchkey-pos/latchkey/internal/planted"
 )
 
-// FS is the medium that a terminal keeps its state on: one flat folder. An implementation for raw flash or a secure
+// FS is the medium that a terminal keeps its state on: one flat folder, some 12 KiB for each file. An implementation for raw flash or a secure
 // partition offers the same few calls. Names are plain ASCII without separators. What Sync and SyncDir promise is
 // relied on: after Sync returns nil the bytes written to the file survive a power cut, after SyncDir the names do.
 // Before that, nothing is assumed: any part of it may be lost or torn. Not safe for concurrent use unless it says so.
@@ -39,12 +41,12 @@ type File interface {
 	Sync() error
 }
 
-// maxFile bounds what is read from the medium.
-const maxFile = 256 << 10
+// maxFile bounds what is read from the medium: three copies of 256 KiB.
+const maxFile = 3 * 256 << 10
 
 const temporarySuffix = ".new"
 
-// ReadFile reads a whole file of at most 256 KiB.
+// ReadFile reads a whole file of at most 768 KiB.
 func ReadFile(f FS, name string) ([]byte, error) {
 	file, err := f.Open(name)
 	if err != nil {
@@ -83,7 +85,7 @@ func writeFile(f FS, name string, data []byte) error {
 		return err
 	}
 	_, err = file.WriteAt(data, 0)
-	if err == nil {
+	if err == nil && !planted.On(planted.StateNoSync) {
 		err = file.Sync()
 	}
 	if e := file.Close(); err == nil {
@@ -93,7 +95,7 @@ func writeFile(f FS, name string, data []byte) error {
 		_ = f.Remove(tmp) // the first error is the one to report
 		return err
 	}
-	if err := f.Rename(tmp, name); err != nil {
+	if err := f.Rename(tmp, name); err != nil || planted.On(planted.StateNoSyncDir) {
 		return err
 	}
 	return f.SyncDir()

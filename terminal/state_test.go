@@ -1,7 +1,10 @@
 package terminal_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -85,16 +88,22 @@ func damage(t *testing.T, medium *terminaltest.FS) {
 	}
 	tried := 0
 	for name, b := range content {
-		for size := 0; size < len(b); size += 1 + len(b)/24 {
+		copies, size := 3, len(b)/3
+		if name == "device.key" {
+			copies, size = 1, len(b)
+		}
+		for n := 0; n < size; n += 1 + size/24 {
 			damaged := medium.Clone()
-			damaged.Truncate(name, size)
+			damaged.Truncate(name, n)
 			try(name+" truncated", damaged)
 			tried++
 		}
 		for bit := range 64 {
 			damaged := medium.Clone()
-			damaged.Flip(name, bit*(len(b)*8-1)/63)
-			try(name+" with a flipped bit", damaged)
+			for n := range copies {
+				damaged.Flip(name, n*size*8+(bit+n)%64*(filled(b[:size])*8-1)/63)
+			}
+			try(name+" with a flipped bit in each copy", damaged)
 			tried++
 		}
 		if !strings.HasPrefix(name, "message-") && name != "device.key" && name != "identity-next" {
@@ -107,7 +116,107 @@ func damage(t *testing.T, medium *terminaltest.FS) {
 	if tried < 7*80 {
 		t.Errorf("only %d kinds of damage were tried", tried)
 	}
+	mended(t, medium)
 	open(t, medium, nil)
+}
+
+// filled is how many bytes of a copy say something: what follows is zero. It is all of the device key.
+func filled(copied []byte) int {
+	if len(copied) < 24 || string(copied[:4]) != "LKC1" {
+		return len(copied)
+	}
+	return 24 + int(binary.BigEndian.Uint32(copied[16:]))
+}
+
+// mended damages two of three copies of each file: the terminal starts, and has three again.
+func mended(t *testing.T, medium *terminaltest.FS) {
+	t.Helper()
+	for name, b := range medium.Content() {
+		if name == "device.key" || name == "identity-next" { // the one has no copies, the other goes when a renewal ends
+			continue
+		}
+		size := len(b) / 3
+		for good := range 3 {
+			for bit := range 32 {
+				damaged := medium.Clone()
+				for n := range 3 {
+					if n != good {
+						damaged.Flip(name, n*size*8+bit*(size*8-1)/31)
+					}
+				}
+				term, err := tryOpen(damaged, nil)
+				if err != nil {
+					t.Fatalf("%s, copy %d alone is good: %v", name, good, err)
+				}
+				check(t, term.Close())
+				whole(t, name, damaged)
+			}
+		}
+		for _, left := range []int{size, 2 * size, 3*size - 1} {
+			damaged := medium.Clone()
+			damaged.Truncate(name, left)
+			term, err := tryOpen(damaged, nil)
+			if err != nil {
+				t.Fatalf("%s, cut to %d bytes: %v", name, left, err)
+			}
+			check(t, term.Close())
+			whole(t, name, damaged)
+		}
+	}
+}
+
+// whole demands three equal copies of a file.
+func whole(t *testing.T, name string, medium *terminaltest.FS) {
+	t.Helper()
+	b := medium.Content()[name]
+	size := len(b) / 3
+	if size == 0 || size%4096 != 0 || !bytes.Equal(b[:size], b[size:2*size]) || !bytes.Equal(b[:size], b[2*size:]) {
+		t.Fatalf("%s has %d bytes that are not three equal copies", name, len(b))
+	}
+}
+
+// TestInspectMendsNothing: to look is not to change, whatever is found.
+func TestInspectMendsNothing(t *testing.T) {
+	t.Parallel()
+	medium := imported(t, terminaltest.NewLab(t, dukpt.AES))
+	medium.Flip("slot-1", 300)
+	before := medium.Content()
+	sealer, err := terminal.OpenInsecureFile(medium)
+	check(t, err)
+	_, err = terminal.Inspect(terminal.Options{FS: medium, Sealer: sealer})
+	check(t, err)
+	same(t, before, medium)
+}
+
+// TestForgedCopy: a copy with another generation, and a checksum to go with it, is not what the sealer has sealed.
+func TestForgedCopy(t *testing.T) {
+	t.Parallel()
+	medium := imported(t, terminaltest.NewLab(t, dukpt.AES))
+	b := medium.Content()["slot-1"]
+	size := len(b) / 3
+	for n := range 3 {
+		forged := b[n*size:][:size]
+		forged[15]++ // the generation
+		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		sum.Write(forged[:20])
+		sum.Write(forged[24:filled(forged)])
+		binary.BigEndian.PutUint32(forged[20:], sum.Sum32())
+		damaged := medium.Clone()
+		check(t, terminal.WriteFile(damaged, "slot-1", b))
+		term, err := tryOpen(damaged, nil)
+		if n == 2 {
+			if !errors.Is(err, terminal.ErrState) {
+				t.Errorf("three forged copies: %v, want ErrState", err)
+			}
+			continue
+		}
+		check(t, err)
+		check(t, term.Close())
+		whole(t, "slot-1", damaged)
+		if got := damaged.Content()["slot-1"]; !bytes.Equal(got[:size], b[2*size:]) {
+			t.Errorf("%d forged copies: the genuine one is not what is left", n+1)
+		}
+	}
 }
 
 // TestDamagedEnrolment damages the file of an enrolment under way: Enroll says so and changes nothing.
@@ -125,10 +234,13 @@ func TestDamagedEnrolment(t *testing.T) {
 	if err := enrolInto(t.Context(), medium, options(t, ra)); err == nil {
 		t.Fatal("a busy authority is no error")
 	}
-	size := len(medium.Content()["enrolment"])
+	b := medium.Content()["enrolment"]
+	size := len(b) / 3
 	for bit := range 64 {
 		damaged := medium.Clone()
-		damaged.Flip("enrolment", bit*(size*8-1)/63)
+		for n := range 3 {
+			damaged.Flip("enrolment", n*size*8+bit*(filled(b)*8-1)/63)
+		}
 		before := damaged.Content()
 		if err := enrolInto(t.Context(), damaged, options(t, ra)); !errors.Is(err, terminal.ErrState) {
 			t.Errorf("bit %d: %v, want ErrState", bit, err)
@@ -258,12 +370,19 @@ func judge(t *testing.T, seed uint64, lab *terminaltest.Lab, approved, taken map
 	}
 }
 
-// lying is a medium whose Sync does nothing: the negative control of the crash tests.
+// lying is a medium that takes what it is given for durable: the negative control of the crash tests.
 type lying struct{ *terminaltest.FS }
 
-func (l lying) SyncDir() error { return nil }
+func (l lying) Open(name string) (terminal.File, error) {
+	f, err := l.FS.Open(name)
+	return lyingFile{f}, err
+}
 
-// TestPowerCutsWouldShow runs the crash test on a medium that never makes names durable: it must see a key twice.
+type lyingFile struct{ terminal.File }
+
+func (lyingFile) Sync() error { return nil }
+
+// TestPowerCutsWouldShow runs the crash test on a medium that never makes changes in place durable: it must see a key twice.
 func TestPowerCutsWouldShow(t *testing.T) {
 	t.Parallel()
 	for seed := uint64(1); seed < 50; seed++ {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,33 +36,96 @@ type store struct {
 
 func label(name string) string { return "latchkey terminal " + name }
 
-// load opens a file that is sealed under a label. The caller wipes the result. A missing file gives fs.ErrNotExist and
-// ErrState, a damaged one ErrState.
+// load opens a file that is sealed under a label: the newest of its copies that opens. The caller wipes the result. A missing
+// file gives fs.ErrNotExist and ErrState, one without a good copy ErrState.
 func (s store) load(name, label string) (secret.Bytes, error) {
-	sealed, err := ReadFile(s.fs, name)
+	file, err := ReadFile(s.fs, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return secret.Bytes{}, fmt.Errorf("%w: %s is missing (%w)", ErrState, name, fs.ErrNotExist)
 	}
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("terminal: read %s: %w", name, err)
 	}
-	plain, err := s.sealer.Open(label, sealed)
-	if errors.Is(err, ErrState) {
-		return secret.Bytes{}, fmt.Errorf("%w: %s", ErrState, name)
-	}
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("terminal: open %s: %w", name, err)
-	}
-	return plain, nil
+	plain, _, err := s.open(name, label, file)
+	return plain, err
 }
 
-// save seals a file under a label and durably replaces it.
-func (s store) save(name, label string, plain []byte) error {
-	sealed, err := s.sealer.Seal(label, plain)
-	if err != nil {
-		return fmt.Errorf("terminal: seal %s: %w", name, err)
+// open returns what is in a file, and the room that it stood in.
+func (s store) open(name, label string, file []byte) (secret.Bytes, room, error) {
+	rooms, _ := readRooms(file)
+	for _, r := range rooms {
+		plain, err := s.sealer.Open(generationLabel(label, r.generation), r.sealed)
+		if err == nil {
+			return plain, r, nil
+		}
+		if !errors.Is(err, ErrState) { // the sealer cannot tell: an older copy is no answer to that
+			return secret.Bytes{}, room{}, fmt.Errorf("terminal: open %s: %w", name, err)
+		}
 	}
-	return WriteFile(s.fs, name, sealed)
+	return secret.Bytes{}, room{}, fmt.Errorf("%w: %s", ErrState, name)
+}
+
+// save seals a content under a label and durably replaces that of a file.
+func (s store) save(name, label string, plain []byte) error {
+	return writeCopies(s.fs, name, func(generation uint64) ([]byte, error) {
+		sealed, err := s.sealer.Seal(generationLabel(label, generation), plain)
+		if err != nil {
+			return nil, fmt.Errorf("terminal: seal %s: %w", name, err)
+		}
+		return sealed, nil
+	})
+}
+
+// mend makes the copies of every file equal again, of what load gives: after a power cut in the middle of a change, and after
+// rot, there are fewer than three.
+func (s store) mend() error {
+	names, err := s.names("")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		label, sealed := sealedUnder(name)
+		if !sealed {
+			continue
+		}
+		if err := s.mendFile(name, label); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s store) mendFile(name, label string) error {
+	file, err := ReadFile(s.fs, name)
+	if err != nil {
+		return fmt.Errorf("terminal: read %s: %w", name, err)
+	}
+	if equalRooms(file) {
+		return nil
+	}
+	plain, r, err := s.open(name, label, file)
+	if err != nil {
+		return err
+	}
+	plain.Wipe()
+	_, blocks := readRooms(file)
+	if len(file) == copies*blocks*copyBlock {
+		return rewriteRooms(s.fs, name, appendRoom(nil, blocks, r), r.generation)
+	}
+	return WriteFile(s.fs, name, bytes.Repeat(appendRoom(nil, blocks, r), copies))
+}
+
+// sealedUnder returns the label of a file, and whether it is one that is sealed.
+func sealedUnder(name string) (string, bool) {
+	switch {
+	case strings.HasSuffix(name, temporarySuffix):
+		return "", false
+	case name == identityName, name == countersName, name == renewalName, name == enrolmentName, strings.HasPrefix(name, messagePrefix):
+		return label(name), true
+	case strings.HasPrefix(name, slotPrefix):
+		return label(strings.TrimSuffix(name, stagedSuffix)), true
+	}
+	return "", false
 }
 
 // loadRecord reads a sealed record into v.

@@ -226,6 +226,9 @@ func (t *Terminal) start() error {
 	if err := t.settleSlots(); err != nil {
 		return err
 	}
+	if err := t.store.mend(); err != nil {
+		return err
+	}
 	return t.count(func(c *counters) {
 		c.Boot++
 		c.Sequence += sequenceBatch

@@ -137,7 +137,7 @@ func TestBreaches(t *testing.T) {
 			}
 			demand(t, law, b.files, b.want)
 			for name, body := range more[law.Name] {
-				demand(t, law, map[string]string{"terminal/" + name + ".go": doc + "package terminal\n" + body + "\n"}, "terminal")
+				demand(t, law, map[string]string{"examples/acquirer/" + name + ".go": doc + "package acquirer\n" + body + "\n"}, "examples/acquirer")
 			}
 		})
 	}

@@ -63,8 +63,8 @@ var Imports = map[string][]string{
 	},
 
 	"terminal": {
-		"dukpt", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "keys/remote", "message", "pin",
-		"tls/enroll", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
+		"dukpt", "internal/planted", "internal/seal", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "keys/remote",
+		"message", "pin", "tls/enroll", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 
 	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
@@ -161,7 +161,7 @@ var Confined = map[string][]string{
 	"runtime/secret":                      {"internal/secret"},
 	"unsafe":                              {"internal/ctgrind", "internal/des", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.

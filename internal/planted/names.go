@@ -54,3 +54,17 @@ const (
 	// KeyIDAllocatedLate makes the allocation of a key id durable only after its key has been delivered.
 	KeyIDAllocatedLate Name = "bug.key-id-allocated-late"
 )
+
+// Faults of the state that a terminal keeps.
+const (
+	// StateNoSync takes what was written for durable.
+	StateNoSync Name = "bug.state-no-sync"
+	// StateNoSyncDir takes a new name for durable.
+	StateNoSyncDir Name = "bug.state-no-sync-dir"
+	// StateUseFirst hands keys out before the registers that follow them are saved.
+	StateUseFirst Name = "bug.state-use-first"
+	// StateTwoCopies leaves the third copy of a content as it was.
+	StateTwoCopies Name = "bug.state-two-copies"
+	// StateAlternate writes the new content beside the old one, in turn.
+	StateAlternate Name = "bug.state-alternate"
+)

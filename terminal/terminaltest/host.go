@@ -3,6 +3,7 @@ package terminaltest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -79,6 +80,22 @@ func newHost(tb testing.TB, l *Lab) *Host {
 		h.keys = append(h.keys, hostKey{slot, id, keyset.SlotActive})
 	}
 	return h
+}
+
+// Fork returns a host that knows what h knows now, and goes its own way from here on.
+func (h *Host) Fork() *Host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := &Host{
+		lab: h.lab, zone: h.zone, keys: slices.Clone(h.keys), deaf: h.deaf, seen: maps.Clone(h.seen),
+		ledger: make(map[message.Digest]*Entry, len(h.ledger)), order: slices.Clone(h.order),
+		Decide: h.Decide, Floors: h.Floors, Enforce: h.Enforce, Tamper: h.Tamper, reused: h.reused, signs: h.signs,
+	}
+	for d, e := range h.ledger {
+		again := *e
+		f.ledger[d] = &again
+	}
+	return f
 }
 
 // hostKey is a key of the terminal as the host knows it.

@@ -1,6 +1,7 @@
 package terminaltest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type FS struct {
 	dir    map[string]*node // as the running system sees it
 	stable map[string]*node // names as they are after a cut
 	log    []dirChange      // name changes since the last SyncDir
+	freed  [][]byte         // what was on the medium in files that were removed or replaced, and was not overwritten
 	locked bool
 	dead   bool
 	fuse   int // calls until the power is cut; negative: never
@@ -70,6 +72,7 @@ func (f *FS) Reboot(r *rand.Rand) *FS {
 		apply(names, c)
 	}
 	after := NewFS()
+	after.freed = slices.Clone(f.freed)
 	done := make(map[*node]*node)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		n := names[name]
@@ -148,6 +151,21 @@ func (f *FS) Content() map[string][]byte {
 	return out
 }
 
+// Contains reports whether a byte string is on the medium for certain: in a file as it was last synced, or in the blocks of one
+// that is no more.
+func (f *FS) Contains(b []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, names := range []map[string]*node{f.dir, f.stable} {
+		for _, n := range names {
+			if bytes.Contains(n.durable, b) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(f.freed, func(old []byte) bool { return bytes.Contains(old, b) })
+}
+
 // Clone returns a copy of the medium as if everything had been synced: a stolen image.
 func (f *FS) Clone() *FS {
 	c := NewFS()
@@ -175,6 +193,11 @@ func (f *FS) step() error {
 }
 
 func (f *FS) change(c dirChange) {
+	for _, gone := range []string{c.to, c.from} {
+		if n := f.dir[gone]; n != nil && n != c.node {
+			f.freed = append(f.freed, n.durable)
+		}
+	}
 	apply(f.dir, c)
 	f.log = append(f.log, c)
 }
