@@ -51,10 +51,14 @@ func (e *element) Seal(label string, plain []byte) ([]byte, error) {
 	return sealed, err
 }
 
-// readable returns how many register files before the newest are still on the medium, of the last three. A piece out of the
-// middle of a ciphertext stands for it.
-func (e *element) readable(medium *terminaltest.FS) (n int) {
-	for _, sealed := range e.registers {
+// readable returns how many register files before the newest of some slots are still on the medium, of the last three. A piece
+// out of the middle of a ciphertext stands for it.
+func (e *element) readable(medium *terminaltest.FS, slots []uint8) (n int) {
+	for _, slot := range slots {
+		sealed := e.registers[fmt.Sprintf("latchkey terminal slot-%d", slot)]
+		if len(sealed) == 0 {
+			panic("no registers of a slot in use were ever sealed")
+		}
 		old := sealed[:len(sealed)-1]
 		for _, s := range old[max(0, len(old)-3):] {
 			if medium.Contains(s[len(s)/2:][:32]) {
@@ -102,13 +106,15 @@ func (f findings) String() string {
 // site is a terminal at work: its medium, its element and its host, and what the merchant knows.
 type site struct {
 	medium   *terminaltest.FS
+	kept     bool        // no power cut: the terminal keeps what it calls unanswered, and nothing else
+	through  terminal.FS // what the terminal sees of the medium; nil: all of it
 	element  *element
 	host     *terminaltest.Host
 	found    *findings
-	uses     map[string]message.Digest // KSN and purpose: the message that it was used for
-	approved map[uint64]bool           // sales that the merchant saw approved
-	taken    map[uint64]bool           // sales whose answer has reached the terminal
-	owed     map[uint64]bool           // sales that the terminal says it keeps, and has not settled since
+	uses     map[dukpt.KSN]message.Digest // the message that each was used for
+	approved map[uint64]bool              // sales that the merchant saw approved
+	taken    map[uint64]bool              // sales whose answer has reached the terminal
+	owed     map[uint64]bool              // sales that the terminal says it keeps, and has not settled since
 }
 
 // fork returns the same site on another medium, from where things go another way.
@@ -155,28 +161,30 @@ func (w *watched) Exchange(ctx context.Context, raw []byte, accept func([]byte) 
 		return err
 	}
 	digest := message.DigestOf(raw)
-	for _, ksn := range append([]dukpt.KSN{m.Payload.MAC.KSN}, fieldKSNs(m)...) {
-		use := fmt.Sprintf("%d %v", m.Payload.Type, ksn)
-		if old, ok := s.uses[ksn.String()]; ok && old != digest {
-			s.found.note(&s.found.reused, "%s serves a second message", use)
-		}
-		s.uses[ksn.String()] = digest
+	used := map[dukpt.KSN]uint8{m.Payload.MAC.KSN: m.Payload.MAC.Slot}
+	for _, f := range m.Payload.Fields {
+		used[f.KSN] = f.Slot
 	}
-	if n := s.element.readable(s.medium); n > 0 {
+	var slots []uint8
+	for ksn, slot := range used {
+		if old, ok := s.uses[ksn]; ok && old != digest {
+			s.found.note(&s.found.reused, "%v serves a second message", ksn)
+		}
+		s.uses[ksn] = digest
+		slots = append(slots, slot)
+	}
+	if n := s.element.readable(s.medium, slots); n > 0 {
 		s.found.note(&s.found.readable, "%d old registers are on the medium while their successor is in use", n)
 	}
 	return w.wire.Exchange(ctx, raw, accept)
 }
 
-func fieldKSNs(m *message.Message) (out []dukpt.KSN) {
-	for _, f := range m.Payload.Fields {
-		out = append(out, f.KSN)
-	}
-	return out
-}
-
 func (s *site) open(link terminal.Exchanger) (*terminal.Terminal, error) {
-	return terminal.Open(terminal.Options{FS: s.medium, Sealer: s.element, Link: link, Reserve: 2})
+	var medium terminal.FS = s.medium
+	if s.through != nil {
+		medium = s.through
+	}
+	return terminal.Open(terminal.Options{FS: medium, Sealer: s.element, Link: link, Reserve: 2})
 }
 
 // sell makes sales, with the answers that fault lets through, until the power is cut.
@@ -213,8 +221,11 @@ func (s *site) know(result *terminal.SaleResult, sequence uint64, err error) {
 		}
 		return
 	}
-	delete(s.owed, sequence) // under way: it may have been settled when the power went
-	if u, ok := errors.AsType[*terminal.UnansweredError](err); ok && !errors.Is(err, terminaltest.ErrPower) {
+	if cut(err) {
+		delete(s.owed, sequence) // it may have been settled when the power went
+		return
+	}
+	if u, ok := errors.AsType[*terminal.UnansweredError](err); ok {
 		s.owed[u.Pending.Sequence] = true
 	}
 }
@@ -233,6 +244,11 @@ func (s *site) recover(t *testing.T) (again bool) {
 		return false
 	}
 	pending := term.Pending()
+	for _, p := range pending {
+		if s.kept && !s.owed[p.Sequence] {
+			s.found.note(&s.found.doubled, "message %d is there, and the merchant was told that there is none", p.Sequence)
+		}
+	}
 	for sequence := range s.owed {
 		if !slices.ContainsFunc(pending, func(p terminal.Pending) bool { return p.Sequence == sequence }) {
 			s.found.note(&s.found.lost, "message %d is gone", sequence)
@@ -319,7 +335,7 @@ func explore(t *testing.T, scheme dukpt.Scheme, seeds int) (found findings) {
 	check(t, terminal.Import(medium, first, lab.Bundle(t)))
 	for point := 0; ; point++ {
 		start := &site{
-			element: first, host: lab.Host, uses: map[string]message.Digest{}, approved: map[uint64]bool{}, taken: map[uint64]bool{},
+			element: first, host: lab.Host, uses: map[dukpt.KSN]message.Digest{}, approved: map[uint64]bool{}, taken: map[uint64]bool{},
 			owed: map[uint64]bool{},
 		}
 		s := start.fork(medium.Clone(), &found)

@@ -359,6 +359,7 @@ func fateOf(r message.Result, reversal bool) fate {
 // forget removes an entry durably, except moves it to the exceptions.
 func (t *Terminal) forget(e *entry) error {
 	if err := removeFile(t.o.FS, entryName(e.Sequence)); err != nil {
+		_ = t.store.saveEntry(e) // it is called unanswered, and so it has to be there after the next start
 		return err
 	}
 	t.entries = slices.DeleteFunc(t.entries, func(other *entry) bool { return other == e })

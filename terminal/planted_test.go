@@ -29,4 +29,8 @@ func TestPlantedState(t *testing.T) {
 			t.Errorf("%s was not seen", c.fault)
 		}
 	}
+	planted.Set(planted.StateGhost)
+	if f := faults(t); f.doubled == 0 {
+		t.Errorf("%s was not seen: %v", planted.StateGhost, f)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/pin"
@@ -92,7 +93,12 @@ func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error)
 	}
 	e := newEntry(p, raw, withPIN)
 	if err := t.store.saveEntry(e); err != nil {
-		return nil, err
+		if planted.On(planted.StateGhost) || removeFile(t.o.FS, entryName(e.Sequence)) == nil {
+			return nil, err
+		}
+		// It may be on the medium: whoever was told that there is no such sale would find one after the next start.
+		t.entries = append(t.entries, e)
+		return nil, &UnansweredError{Pending: e.Pending, Err: err}
 	}
 	t.entries = append(t.entries, e)
 	ack, err := t.deliver(ctx, raw, t.macSlot)

@@ -67,4 +67,6 @@ const (
 	StateTwoCopies Name = "bug.state-two-copies"
 	// StateAlternate writes the new content beside the old one, in turn.
 	StateAlternate Name = "bug.state-alternate"
+	// StateGhost calls a sale off whose message may be on the medium.
+	StateGhost Name = "bug.state-ghost"
 )
