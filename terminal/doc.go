@@ -4,7 +4,8 @@
 // [Open] at each start, [Terminal.SignIn], and [Terminal.Sale] for each customer. A sale that nobody answered comes back as
 // [UnansweredError] and is kept in [Terminal.Pending] until [Terminal.Resend] settles it. Once a day or so
 // [Terminal.RenewDue] and [Terminal.Renew], and [Terminal.Rekey] when the operator has ordered new keys. Where no
-// registration authority is, [OpenBundle] and [Import] take the place of Enroll, and nothing is renewed.
+// registration authority is, [OpenBundle] and [Import] take the place of Enroll, and nothing is renewed. When something
+// does not work, [Diagnose] says what.
 //
 // Three seams carry what differs between devices: [FS] is the medium, [Sealer] guards what lies on it, [Engine] computes
 // with the keys. The ones here run anywhere: [OSFS], the sealer [InsecureFile], and [SoftwareEngine].

@@ -47,6 +47,7 @@ func newRoot(a *app) *cobra.Command {
     --url https://ra.example:8445 --trust-url http://ra.example:8447
   latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR
   latchkey-terminal status --dir ./t1
+  latchkey-terminal doctor --dir ./t1
   latchkey-terminal renew --dir ./t1 --if-due
 
 Where no registration authority is, import makes the terminal of a bundle and signin follows.
@@ -77,7 +78,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a))
+	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a), newDoctor(a))
 	return root
 }
 
