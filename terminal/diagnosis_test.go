@@ -96,7 +96,7 @@ func TestDiagnoseQueueAndKeys(t *testing.T) {
 	checks := diagnose(t, medium, nil)
 	says(t, checks, "queue", terminal.Soon, "2 without an answer, the oldest of 20")
 	says(t, checks, "keys", terminal.Soon, "not confirmed")
-	says(t, checks, "dns", terminal.Broken, "name server") // host.invalid
+	says(t, checks, "dns", terminal.Broken, "name server")          // host.invalid
 	says(t, checks, "certificate", terminal.Soon, "another bundle") // of hours only
 
 	empty := terminaltest.NewFS()
