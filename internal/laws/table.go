@@ -33,6 +33,9 @@ var Imports = map[string][]string{
 	"keys/remote": {
 		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
 	},
+	"keys/ceremony": {
+		"internal/canon", "internal/crockford", "internal/planted", "internal/secret", "internal/strictjson", "keys", "keys/keyset", "tls/identity",
+	},
 	"pin":          {"internal/des", "internal/planted", "internal/secret"},
 	"dukpt":        {"internal/des", "internal/mac", "internal/padding", "internal/planted", "internal/secret", "keys", "pin"},
 	"dukpt/idtech": {},
