@@ -4,7 +4,7 @@ package laws
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/ctgrind", "internal/ctgrind/cases", "internal/e2e",
 	"internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/residue",
-	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
+	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/sealertest", "terminal/terminaltest", "tls/ca/catest",
 	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
