@@ -130,7 +130,7 @@ var Imports = map[string][]string{
 	},
 	"cmd/latchkey-decryptd": {"cmd/daemon", "decrypt/engine", "hsm", "internal/exit", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
-		"internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
+		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
 		"tls/enroll", "tls/tlsconf", "tls/trustlist",
 	},
 	"examples/acquirer": {"decrypt/api", "tls/identity", "tls/tlsconf"},
