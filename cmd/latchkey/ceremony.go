@@ -44,20 +44,22 @@ type recordFile struct {
 	size int
 }
 
-// openRecord opens a record. The caller closes it.
+const recordHint = "--record names the record that latchkey key ceremony plan has made"
+
+// openRecord opens a record to be added to, and waits until nobody else does. The caller closes it.
 func openRecord(path string) (*recordFile, error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, badFile(err, "--record names the record that latchkey key ceremony plan has made")
+		return nil, badFile(err, recordHint)
 	}
-	r, err := readRecord(file)
+	r, err := lockRecord(file)
 	if err != nil {
 		return nil, errors.Join(ceremonyRefused(err), file.Close())
 	}
 	return r, nil
 }
 
-func readRecord(file *os.File) (*recordFile, error) {
+func lockRecord(file *os.File) (*recordFile, error) {
 	if err := filelock.Lock(file); err != nil {
 		return nil, err
 	}
@@ -70,6 +72,16 @@ func readRecord(file *os.File) (*recordFile, error) {
 		return nil, err
 	}
 	return &recordFile{Record: r, file: file, size: len(text)}, nil
+}
+
+// readRecord reads a record as it is now.
+func readRecord(path string) (*ceremony.Record, error) {
+	text, err := readFile(path, ceremony.MaxRecord)
+	if err != nil {
+		return nil, badFile(err, recordHint)
+	}
+	r, err := ceremony.Parse(text)
+	return r, ceremonyRefused(err)
 }
 
 // save writes what was added to the end of the file.
@@ -241,13 +253,12 @@ ceremony is approved.`,
 			if draw && (file != "" || kcv != "") {
 				return exit.With(exit.Usage, errors.New("a component is drawn, or brought"), "give --draw or --component-file")
 			}
-			r, err := openRecord(path)
+			r, err := readRecord(path)
 			if err != nil {
 				return err
 			}
-			defer r.close()
 			now := time.Now()
-			verify, err := f.ours(r.Record, now)
+			verify, err := f.ours(r, now)
 			if err != nil {
 				return err
 			}
@@ -415,12 +426,11 @@ here; to load a key they have to be valid.`,
 		Example: "  latchkey key ceremony show --record bdk-1.ceremony",
 		Args:    arguments(),
 		RunE: func(*cobra.Command, []string) error {
-			r, err := openRecord(path)
+			r, err := readRecord(path)
 			if err != nil {
 				return err
 			}
-			defer r.close()
-			return f.show(c, r.Record, time.Time{})
+			return f.show(c, r, time.Time{})
 		},
 	}
 	cmd.Flags().StringVar(&path, "record", "", "record of the ceremony")
