@@ -520,6 +520,23 @@ func TestLoadedIsOfTheRecord(t *testing.T) {
 	if _, _, err := l.record.Loaded(trusted(l.anna)); !errors.Is(err, errStranger) {
 		t.Errorf("a stranger: %v", err)
 	}
+	for name, people := range map[string][]person{"one of two": {l.anna}, "somebody else": {l.anna, l.cleo}, "one more": {l.anna, l.bert, l.cleo}} {
+		r, err := Parse([]byte(strings.Join(lines[:5], "")))
+		check(t, err)
+		var signers []Custodian
+		for _, p := range people {
+			signers = append(signers, p.custodian(t))
+		}
+		st := Statement{Ceremony: l.plan.Ceremony, Record: digest(r.text), At: later, Loaded: &Loaded{id, kcv, fp, "token"}}
+		line, err := sign(entryLoaded, KindLoaded, st, signers...)
+		check(t, err)
+		check(t, r.add(line))
+		r, err = Parse(r.Text())
+		check(t, err)
+		if _, _, err := r.Loaded(l.verifier()); !errors.Is(err, ErrCustodian) {
+			t.Errorf("signed by %s: %v", name, err)
+		}
+	}
 }
 
 func TestPrint(t *testing.T) {

@@ -377,7 +377,8 @@ func (r *Record) Approvers(v keyset.Verifier) ([]string, error) {
 	return names, distinct(names, publicKeys)
 }
 
-// Loaded returns what was loaded and who says so, or nil. Errors are those of Approvers.
+// Loaded returns what was loaded and who says so, or nil: all custodians of the plan and nobody else. Errors are those of
+// Approvers.
 func (r *Record) Loaded(v keyset.Verifier) (*Statement, []string, error) {
 	if r.loaded == nil {
 		return nil, nil, nil
@@ -388,6 +389,11 @@ func (r *Record) Loaded(v keyset.Verifier) (*Statement, []string, error) {
 	}
 	if err := distinct(who, pubs); err != nil {
 		return nil, nil, err
+	}
+	for _, share := range r.plan.Shares {
+		if len(who) != len(r.plan.Shares) || !slices.Contains(who, share.Custodian) {
+			return nil, nil, fmt.Errorf("%w: what was loaded is signed by %v, want everybody who has a component", ErrCustodian, who)
+		}
 	}
 	st := r.loaded.Statement
 	return &st, who, nil
