@@ -107,6 +107,7 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 	if err != nil {
 		return err
 	}
+	o.Keys = a.element.keys
 	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
 	if f.ticket == "" { // it may have been taken before

@@ -137,7 +137,7 @@ func (a *app) options() (terminal.Options, error) {
 	if err != nil {
 		return terminal.Options{}, explain(err)
 	}
-	return terminal.Options{FS: medium, Sealer: sealer, Network: terminal.LinkOptions{Events: func(s terminal.LinkState) {
+	return terminal.Options{FS: medium, Sealer: sealer, Keys: a.element.keys, Network: terminal.LinkOptions{Events: func(s terminal.LinkState) {
 		if s != terminal.Online {
 			fmt.Fprintf(a.stderr, "link: %v\n", s)
 		}

@@ -20,6 +20,7 @@ type element struct {
 
 	token *hsm.Token // once it is open
 	key   *hsm.Sealer
+	keys  terminal.Keys // nil: private keys are sealed with the rest
 }
 
 const sealerForm = "as in: --sealer 'pkcs11:token=NAME;object=storage?module-path=/usr/lib/softhsm/libsofthsm2.so'"
@@ -66,7 +67,25 @@ func (a *app) tokenSealer(create bool) (terminal.Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenSealer{e.key}, nil
+	return tokenSealer{e.key}, a.findKeys(u)
+}
+
+// findKeys has private keys made in the token, where a known answer shows that it signs and agrees.
+func (a *app) findKeys(u hsm.URI) error {
+	e := &a.element
+	report, err := e.token.Probe(context.Background())
+	if err != nil {
+		return err
+	}
+	if !report.OK(hsm.CheckSign) || !report.OK(hsm.CheckECDH) {
+		fmt.Fprintln(a.stderr, "sealer: the token does not sign and agree on P-256: private keys are made in memory, and sealed")
+		return nil
+	}
+	keys, err := e.token.DeviceKeys(u)
+	if err == nil {
+		e.keys = keys
+	}
+	return err
 }
 
 // tokenPIN returns the PIN of the token: from its file, from where the URI says, or asked for.
