@@ -90,7 +90,9 @@ func (b *bridge) deriveKey(s session, m mechanism, base object, template []attri
 
 func (b *bridge) encrypt(s session, m mechanism, key object, in []byte) ([]byte, error) {
 	ctx, h := b.library.ctx, pkcs11.SessionHandle(s)
-	if err := ctx.EncryptInit(h, m.spell(nil), pkcs11.ObjectHandle(key)); err != nil {
+	how, free := m.cipher()
+	defer free()
+	if err := ctx.EncryptInit(h, how, pkcs11.ObjectHandle(key)); err != nil {
 		return nil, convert(err)
 	}
 	out, err := ctx.Encrypt(h, in)
@@ -99,7 +101,9 @@ func (b *bridge) encrypt(s session, m mechanism, key object, in []byte) ([]byte,
 
 func (b *bridge) decrypt(s session, m mechanism, key object, in []byte) ([]byte, error) {
 	ctx, h := b.library.ctx, pkcs11.SessionHandle(s)
-	if err := ctx.DecryptInit(h, m.spell(nil), pkcs11.ObjectHandle(key)); err != nil {
+	how, free := m.cipher()
+	defer free()
+	if err := ctx.DecryptInit(h, how, pkcs11.ObjectHandle(key)); err != nil {
 		return nil, convert(err)
 	}
 	out, err := ctx.Decrypt(h, in)
@@ -145,6 +149,15 @@ func (m mechanism) spell(parameter []byte) []*pkcs11.Mechanism {
 		return []*pkcs11.Mechanism{pkcs11.NewMechanism(m.code, m.iv)}
 	}
 	return []*pkcs11.Mechanism{pkcs11.NewMechanism(m.code, nil)}
+}
+
+// cipher gives a mechanism that encrypts to the library, until free is called. A tag of AES-GCM has 16 bytes.
+func (m mechanism) cipher() (spelled []*pkcs11.Mechanism, free func()) {
+	if m.code != mechAESGCM {
+		return m.spell(nil), func() {}
+	}
+	p := pkcs11.NewGCMParams(m.iv, m.data, 8*gcmTag)
+	return []*pkcs11.Mechanism{pkcs11.NewMechanism(m.code, p)}, p.Free
 }
 
 // stringData lays out CK_KEY_DERIVATION_STRING_DATA, a pointer and a length, which the library does not know. The data, which is

@@ -50,11 +50,11 @@ type (
 	object  uint
 )
 
-// mechanism is a mechanism with its parameter: at most one of the three.
+// mechanism is a mechanism with its parameter: at most one of the three, but for AES-GCM, which has iv and data.
 type mechanism struct {
 	code   uint
 	iv     []byte // an initialisation vector
-	data   []byte // CK_KEY_DERIVATION_STRING_DATA: what is encrypted to give a key
+	data   []byte // CK_KEY_DERIVATION_STRING_DATA: what is encrypted to give a key; for AES-GCM associated data
 	public []byte // the other side's public point, for ECDH without a KDF
 }
 
@@ -144,6 +144,7 @@ const (
 	mechAESKeyGen  = 0x1080
 	mechAESECB     = 0x1081
 	mechAESCBC     = 0x1082
+	mechAESGCM     = 0x1087
 	mechAESCMAC    = 0x108A
 	mechAESDerive  = 0x1104 // CKM_AES_ECB_ENCRYPT_DATA
 	mechAESKeyWrap = 0x2109

@@ -164,6 +164,23 @@ func Tokens(module string) ([]TokenInfo, error) {
 	return out, nil
 }
 
+// Find returns the one token that a URI names, with its module. Nobody is logged in. Errors wrap ErrNoToken, ErrAmbiguous,
+// ErrURI, ErrModule or ErrNoBridge.
+func Find(u URI) (TokenInfo, error) {
+	if u.Module() == "" {
+		return TokenInfo{}, fmt.Errorf("%w: a module-path is missing", ErrURI)
+	}
+	all, err := listModule(u.Module())
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	t, err := u.choose(all)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	return TokenInfo{t.label, t.manufacturer, t.model, t.serial, u.Module()}, nil
+}
+
 // URI returns a URI that means this token and no other, as long as serials are what they should be.
 func (i TokenInfo) URI() URI {
 	var u URI

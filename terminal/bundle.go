@@ -385,7 +385,7 @@ func (b *Bundle) Link(o LinkOptions) (*Link, error) {
 		return nil, err
 	}
 	h := holderOf(b)
-	c, err := h.credential()
+	c, err := h.credential(store{})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 // courier fetches initial keys over one connection.
 type courier struct {
 	client     *enroll.Client
+	store      store // of the private keys
 	member     *membership
 	tls        *x509.Certificate // what the client shows
 	assignment *remote.Assignment
@@ -25,7 +26,7 @@ type courier struct {
 // is for another terminal, slot, environment or request. installed is the slot as it is, zero if it has no key. The caller
 // wipes the key.
 func (c courier) fetch(ctx context.Context, s remote.AssignedSlot, installed Slot) (Slot, *dukpt.InitialKey, error) {
-	leaf, agreement, err := c.member.agreementPair()
+	leaf, agreement, err := c.member.agreementPair(c.store)
 	if err != nil {
 		return Slot{}, nil, fmt.Errorf("%w: %v", ErrState, err)
 	}

@@ -7,8 +7,9 @@
 // registration authority is, [OpenBundle] and [Import] take the place of Enroll, and nothing is renewed. When something
 // does not work, [Diagnose] says what.
 //
-// Three seams carry what differs between devices: [FS] is the medium, [Sealer] guards what lies on it, [Engine] computes
-// with the keys. The ones here run anywhere: [OSFS], the sealer [InsecureFile], and [SoftwareEngine].
+// Four seams carry what differs between devices: [FS] is the medium, [Sealer] guards what lies on it, [Engine] computes
+// with the keys, and [Keys] has private keys, if the device does. The ones here run anywhere: [OSFS], the sealer
+// [InsecureFile], and [SoftwareEngine].
 //
 // Rules that hold whatever fails: the state that follows a key is durable before the key is used, so no power cut makes
 // a key serve twice; what is to be sent is durable before it is sent, and a private key before anybody hears of its public

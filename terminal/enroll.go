@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
@@ -42,6 +43,7 @@ type EnrolOptions struct {
 	// Curve is that of the agreement key, which the key sets of the terminal decide: P-256 for TDES and AES-128, P-384 for
 	// AES-192, P-521 for AES-256. Nil: P-256, or what the interrupted enrolment has.
 	Curve    elliptic.Curve
+	Keys     Keys              // where Enroll makes keys; nil: in memory, and they are sealed with the rest
 	Timeout  time.Duration     // for one call to the authority; 0: that of package enroll
 	Clock    func() time.Time  // what certificates are judged by; nil: time.Now
 	Progress func(step string) // called before each step; nil: nothing
@@ -70,7 +72,7 @@ func Enroll(ctx context.Context, f FS, sealer Sealer, o EnrolOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &enroller{store: store{f, sealer}, o: o}
+	e := &enroller{store: store{f, sealer, o.Keys}, o: o}
 	err = e.run(ctx)
 	if e := unlock(); err == nil && e != nil {
 		err = fmt.Errorf("terminal: unlock: %w", e)
@@ -201,7 +203,7 @@ func (e *enroller) create(names []string) error {
 		member: membership{url: e.o.URL, trustURL: e.o.TrustURL, trust: e.o.firstTrust()},
 	}
 	var err error
-	if e.state.tlsKey, err = generateKey(elliptic.P256()); err != nil {
+	if e.state.tlsKey, err = e.store.makeKey(elliptic.P256(), false); err != nil {
 		return err
 	}
 	if _, err := e.agreementKey(); err != nil {
@@ -285,18 +287,22 @@ func (e *enroller) agreementKey() (changed bool, err error) {
 func (e *enroller) freshAgreementKey() (secret.Bytes, error) {
 	curve := e.o.Curve
 	if !e.state.member.agreementKey.IsZero() {
-		old, err := openKey(e.state.member.agreementKey)
+		old, err := e.store.openKey(e.state.member.agreementKey)
 		if err != nil {
 			return secret.Bytes{}, fmt.Errorf("%w: %s: %v", ErrState, enrolmentName, err)
 		}
-		if curve == nil || curve == old.Curve {
+		public, ok := old.Public().(*ecdsa.PublicKey)
+		if !ok {
+			return secret.Bytes{}, fmt.Errorf("terminal: agreement key of type %T", old.Public())
+		}
+		if curve == nil || curve == public.Curve {
 			return secret.Bytes{}, nil
 		}
 	}
 	if curve == nil {
 		curve = elliptic.P256()
 	}
-	return generateKey(curve)
+	return e.store.makeKey(curve, true)
 }
 
 // fetchList gets the trust list from where it is published, which need not be trusted, and then from the authority
@@ -401,12 +407,12 @@ func (e *enroller) certifyAgreement(ctx context.Context) error {
 
 func (e *enroller) request(der secret.Bytes, role identity.Role) ([]byte, error) {
 	id := identity.Identity{Tenant: string(e.state.tenant), Role: role, Name: string(e.state.terminal)}
-	return newRequest(enrolmentName, der, id)
+	return e.store.newRequest(enrolmentName, der, id)
 }
 
 // client is that of the terminal with its new certificate.
 func (e *enroller) client() (*enroll.Client, *tlsconf.Credential, error) {
-	cred, _, err := credential(enrolmentName, e.state.chain, e.state.tlsKey)
+	cred, _, err := e.store.credential(enrolmentName, e.state.chain, e.state.tlsKey)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -447,7 +453,7 @@ func (e *enroller) fetchKeys(ctx context.Context) error {
 	a := e.assignment
 	e.state.slots = slices.DeleteFunc(e.state.slots, func(s Slot) bool { return !assigned(a, s) })
 	k := courier{
-		client: c, member: &e.state.member, tls: cred.Leaf(), assignment: a, now: e.service().Clock(),
+		client: c, store: e.store, member: &e.state.member, tls: cred.Leaf(), assignment: a, now: e.service().Clock(),
 	}
 	for _, s := range a.Slots {
 		if slices.ContainsFunc(e.state.slots, func(have Slot) bool { return have.Number == s.Slot }) {

@@ -25,12 +25,12 @@ func LoadInitialKey(f FS, sealer Sealer, s BundleSlot) error {
 	if err != nil {
 		return err
 	}
-	return store{f, sealer}.loadInitialKey(s.Slot, ik)
+	return store{fs: f, sealer: sealer}.loadInitialKey(s.Slot, ik)
 }
 
 // Enrolment returns the code that is kept of an enrolment, and the keys: of TLS and of agreement.
 func Enrolment(f FS, sealer Sealer) (code, tls, agreement string, err error) {
-	e, err := store{f, sealer}.loadEnrolment()
+	e, err := store{fs: f, sealer: sealer}.loadEnrolment()
 	if err != nil {
 		return "", "", "", err
 	}

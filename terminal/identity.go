@@ -31,12 +31,12 @@ func parsePrivateKey(der secret.Bytes, leaf *x509.Certificate) (crypto.Signer, e
 }
 
 // certificate makes what TLS shows of a chain and its private key.
-func certificate(chain [][]byte, key secret.Bytes) (tls.Certificate, error) {
+func (s store) certificate(chain [][]byte, key secret.Bytes) (tls.Certificate, error) {
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	signer, err := parsePrivateKey(key, leaf)
+	signer, err := s.keyOf(key, leaf)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -44,8 +44,8 @@ func certificate(chain [][]byte, key secret.Bytes) (tls.Certificate, error) {
 }
 
 // credential makes what the terminal shows in TLS of what a file holds, and the certificate that is in it.
-func credential(file string, chain [][]byte, key secret.Bytes) (*tlsconf.Credential, tls.Certificate, error) {
-	cert, err := certificate(chain, key)
+func (s store) credential(file string, chain [][]byte, key secret.Bytes) (*tlsconf.Credential, tls.Certificate, error) {
+	cert, err := s.certificate(chain, key)
 	if err != nil {
 		return nil, tls.Certificate{}, fmt.Errorf("%w: %s: %v", ErrState, file, err)
 	}
@@ -57,8 +57,8 @@ func credential(file string, chain [][]byte, key secret.Bytes) (*tlsconf.Credent
 }
 
 // newRequest asks for a certificate of a key that a file holds.
-func newRequest(file string, key secret.Bytes, id identity.Identity) ([]byte, error) {
-	k, err := openKey(key)
+func (s store) newRequest(file string, key secret.Bytes, id identity.Identity) ([]byte, error) {
+	k, err := s.openKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", ErrState, file, err)
 	}

@@ -27,7 +27,7 @@ func Import(f FS, sealer Sealer, b *Bundle) error {
 	if err != nil {
 		return err
 	}
-	err = importInto(store{f, sealer}, b)
+	err = importInto(store{fs: f, sealer: sealer}, b)
 	if e := unlock(); err == nil && e != nil {
 		err = fmt.Errorf("terminal: unlock: %w", e)
 	}

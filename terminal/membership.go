@@ -2,10 +2,8 @@ package terminal
 
 import (
 	"crypto/ecdh"
-	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -116,7 +114,7 @@ func (m *membership) service(tenant keyset.TenantID, terminal keyset.TerminalID,
 }
 
 // agreementPair returns the agreement certificate and its private key. The caller lets go of the key soon.
-func (m *membership) agreementPair() (*x509.Certificate, *ecdh.PrivateKey, error) {
+func (m *membership) agreementPair(s store) (*x509.Certificate, ecdh.KeyExchanger, error) {
 	if len(m.agreement) == 0 {
 		return nil, nil, errors.New("no agreement certificate")
 	}
@@ -124,14 +122,10 @@ func (m *membership) agreementPair() (*x509.Certificate, *ecdh.PrivateKey, error
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err := parsePrivateKey(m.agreementKey, leaf)
+	signer, err := s.keyOf(m.agreementKey, leaf)
 	if err != nil {
 		return nil, nil, err
 	}
-	key, ok := signer.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, nil, fmt.Errorf("agreement key of type %T", signer)
-	}
-	agreement, err := key.ECDH()
+	agreement, err := exchanger(signer)
 	return leaf, agreement, err
 }

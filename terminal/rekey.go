@@ -121,7 +121,7 @@ func (t *Terminal) fetchWanted(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	k := courier{
-		client: c, member: t.holder.member, tls: t.credential.Leaf(), assignment: a, now: t.service().Clock(),
+		client: c, store: t.store, member: t.holder.member, tls: t.credential.Leaf(), assignment: a, now: t.service().Clock(),
 	}
 	fetched := 0
 	for _, s := range a.Slots {
@@ -146,7 +146,7 @@ func (t *Terminal) renewAgreement(ctx context.Context, c *enroll.Client) error {
 	if t.service().Clock().Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)) {
 		return nil
 	}
-	csr, err := newRequest(identityName, t.holder.member.agreementKey, t.holder.identity(identity.Agreement))
+	csr, err := t.store.newRequest(identityName, t.holder.member.agreementKey, t.holder.identity(identity.Agreement))
 	if err != nil {
 		return err
 	}

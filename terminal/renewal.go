@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/elliptic"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -106,8 +107,16 @@ func (t *Terminal) renew(ctx context.Context) error {
 		if !rejected(err) || !t.current(ctx) {
 			return err
 		}
-		r.key.Wipe()
-		if r, err = t.beginRenewal(); err != nil {
+		next, err := t.beginRenewal()
+		if err != nil {
+			return err
+		}
+		abandoned := r.key
+		r = next
+		if !abandoned.Equal(t.holder.tlsKey) {
+			err = t.store.dropKey(abandoned)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -158,7 +167,7 @@ func (t *Terminal) takeUpRenewal() (*renewal, error) {
 }
 
 func (t *Terminal) beginRenewal() (*renewal, error) {
-	key, err := generateKey(elliptic.P256())
+	key, err := t.store.makeKey(elliptic.P256(), false)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +182,7 @@ func (t *Terminal) beginRenewal() (*renewal, error) {
 
 // certifyRenewal gets the certificate, by the one in use.
 func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
-	csr, err := newRequest(renewalName, r.key, t.holder.identity(identity.Terminal))
+	csr, err := t.store.newRequest(renewalName, r.key, t.holder.identity(identity.Terminal))
 	if err != nil {
 		return err
 	}
@@ -192,7 +201,7 @@ func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
 
 // useRenewal connects to the authority with the new certificate, and when that works puts it into use.
 func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
-	cred, cert, err := credential(renewalName, r.chain, r.key)
+	cred, cert, err := t.store.credential(renewalName, r.chain, r.key)
 	if err != nil {
 		return err
 	}
@@ -212,7 +221,20 @@ func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
 		h.tlsKey.Wipe()
 		return err
 	}
-	old.Wipe()
+	again := old.Equal(h.tlsKey) // it was in use before, and the renewal had not come to its end
+	err = t.showRenewal(cert)
+	if again {
+		old.Wipe()
+		return err
+	}
+	if e := t.store.dropKey(old); err == nil {
+		err = e
+	}
+	return err
+}
+
+// showRenewal has connections show the new certificate, and ends the renewal.
+func (t *Terminal) showRenewal(cert tls.Certificate) error {
 	if err := t.credential.Set(cert); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}

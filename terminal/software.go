@@ -46,7 +46,7 @@ func OpenSoftwareEngine(f FS, sealer Sealer, slots []Slot, reserve int) (*Softwa
 	if reserve < 1 || reserve > dukpt.MaxReserve {
 		return nil, fmt.Errorf("terminal: cannot reserve %d keys, want 1 to %d", reserve, dukpt.MaxReserve)
 	}
-	e := &SoftwareEngine{store: store{f, sealer}, reserve: reserve}
+	e := &SoftwareEngine{store: store{fs: f, sealer: sealer}, reserve: reserve}
 	if err := e.load(slots); err != nil {
 		e.Close()
 		return nil, err

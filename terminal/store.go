@@ -32,6 +32,7 @@ const sequenceBatch = 64
 type store struct {
 	fs     FS
 	sealer Sealer
+	keys   Keys // nil: private keys are sealed with the rest
 }
 
 func label(name string) string { return "latchkey terminal " + name }

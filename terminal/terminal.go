@@ -20,6 +20,7 @@ import (
 type Options struct {
 	FS      FS
 	Sealer  Sealer
+	Keys    Keys             // where private keys are that were made in a device; nil: they are sealed with the rest
 	Engine  Engine           // nil: a SoftwareEngine over FS and Sealer, which Close closes
 	Link    Exchanger        // nil: a Link to the endpoints of the bundle, which Close closes
 	Network LinkOptions      // how that Link behaves; its Endpoints, if empty, Credential and Roots are those of the bundle
@@ -87,7 +88,7 @@ func load(o Options) (*Terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Terminal{o: o, store: store{o.FS, o.Sealer}, unlock: unlock}
+	t := &Terminal{o: o, store: store{o.FS, o.Sealer, o.Keys}, unlock: unlock}
 	if err := t.read(); err != nil {
 		_ = t.Close() // the first error is the one to report
 		return nil, err
@@ -154,7 +155,7 @@ func (t *Terminal) assemble() error {
 		t.closes = append(t.closes, e.Close)
 	}
 	var err error
-	if t.credential, err = t.holder.credential(); err != nil {
+	if t.credential, err = t.holder.credential(t.store); err != nil {
 		return err
 	}
 	if t.link != nil {
@@ -181,8 +182,8 @@ func (t *Terminal) relink() error {
 }
 
 // credential is what the terminal shows in TLS.
-func (h *holder) credential() (*tlsconf.Credential, error) {
-	c, _, err := credential(identityName, h.chain, h.tlsKey)
+func (h *holder) credential(s store) (*tlsconf.Credential, error) {
+	c, _, err := s.credential(identityName, h.chain, h.tlsKey)
 	return c, err
 }
 

@@ -80,11 +80,16 @@ func readCode(path string) (secret.Bytes, error) {
 
 // create makes the folder of a terminal, and what guards it.
 func (a *app) create() (terminal.FS, terminal.Sealer, error) {
+	if a.element.uri != "" { // without its token no folder is left behind
+		if _, err := a.sealer(nil, true); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := makeFolder(a.dir, testOnlySyncDir); err != nil {
 		return nil, nil, err
 	}
 	medium := terminal.OSFS(a.dir)
-	sealer, err := terminal.CreateInsecureFile(medium)
+	sealer, err := a.sealer(medium, true)
 	return medium, sealer, err
 }
 

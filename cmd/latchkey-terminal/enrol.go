@@ -66,9 +66,10 @@ beginning: a one-time code is good for one agreement key.
 
   latchkey-terminal enrol ... --agreement-key-file key.pem --attestation-file chain.pem
 
-This program keeps keys for tests only, and refuses --environment production before it sends
-anything. Nobody can tell from a ticket what it is for: the authority says so when the code is
-spent. A ticket of production is lost here; use it on a device with a sealer of its own.`,
+Without --sealer this program keeps keys for tests only, and then
+refuses --environment production before it sends anything. Nobody can tell from a ticket what it
+is for: the authority says so when the code is spent. A ticket of production is lost there; use it
+with --sealer, or on a device with a sealer of its own.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.enrol(cmd.Context(), f)) },
 	}
@@ -94,7 +95,7 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 		return err
 	}
 	defer o.Agreement.Wipe()
-	if o.Environment == keyset.Production { // which Enroll refuses too, with a folder left behind
+	if o.Environment == keyset.Production && a.element.uri == "" { // which Enroll refuses too, with a folder left behind
 		return terminal.ErrInsecure
 	}
 	step := ""
@@ -106,6 +107,7 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 	if err != nil {
 		return err
 	}
+	o.Keys = a.element.keys
 	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
 	if f.ticket == "" { // it may have been taken before

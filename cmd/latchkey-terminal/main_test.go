@@ -30,21 +30,29 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/terminal/sealertest"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"latchkey-terminal": main})
+	testscript.Main(withTokens{m}, map[string]func(){"latchkey-terminal": main})
 }
+
+// withTokens runs the tests, for which there may be tokens.
+type withTokens struct{ m *testing.M }
+
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 20) }
 
 const code = "correct horse battery"
 
@@ -83,6 +91,70 @@ func TestScripts(t *testing.T) {
 // authority one of production, and "unsuited" takes the PIN slot away.
 func TestEnrolScripts(t *testing.T) {
 	t.Parallel()
+	enrolScripts(t, "enrol", nil)
+}
+
+// TestTokenScripts is TestEnrolScripts for terminals that a key in a token guards. The variables are MODULE, LABEL, which is that
+// of an empty token, and OTHER, that of another one; their PIN is in the file tokenpin.
+func TestTokenScripts(t *testing.T) {
+	t.Parallel()
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	token, other := hsmtest.New(t), hsmtest.New(t)
+	bundle, err := terminal.SealBundle(secret.From([]byte(code)), terminaltest.NewLab(t, dukpt.AES).Bundle(t,
+		terminal.Endpoint{URL: "https://127.0.0.1:1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrolScripts(t, "token", func(env *testscript.Env) error {
+		env.Setenv("SOFTHSM2_CONF", os.Getenv("SOFTHSM2_CONF"))
+		env.Setenv("MODULE", token.Module)
+		env.Setenv("LABEL", token.Label)
+		env.Setenv("OTHER", other.Label)
+		return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "tokenpin"), []byte(hsmtest.PIN+"\n"), 0o600),
+			os.WriteFile(filepath.Join(env.WorkDir, "badpin"), []byte("00000000\n"), 0o600),
+			os.WriteFile(filepath.Join(env.WorkDir, "open"), []byte(hsmtest.PIN+"\n"), 0o644),
+			os.WriteFile(filepath.Join(env.WorkDir, "t1.bundle"), bundle, 0o600),
+			os.WriteFile(filepath.Join(env.WorkDir, "code"), []byte(code+"\n"), 0o600))
+	})
+}
+
+// TestTokenSealer runs the suite of sealers as this program uses one.
+func TestTokenSealer(t *testing.T) {
+	t.Parallel()
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	token := hsmtest.New(t)
+	pin := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(pin, []byte(hsmtest.PIN+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	devices := 0
+	sealertest.Run(t, func(*testing.T) sealertest.Device {
+		devices++
+		uri := fmt.Sprintf("pkcs11:token=%s;object=storage-%d?module-path=%s", token.Label, devices, token.Module)
+		made := false
+		return sealertest.Device{Open: func(t *testing.T) terminal.Sealer {
+			a := &app{stdin: strings.NewReader(""), stderr: io.Discard, element: element{uri: uri, pinFile: pin}}
+			t.Cleanup(func() {
+				if err := a.element.close(); err != nil {
+					t.Error(err)
+				}
+			})
+			s, err := a.sealer(nil, !made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made = true
+			return s
+		}}
+	})
+}
+
+// enrolScripts runs the scripts in a folder of testdata, after more set-up.
+func enrolScripts(t *testing.T, dir string, more func(*testscript.Env) error) {
 	type site struct {
 		lab                                                *terminaltest.Lab
 		ra                                                 *terminaltest.RA
@@ -92,7 +164,7 @@ func TestEnrolScripts(t *testing.T) {
 		return func(ts *testscript.TestScript, _ bool, _ []string) { f(ts.Value("site").(*site)) }
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "enrol"),
+		Dir: filepath.Join("testdata", dir),
 		Setup: func(env *testscript.Env) error {
 			lab := terminaltest.NewLab(t, dukpt.AES)
 			ra := terminaltest.NewRA(t, lab)
@@ -132,6 +204,11 @@ func TestEnrolScripts(t *testing.T) {
 				return &enroll.Refusal{Status: 503, Code: "Busy", Message: "too many at once", RetryAfter: 7 * time.Second}
 			}
 			env.Values["site"] = s
+			if more != nil {
+				if err := more(env); err != nil {
+					return err
+				}
+			}
 			env.Setenv("URL", ra.URL)
 			env.Setenv("TRUST_URL", ra.TrustURL)
 			env.Setenv("ACQUIRER", acquirer.URL)

@@ -33,6 +33,7 @@ type app struct {
 	stdout, stderr io.Writer
 	format, dir    string
 	wait           time.Duration
+	element        element
 }
 
 func (a *app) input() prompt.Input { return prompt.Input{Stdin: a.stdin, Stderr: a.stderr} }
@@ -52,8 +53,8 @@ func newRoot(a *app) *cobra.Command {
 
 Where no registration authority is, import makes the terminal of a bundle and signin follows.
 Card, PIN, ticket and code come from files that only you may read, from standard input, or are
-asked for and not shown; never from flags. The folder is guarded by the insecure-file sealer:
-test keys only.
+asked for and not shown; never from flags. The folder is guarded by the insecure-file sealer, which
+is for test keys only, or with --sealer by a key that stays in a PKCS#11 token (docs/hsm.md).
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a rule,
 5 unreachable, 6 verification failed.`,
@@ -74,6 +75,8 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 	}
 	root.PersistentFlags().StringVarP(&a.format, "output", "o", "table", "output format: table or json")
 	root.PersistentFlags().StringVar(&a.dir, "dir", "", "folder of the terminal (required)")
+	root.PersistentFlags().StringVar(&a.element.uri, "sealer", "", "what guards the folder: PKCS#11 URI of a key in a token, with object and module-path; default: a file in it")
+	root.PersistentFlags().StringVar(&a.element.pinFile, "sealer-pin-file", "", "file with the PIN of the token, readable by you only; - for standard input; default: pin-source of the URI, or ask")
 	root.PersistentFlags().DurationVar(&a.wait, "timeout", 45*time.Second, "how long to try to reach the host")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
@@ -126,14 +129,15 @@ func (a *app) options() (terminal.Options, error) {
 	if err != nil {
 		return terminal.Options{}, err
 	}
-	sealer, err := terminal.OpenInsecureFile(medium)
-	if errors.Is(err, fs.ErrNotExist) {
-		return terminal.Options{}, explain(terminal.ErrNoTerminal)
+	sealer, err := a.sealer(medium, false)
+	if errors.Is(err, fs.ErrNotExist) && a.element.uri == "" {
+		return terminal.Options{}, exit.With(exit.NotFound, terminal.ErrNoTerminal,
+			"make a terminal with latchkey-terminal enrol or import; one that was made with --sealer is opened with it")
 	}
 	if err != nil {
 		return terminal.Options{}, explain(err)
 	}
-	return terminal.Options{FS: medium, Sealer: sealer, Network: terminal.LinkOptions{Events: func(s terminal.LinkState) {
+	return terminal.Options{FS: medium, Sealer: sealer, Keys: a.element.keys, Network: terminal.LinkOptions{Events: func(s terminal.LinkState) {
 		if s != terminal.Online {
 			fmt.Fprintf(a.stderr, "link: %v\n", s)
 		}
@@ -212,7 +216,7 @@ func explain(err error) error {
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return exit.With(exit.Unreachable, err, "check the network and the address, then run it again")
 	}
-	return err
+	return explainToken(err)
 }
 
 // hostHint is the next step after a refusal of the host.

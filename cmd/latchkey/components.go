@@ -24,8 +24,8 @@ func newComponents(c *console, f *folder) *cobra.Command {
 		newComponentsSplit(c, f), newComponentsCombine(c, f), newComponentsCheck(c))
 }
 
-// ceremony is what split and combine are told about a key.
-type ceremony struct {
+// keyParts is what split and combine are told about a key.
+type keyParts struct {
 	name, algorithm, usage, parity string
 
 	files []string
@@ -35,7 +35,7 @@ type ceremony struct {
 	p          keys.Parity
 }
 
-func (r *ceremony) flags(cmd *cobra.Command, name string) {
+func (r *keyParts) flags(cmd *cobra.Command, name string) {
 	fl := cmd.Flags()
 	fl.StringVar(&r.name, "name", "", name)
 	fl.StringVar(&r.algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
@@ -44,7 +44,7 @@ func (r *ceremony) flags(cmd *cobra.Command, name string) {
 }
 
 // parse checks what does not need a deployment, a file or a person.
-func (r *ceremony) parse() (err error) {
+func (r *keyParts) parse() (err error) {
 	if r.name != "" {
 		if r.ref, err = keyset.ParseKeyRef(r.name); err != nil {
 			return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
@@ -90,7 +90,7 @@ type listedWhole struct {
 	ClearFile   string            `json:"clearFile,omitempty"`
 }
 
-func (r *ceremony) list(k keys.Key, sheets []keys.Sheet) (listedWhole, error) {
+func (r *keyParts) list(k keys.Key, sheets []keys.Sheet) (listedWhole, error) {
 	l := listedWhole{Usage: string(r.attributes.Usage), Algorithm: r.attributes.Algorithm.String(), Components: []listedComponent{}}
 	values, err := checkValues(r.attributes.Algorithm, k)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l listedWhole) show(c *console) error {
 }
 
 func newComponentsSplit(c *console, f *folder) *cobra.Command {
-	r := new(ceremony)
+	r := new(keyParts)
 	cmd := &cobra.Command{
 		Use:   "split",
 		Short: "Draw a key and write its components, one file for each custodian",
@@ -208,7 +208,7 @@ there is of it. Nobody sees the key itself.`,
 }
 
 // keep stores a key in the deployment, and returns its id.
-func (r *ceremony) keep(f *folder, k keys.Key) (id string, err error) {
+func (r *keyParts) keep(f *folder, k keys.Key) (id string, err error) {
 	err = f.with(func(d *deploy.Deployment) error {
 		ring, err := d.Keyring()
 		if err != nil {
@@ -301,7 +301,7 @@ func wipeSheets(sheets []keys.Sheet) {
 
 // combination is what combine is told besides.
 type combination struct {
-	ceremony
+	keyParts
 
 	count     int
 	kcvs      []string
@@ -383,7 +383,7 @@ func (r *combination) parse() error {
 	if err := checkCount(r.count); err != nil {
 		return err
 	}
-	if err := r.ceremony.parse(); err != nil {
+	if err := r.keyParts.parse(); err != nil {
 		return err
 	}
 	if len(r.kcvs) != 0 && len(r.kcvs) != r.count {

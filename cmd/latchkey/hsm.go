@@ -39,16 +39,9 @@ func (e *element) flags(cmd *cobra.Command) {
 
 // with opens the token for one piece of work.
 func (e *element) with(ctx context.Context, work func(*hsm.Token) error) error {
-	parse := hsm.ParseURI
-	if e.pinValue {
-		parse = hsm.ParseURIWithPIN
-	}
-	u, err := parse(e.uri)
+	u, err := e.parse()
 	if err != nil {
-		return tokenFailed(err)
-	}
-	if u.Module() == "" {
-		return exit.With(exit.Usage, errors.New("the URI has no module-path"), "as in: pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so")
+		return err
 	}
 	pin, err := e.pin(u)
 	if err != nil {
@@ -64,6 +57,22 @@ func (e *element) with(ctx context.Context, work func(*hsm.Token) error) error {
 		err = cerr
 	}
 	return err
+}
+
+// parse reads the URI, which names a module.
+func (e *element) parse() (hsm.URI, error) {
+	parse := hsm.ParseURI
+	if e.pinValue {
+		parse = hsm.ParseURIWithPIN
+	}
+	u, err := parse(e.uri)
+	if err != nil {
+		return hsm.URI{}, tokenFailed(err)
+	}
+	if u.Module() == "" {
+		return hsm.URI{}, exit.With(exit.Usage, errors.New("the URI has no module-path"), "as in: pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so")
+	}
+	return u, nil
 }
 
 // pin returns the PIN from where it is said to be.

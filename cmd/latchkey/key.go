@@ -15,8 +15,8 @@ import (
 
 func newKey(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("key", "Keys of the host: generate, import, list, components, check values",
-		newKeyGenerate(c, f), newKeyImport(c), newKeyList(c, f), newComponents(c, f), newKeyKCV(c))
+	cmd := noun("key", "Keys of the host: generate, import, list, components, ceremonies, check values",
+		newKeyGenerate(c, f), newKeyImport(c, f), newKeyList(c, f), newComponents(c, f), newCeremony(c, f), newKeyKCV(c))
 	f.flags(cmd)
 	return cmd
 }

@@ -36,25 +36,40 @@ func (e *element) generate(ctx context.Context, ref keyset.KeyRef, a keys.Attrib
 	})
 }
 
-func newKeyImport(c *console) *cobra.Command {
+func newKeyImport(c *console, f *folder) *cobra.Command {
 	var name, algorithm, usage, parity, file string
-	e := &element{c: c}
+	e, ceremony := &element{c: c}, new(loading)
 	cmd := &cobra.Command{
 		Use:   "import",
-		Short: "Put a clear test key into a token",
-		Long: `Import reads a key as hexadecimal digits and puts it into a PKCS#11 token, where it stays; a TDES base key together
-with its C0 variant, from which half of each initial key comes. It is read back, and asked for what it must refuse,
-before it counts.
+		Short: "Put a key into a token: of a ceremony, or a clear test key",
+		Long: `Import puts a key into a PKCS#11 token, where it stays; a TDES base key together with its C0 variant, from which half
+of each initial key comes. It is read back, and asked for what it must refuse, before it counts.
 
-The whole key is clear in a file or on a screen here, which no production key may be: only keys of the environment test
-are taken. Production base keys of AES are made in the token: latchkey key generate --hsm.`,
-		Example: "  latchkey key import --hsm 'pkcs11:token=acquirer?module-path=/usr/lib/softhsm/libsofthsm2.so' --pin-file pin \\\n" +
+With --ceremony the key comes in sealed components, under the approval of two custodians (latchkey key ceremony). The record
+says which key it is and which token; each custodian gives the own passphrase, and what was loaded is appended to the record,
+signed by them. This is the only way for keys of production; base keys of AES can be made in the token, too: latchkey key
+generate --hsm.
+
+Without, the whole key is clear in a file or on a screen: only keys of the environment test are taken.`,
+		Example: "  latchkey key import --hsm \"$TOKEN\" --pin-file pin --ceremony bdk-1.ceremony --sealed-file bdk-1.anna --sealed-file bdk-1.bert\n" +
+			"  latchkey key import --hsm 'pkcs11:token=acquirer?module-path=/usr/lib/softhsm/libsofthsm2.so' --pin-file pin \\\n" +
 			"    --name alias/bdk-tdes --algorithm 2TDEA --environment test --key-file test.key",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("ceremony") {
+				for _, flag := range []string{"name", "algorithm", "usage", "parity", "environment", "key-file"} {
+					if cmd.Flags().Changed(flag) {
+						return exit.With(exit.Usage, errors.New("--"+flag+" does not go with --ceremony"), "the record of the ceremony says it")
+					}
+				}
+				return ceremony.load(cmd, c, f, e)
+			}
+			if len(ceremony.files)+len(ceremony.passFiles) > 0 {
+				return exit.With(exit.Usage, errors.New("sealed components come with the record of their ceremony"), "give --ceremony")
+			}
 			ref, err := keyset.ParseKeyRef(name)
 			if err != nil {
-				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
+				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -; or give --ceremony")
 			}
 			a, err := keyAttributes(algorithm, usage)
 			if err != nil {
@@ -71,7 +86,7 @@ are taken. Production base keys of AES are made in the token: latchkey key gener
 			}
 			if env != keyset.Test {
 				return exit.With(exit.Refused, errors.New("one person with a clear key makes no production key"),
-					"make it in the token: latchkey key generate --hsm")
+					"make it in the token: latchkey key generate --hsm; or bring it in components: latchkey key ceremony")
 			}
 			k, err := readKey(c, file, a, p)
 			if err != nil {
@@ -95,7 +110,8 @@ are taken. Production base keys of AES are made in the token: latchkey key gener
 	fl.StringVar(&usage, "usage", "B0", "B0, P0 or D0")
 	fl.StringVar(&parity, "parity", "ignored", "of TDES: adjusted, required or ignored")
 	fl.StringVar(&file, "key-file", "", "file with the digits; - for standard input; default: ask")
-	required(cmd, "hsm", "name")
+	ceremony.flags(cmd)
+	required(cmd, "hsm")
 	return cmd
 }
 

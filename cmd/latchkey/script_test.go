@@ -27,13 +27,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(withTokens{m}, map[string]func(){"latchkey": main})
+	testscript.Main(withTokens{m}, map[string]func(){"latchkey": main, "latchkey-hsm": main})
 }
 
 // withTokens runs the tests, for which there may be tokens.
 type withTokens struct{ m *testing.M }
 
-func (w withTokens) Run() int { return hsmtest.Binary(w.m, 2) }
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 6) }
 
 // TestTokenScripts runs the commands on PKCS#11 tokens, of SoftHSM. The variables are MODULE, TOKEN, which is the URI of an empty
 // token, and LABEL; the PIN is in the file pin.
@@ -58,6 +58,59 @@ func TestTokenScripts(t *testing.T) {
 			)
 		},
 	})
+}
+
+// TestCeremonyScripts runs ceremonies with a token, and the walk-through of docs/hsm.md as it is printed there. Besides the
+// variables of TestTokenScripts, OTHER is the URI of another token; the custodians' passphrases are in anna.pass and bert.pass.
+func TestCeremonyScripts(t *testing.T) {
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	other := hsmtest.New(t)
+	ceremony := func(t *testing.T, dir string) {
+		token := hsmtest.New(t)
+		testscript.Run(t, testscript.Params{
+			Dir:  dir,
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("SOFTHSM2_CONF", os.Getenv("SOFTHSM2_CONF"))
+				env.Setenv("MODULE", token.Module)
+				env.Setenv("TOKEN", token.URI())
+				env.Setenv("LABEL", token.Label)
+				env.Setenv("OTHER", other.URI())
+				var errs []error
+				for name, text := range map[string]string{
+					"pin": hsmtest.PIN, "anna.pass": "anna has her own passphrase", "bert.pass": "bert has his own passphrase",
+				} {
+					errs = append(errs, os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+"\n"), 0o600))
+				}
+				return errors.Join(append(errs, writePasses(env.WorkDir))...)
+			},
+		})
+	}
+	ceremony(t, filepath.Join("testdata", "ceremony"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "hsm.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(page), "\n## A key ceremony\n")
+	section, _, end := strings.Cut(section, "\n## ")
+	blocks := shellBlock.FindAllStringSubmatch(section, -1)
+	if !ok || !end || len(blocks) != 5 {
+		t.Fatalf("docs/hsm.md has %d blocks of commands about a ceremony, want 5", len(blocks))
+	}
+	var text strings.Builder
+	text.WriteString("latchkey init pos --tenant SHOP-1 --environment production --passphrase-file pass\nexec sh -eu printed.sh\n" +
+		"stdout '^loaded .*KCV 08D7B4'\nstdout '^alias/bdk-2 .* 2TDEA +08D7B4 .* production +bdk-in-token$'\n-- printed.sh --\n")
+	for _, b := range blocks {
+		text.WriteString(b[1])
+	}
+	text.WriteString("-- anna.paper --\n7C8A9B0D1E2F30415263748596A7B8C9\n-- bert.paper --\n7DA9DE6A9784FDAEACBFCE1DE0F38AD9\n")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "page.txtar"), []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ceremony(t, dir)
 }
 
 // TestScripts runs the program as a user does. Each script finds, for every published swipe of

@@ -4,7 +4,7 @@ package laws
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/ctgrind", "internal/ctgrind/cases", "internal/e2e",
 	"internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/residue",
-	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/terminaltest", "tls/ca/catest",
+	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/sealertest", "terminal/terminaltest", "tls/ca/catest",
 	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
@@ -32,6 +32,9 @@ var Imports = map[string][]string{
 	"keys/keyset":   {"dukpt", "internal/canon", "internal/crockford", "keys"},
 	"keys/remote": {
 		"dukpt", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyblock", "keys/keyset", "tls/identity",
+	},
+	"keys/ceremony": {
+		"internal/canon", "internal/crockford", "internal/planted", "internal/secret", "internal/strictjson", "keys", "keys/keyset", "tls/identity",
 	},
 	"pin":          {"internal/des", "internal/planted", "internal/secret"},
 	"dukpt":        {"internal/des", "internal/mac", "internal/padding", "internal/planted", "internal/secret", "keys", "pin"},
@@ -121,13 +124,13 @@ var Imports = map[string][]string{
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "keys/remote", "tls/ca", "tls/ca/embedded",
 		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
 		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "hsm", "internal/audit", "internal/deploy",
-		"internal/des", "internal/exit", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
-		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/keyblock", "keys/keyset",
+		"internal/des", "internal/exit", "internal/filelock", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
+		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/ceremony", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
 	"cmd/latchkey-decryptd": {"cmd/daemon", "decrypt/engine", "hsm", "internal/exit", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
-		"internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
+		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
 		"tls/enroll", "tls/tlsconf", "tls/trustlist",
 	},
 	"examples/acquirer": {"decrypt/api", "tls/identity", "tls/tlsconf"},

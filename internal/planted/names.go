@@ -53,6 +53,10 @@ const (
 	SkipWipe Name = "bug.skip-wipe"
 	// KeyIDAllocatedLate makes the allocation of a key id durable only after its key has been delivered.
 	KeyIDAllocatedLate Name = "bug.key-id-allocated-late"
+	// CeremonySamePerson takes one custodian for two.
+	CeremonySamePerson Name = "bug.ceremony-same-person"
+	// CeremonyCheckValue takes a component, and a key of components, with another check value than was approved.
+	CeremonyCheckValue Name = "bug.ceremony-check-value"
 )
 
 // Faults of the state that a terminal keeps.

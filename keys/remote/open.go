@@ -46,7 +46,7 @@ type Opened struct {
 // Everything is verified before anything is returned. Every error wraps ErrDelivery. An error about what is public says
 // what does not fit; from the signature onwards there is one error that never says why. The time of issue is bound and not
 // compared with o.Now: clocks of terminals are not good enough, and the nonce makes the delivery fresh.
-func Open(d *Delivery, b Binding, agreement *ecdh.PrivateKey, o OpenOptions) (*Opened, error) {
+func Open(d *Delivery, b Binding, agreement ecdh.KeyExchanger, o OpenOptions) (*Opened, error) {
 	s, p, err := inspect(d, b, agreement, o)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDelivery, err)
@@ -62,7 +62,7 @@ func Open(d *Delivery, b Binding, agreement *ecdh.PrivateKey, o OpenOptions) (*O
 }
 
 // inspect checks everything that needs neither the signature nor a secret.
-func inspect(d *Delivery, b Binding, agreement *ecdh.PrivateKey, o OpenOptions) (*session, parsed, error) {
+func inspect(d *Delivery, b Binding, agreement ecdh.KeyExchanger, o OpenOptions) (*session, parsed, error) {
 	if d == nil || agreement == nil {
 		return nil, parsed{}, errors.New("no delivery or no agreement key")
 	}
@@ -143,7 +143,7 @@ func (s *session) verify(d *Delivery) bool {
 }
 
 // unwrap opens the block with the private agreement key. The caller wipes the result.
-func (s *session) unwrap(block string, own *ecdh.PrivateKey, peer *ecdh.PublicKey) (*dukpt.InitialKey, error) {
+func (s *session) unwrap(block string, own ecdh.KeyExchanger, peer *ecdh.PublicKey) (*dukpt.InitialKey, error) {
 	z, err := own.ECDH(peer)
 	if err != nil {
 		return nil, err
