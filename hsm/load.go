@@ -237,7 +237,7 @@ func (l loader) putVariant(ref, id keyset.KeyRef, k keys.Key) (object, error) {
 }
 
 func (l loader) create(a keys.Algorithm, value []byte, label, id string, uses []use) (object, error) {
-	return l.device.createObject(l.session, append(imported(a, value, true, uses...),
+	return l.device.createObject(l.session, append(l.shape.imported(a, value, true, uses...),
 		text(attrLabel, label), text(attrID, id), flag(attrModifiable, false)))
 }
 

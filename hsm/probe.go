@@ -83,6 +83,9 @@ var errAnswer = errors.New("hsm: the answer is another one")
 // not count as one that can do less.
 func probe(d cryptoki, in session) (Report, shape, error) {
 	p := &prober{device: d, session: in, shape: shape{unsized: map[uint]bool{}}}
+	if err := p.lengths(); err != nil {
+		return Report{}, shape{}, err
+	}
 	var r Report
 	if info, err := d.info(); err == nil {
 		r.Label, r.Manufacturer, r.Model, r.Serial = info.label, info.manufacturer, info.model, info.serial
@@ -110,6 +113,26 @@ func probe(d cryptoki, in session) (Report, shape, error) {
 	return r, p.shape, nil
 }
 
+// lengths finds out how the token comes to know the length of an AES key from outside.
+func (p *prober) lengths() error {
+	defer p.tidy()
+	for _, sized := range []bool{false, true} {
+		p.shape.sized = sized
+		key, err := p.put(keys.AES128, probeKey, useEncrypt)
+		if err == nil {
+			_, err = p.device.attributes(p.session, key, []uint{attrValueLen})
+		}
+		if err == nil {
+			return nil
+		}
+		if classify(err) != classRequest && !errors.Is(err, rvGeneral) {
+			return err
+		}
+	}
+	p.shape.sized = false // it tells none, or holds no AES keys, which the checks will show
+	return nil
+}
+
 // prober asks one token. The keys it makes are published, random, or both sides of an agreement.
 type prober struct {
 	device  cryptoki
@@ -135,7 +158,7 @@ func (p *prober) keep(o object, err error) (object, error) {
 }
 
 func (p *prober) put(a keys.Algorithm, value []byte, uses ...use) (object, error) {
-	return p.keep(p.device.createObject(p.session, imported(a, value, false, uses...)))
+	return p.keep(p.device.createObject(p.session, p.shape.imported(a, value, false, uses...)))
 }
 
 func same(got, want []byte, err error) error {

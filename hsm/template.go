@@ -25,6 +25,7 @@ var allUses = [...]uint{attrEncrypt, attrDecrypt, attrSign, attrVerify, attrWrap
 // shape is how a token wants templates, as the probe found it.
 type shape struct {
 	unsized map[uint]bool // types of keys whose length must not stand in the template of a derivation
+	sized   bool          // the token knows the length of an AES key from outside by its template alone, against the standard
 }
 
 // keyType returns the type of an algorithm in PKCS#11.
@@ -84,4 +85,13 @@ func (s shape) derive(d cryptoki, in session, parent object, step dukpt.Derivati
 // imported is the template of a key that comes in from outside.
 func imported(a keys.Algorithm, value []byte, stays bool, uses ...use) []attribute {
 	return append(secretTemplate(keyType(a), stays, uses...), attribute{attrValue, value})
+}
+
+// imported is the same as this token wants it.
+func (s shape) imported(a keys.Algorithm, value []byte, stays bool, uses ...use) []attribute {
+	t := imported(a, value, stays, uses...)
+	if s.sized && a.IsAES() {
+		t = append(t, number(attrValueLen, uint(len(value))))
+	}
+	return t
 }
