@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) { os.Exit(Binary(m, 4)) }
@@ -123,9 +124,28 @@ func TestServer(t *testing.T) {
 	s := Serve(t)
 	for range 2 {
 		pid := s.cmd.Process.Pid
-		if len(s.children(pid)) != 1 || s.Cut() != 0 {
-			t.Errorf("%v are there, and nobody is connected", s.children(pid))
+		c, err := net.Dial("unix", s.socket)
+		if err != nil {
+			t.Fatal(err)
 		}
+		cut := 0
+		for deadline := time.Now().Add(10 * time.Second); ; { // until it has begun, and beside that of Start
+			cut += s.Cut()
+			if err := c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := c.Read(make([]byte, 1))
+			if n == 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if n > 0 || time.Now().After(deadline) {
+				t.Fatalf("a connection that was cut gives %d bytes, %v", n, err)
+			}
+		}
+		if cut == 0 {
+			t.Error("the connection ended by itself")
+		}
+		_ = c.Close()
 		s.Start() // it runs
 		if s.cmd.Process.Pid != pid {
 			t.Error("a second server was started")

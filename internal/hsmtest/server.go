@@ -99,10 +99,8 @@ func (s *Server) Start() {
 	}(s.done)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		if c, err := net.Dial("unix", s.socket); err == nil {
-			_ = c.Close()
-			if len(s.connections()) == 0 { // not even this one any more
-				return
-			}
+			_ = c.Close() // it listens
+			return
 		}
 		select {
 		case <-s.done:
@@ -135,7 +133,7 @@ func (s *Server) Kill() {
 // Cut ends the connections, and leaves the server. It returns how many there were.
 func (s *Server) Cut() (cut int) {
 	s.tb.Helper()
-	for _, connection := range s.connections() {
+	for _, connection := range s.Connections() {
 		if syscall.Kill(connection, syscall.SIGKILL) == nil {
 			cut++
 		}
@@ -143,8 +141,8 @@ func (s *Server) Cut() (cut int) {
 	return cut
 }
 
-// connections returns the processes of the connections.
-func (s *Server) connections() (all []int) {
+// Connections returns the processes of the connections.
+func (s *Server) Connections() (all []int) {
 	s.tb.Helper()
 	for _, server := range s.children(s.cmd.Process.Pid) {
 		all = append(all, s.children(server)...)
