@@ -76,8 +76,8 @@ var Imports = map[string][]string{
 		"keys/keyset", "pin",
 	},
 	"hsm": {
-		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/secret", "keys",
-		"keys/keyset", "pin",
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/planted",
+		"internal/secret", "keys", "keys/keyset", "pin",
 	},
 	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
 	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
