@@ -7,10 +7,12 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/decrypt/engine/enginetest"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/pin"
 )
 
 // TestOpencryptoki runs the tests of the software token of opencryptoki, one after the other: it has one.
@@ -61,6 +63,7 @@ func TestSlotProbe(t *testing.T) {
 	}
 	can := map[string]bool{
 		CheckAESECB: true, CheckAESCBC: true, CheckDES3ECB: true, CheckDES3CBC: true, CheckHMAC: true, CheckBlockWrap: true,
+		CheckBlockDES3: true,
 	}
 	for _, c := range r.Checks {
 		if c.OK != can[c.Name] || !c.OK && c.Why != rvMechanism.Error() {
@@ -110,5 +113,47 @@ func TestSlotPINs(t *testing.T) {
 		if asked := err != nil && errors.As(err, new(rv)); asked != (step.rv != 0) || asked && !errors.Is(err, step.rv) {
 			t.Errorf("%s: got %v, want return value 0x%X", step.name, err, uint(step.rv))
 		}
+	}
+}
+
+// TestSlotCarries carries PIN blocks of every format between keys of the token with the uses of those in service, and compares
+// with the blocks that software makes. The token derives nothing, so the PIN keys are put there.
+func TestSlotCarries(t *testing.T) {
+	token := openAgain(t, slot(t), Options{CarryPINs: true})
+	pan, fill, p := must(pin.ParsePAN("4111111111111111")), pin.Fill{7}, must(pin.ParsePIN([]byte("1234")))
+	for _, f := range []pin.Format{pin.Format0, pin.Format1, pin.Format3, pin.Format4, pin.Format4PAN12} {
+		a, code, uses := keys.AES128, uint(mechAESECB), carryAES
+		if f.BlockSize() == 8 {
+			a, code, uses = keys.TDES2, mechDES3ECB, carryDES3
+		}
+		block := must(f.Encrypt(nil, must(blockOf(a, unhex(tdesBDK))), p, pan, fill))
+		want := must(f.Encrypt(nil, must(blockOf(a, unhex(zoneKey))), p, pan, fill))
+		err := token.use(t.Context(), func(c *connection, l *lease) error {
+			prober := &prober{device: c.device, session: l.session, shape: token.shape}
+			defer prober.tidy()
+			from, err := prober.put(a, unhex(tdesBDK), uses...)
+			if err != nil {
+				return err
+			}
+			to, err := prober.put(a, unhex(zoneKey), carryZone...)
+			if err != nil {
+				return err
+			}
+			way := token.shape.carriageOf(f.BlockSize() == 8)
+			w := carrier{device: c.device, lease: l, connection: c, mechanism: mechanism{code: code}, template: way.template()}
+			got, err := w.carry(from, to, dukpt.PINBlock{Format: f, PAN: pan, Block: block}, pan)
+			if err != nil {
+				return err
+			}
+			return compare(f.String(), got, want)
+		})
+		if err != nil {
+			t.Errorf("%v: %v", f, err)
+		}
+	}
+	// A base key whose initial keys come out has PIN keys in the host: its label does not say none.
+	base := put(t, token, keys.AES128)
+	if info := must(token.Engine().Describe(t.Context(), base)); info.Labels.PINExposure != engine.HostMemory {
+		t.Errorf("%+v", info)
 	}
 }

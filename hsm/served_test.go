@@ -73,7 +73,9 @@ func (r *served) run(t *testing.T, losses int) {
 	const callers = 6
 	s := hsmtest.Serve(t)
 	first := runtime.NumGoroutine()
-	token := openAgain(t, mustURI(t, s.URI()), Options{Clock: fast(), Wait: 2 * time.Second})
+	// One session, and so one call at a time: when a server dies under several, p11-kit-client.so 0.24.1 may leave one of them waiting
+	// for ever, and a process with such a call ends (Options.Stuck).
+	token := openAgain(t, mustURI(t, s.URI()), Options{Clock: fast(), Wait: 2 * time.Second, Sessions: 1, Owners: 1})
 	work := r.work(t, token)
 	for _, one := range work {
 		if err := one(); err != nil {
@@ -84,7 +86,6 @@ func (r *served) run(t *testing.T, losses int) {
 	quiet := runtime.NumGoroutine()
 	var stop atomic.Bool
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	defer stop.Store(true)
 	for n := range callers {
 		wg.Go(func() {
@@ -94,6 +95,7 @@ func (r *served) run(t *testing.T, losses int) {
 					r.right.Add(1)
 				case errors.Is(err, engine.ErrUnavailable):
 					r.refused.Add(1)
+					time.Sleep(time.Millisecond) // leaves the machine to the server that is starting
 				default:
 					r.wrong.Add(1)
 					t.Logf("wrong: %v", err)
@@ -119,11 +121,14 @@ func (r *served) run(t *testing.T, losses int) {
 		until(t, "service after the server is back", func() bool { return r.right.Load() > before+int64(callers) })
 		r.longest = max(r.longest, time.Since(start))
 		if r.wrong.Load() > 0 {
-			return
+			break
 		}
 	}
 	stop.Store(true)
 	wg.Wait()
+	if r.wrong.Load() > 0 {
+		return
+	}
 	until(t, "goroutines as before", func() bool { return runtime.NumGoroutine() <= quiet })
 	stats := token.Stats()
 	if stats.Reconnects < uint64(losses) || stats.Generation < uint64(losses) {
@@ -132,7 +137,7 @@ func (r *served) run(t *testing.T, losses int) {
 	if tried := token.counts.logins.Load() - logins; tried > stats.Generation {
 		t.Errorf("%d logins, and %+v", tried, stats)
 	}
-	if sessions, most := token.device.(*bridge).sessions(t), 6+signingSessions; sessions > most {
+	if sessions, most := token.device.(*bridge).sessions(t), 2+signingSessions; sessions > most {
 		t.Errorf("%d sessions of the token are open, want %d at most", sessions, most)
 	}
 	if err := token.Close(); err != nil {
