@@ -34,7 +34,7 @@ type library struct {
 	members map[*bridge]struct{}
 	apart   time.Duration // between two restarts for one of several tokens: a dead one shall not take the others along all the time
 
-	// split says that crypto11 and ctx have each a module of their own behind the one path, with logins and connections of its own:
+	// split says that crypto11 and ctx have each a module of their own behind the one path, with its own logins and connections:
 	// p11-kit-client.so makes another one for whoever asks for its functions.
 	split atomic.Bool
 }

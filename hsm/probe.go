@@ -431,13 +431,16 @@ func (p *prober) block(a keys.Algorithm, code uint, uses []use, under, over, blo
 		return carriesNot, err
 	}
 	in, want := make([]byte, len(block)), make([]byte, len(block))
-	for _, side := range []struct{ key, out []byte }{{under, in}, {over, want}} {
-		c, err := blockOf(a, side.key)
-		if err != nil {
-			return carriesNot, err
-		}
-		c.Encrypt(side.out, block)
+	inner, err := blockOf(a, under)
+	if err != nil {
+		return carriesNot, err
 	}
+	outer, err := blockOf(a, over)
+	if err != nil {
+		return carriesNot, err
+	}
+	inner.Encrypt(in, block)
+	outer.Encrypt(want, block)
 	m := mechanism{code: code}
 	var refused error
 	for _, way := range []carriage{carriesPlain, carriesExtractable} {

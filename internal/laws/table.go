@@ -161,7 +161,7 @@ var Confined = map[string][]string{
 	"runtime/secret":                      {"internal/secret"},
 	"unsafe":                              {"internal/ctgrind", "internal/des", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.
