@@ -109,7 +109,7 @@ fuzz: ## every fuzz target: a count of executions, and a planted bug that must b
 .PHONY: soak
 soak: build ## the long runs: more kills, power cuts, losses of tokens, more executions, mutants
 	@LATCHKEY_SOAK=1 go test -count=1 -p 1 -timeout 6h -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
-	@LATCHKEY_SOAK=1 go test -count=1 -timeout 2h -v -run '^(TestLosses|TestGrowth)$$' ./hsm | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@LATCHKEY_SOAK=1 go test -count=1 -timeout 2h -v -run '^(TestLosses|TestServedLosses|TestGrowth)$$' ./hsm | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@LATCHKEY_SOAK=1 go test -count=1 -timeout 3h -v -run '^TestExplorer$$' ./terminal | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@FUZZ_EXECS=10000000 .ci/fuzz
 	@$(MAKE) --no-print-directory mutate

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThalesGroup/crypto11"
@@ -32,6 +33,10 @@ type library struct {
 	mu      sync.Mutex // held while the module is initialised, finalised, or its members change
 	members map[*bridge]struct{}
 	apart   time.Duration // between two restarts for one of several tokens: a dead one shall not take the others along all the time
+
+	// split says that crypto11 and ctx have each a module of their own behind the one path, with its own logins and connections:
+	// p11-kit-client.so makes another one for whoever asks for its functions.
+	split atomic.Bool
 }
 
 // restartsApart is how often one of several tokens of a module may have it started anew.
@@ -127,15 +132,14 @@ func (l *library) join(b *bridge) error {
 
 // attach has crypto11 open the token of a bridge, and initialise the module if it is the first, and then joins it.
 func (l *library) attach(b *bridge) error {
-	slot := int(b.slot)
-	context, err := crypto11.Configure(&crypto11.Config{
-		Path: l.path, SlotNumber: &slot, LoginNotSupported: true, // the bridge logs in, and watches its tries
-		MaxSessions: signingSessions, PoolWaitTimeout: signingWait,
-	})
+	context, err := b.configure(crypto11.Config{LoginNotSupported: true}) // the bridge logs in, and watches its tries
 	if err != nil {
-		return convert(err)
+		return err
 	}
-	if err := convert(l.ctx.Initialize()); err != nil && !errors.Is(err, rvInitialized) {
+	switch err := convert(l.ctx.Initialize()); {
+	case err == nil:
+		l.split.Store(true) // crypto11 has initialised another one
+	case !errors.Is(err, rvInitialized):
 		_ = context.Close() // the other error counts
 		return err
 	}
@@ -143,6 +147,14 @@ func (l *library) attach(b *bridge) error {
 	defer b.mu.Unlock()
 	b.context = context
 	return nil
+}
+
+// configure has crypto11 open the token.
+func (b *bridge) configure(c crypto11.Config) (*crypto11.Context, error) {
+	slot := int(b.slot)
+	c.Path, c.SlotNumber, c.MaxSessions, c.PoolWaitTimeout = b.library.path, &slot, signingSessions, signingWait
+	context, err := crypto11.Configure(&c)
+	return context, convert(err)
 }
 
 // again attaches a token after a restart, in the slot where it is now: makers number slots as they please.
@@ -179,7 +191,15 @@ func (b *bridge) detach() {
 func (l *library) release() {
 	if len(l.members) == 0 {
 		delete(libraries, l.path)
+		l.finalizeSplit()
 		l.ctx.Destroy()
+	}
+}
+
+// finalizeSplit finalises the module that crypto11 does not, if there is one. The library is locked.
+func (l *library) finalizeSplit() {
+	if l.split.Swap(false) {
+		_ = l.ctx.Finalize() // what matters is whether it can be initialised again
 	}
 }
 
@@ -245,6 +265,7 @@ func (b *bridge) restart(known uint64) error {
 		for m := range l.members {
 			m.detach()
 		}
+		l.finalizeSplit()
 		var own error
 		for m := range l.members {
 			if err := l.again(m); err != nil && m == b {
@@ -302,12 +323,26 @@ func (b *bridge) login(s session) error {
 	}
 	err = convert(b.library.ctx.Login(pkcs11.SessionHandle(s), pkcs11.CKU_USER, string(b.pin.Expose())))
 	if errors.Is(err, rvUserAlreadyIn) {
-		return nil
+		err = nil
+	}
+	if err == nil && b.library.split.Load() {
+		err = b.loginSplit()
 	}
 	if err != nil && classify(err) == classPIN {
 		b.refused = fmt.Errorf("%w: %w", ErrPIN, err)
 		return b.refused
 	}
+	return err
+}
+
+// loginSplit logs crypto11 in by itself, with a PIN that the token has just taken. The bridge is locked.
+func (b *bridge) loginSplit() error {
+	if b.context != nil {
+		_ = b.context.Close() // it cannot fail
+		b.context = nil
+	}
+	context, err := b.configure(crypto11.Config{Pin: string(b.pin.Expose())})
+	b.context = context
 	return err
 }
 

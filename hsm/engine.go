@@ -33,7 +33,7 @@ func (n tokenEngine) Begin(ctx context.Context, base keyset.KeyRef, ksn dukpt.KS
 			return err
 		}
 		if e.info.Labels.KeyMode == engine.Token {
-			ops = &inside{token: n.token, base: e.info.ID, environment: e.info.Labels.Environment, ksn: ksn, parent: e.parent}
+			ops = &inside{token: n.token, base: e.info.ID, environment: e.info.Labels.Environment, ksn: ksn, parent: e.parent, carries: e.info.Labels.PINExposure == engine.None}
 			return c.paths.walk(n.token.shape, e, ksn, func(object) error { return nil })
 		}
 		tx, err := e.outside(c, l, ksn)

@@ -23,11 +23,17 @@ type inside struct {
 	environment keyset.Environment
 	ksn         dukpt.KSN
 	parent      dukpt.WorkingKey
+	carries     bool // PIN blocks are carried, and never opened in the host
 	ended       bool
 }
 
 // under calls f with a working key in a session. f may be called again after the token was lost.
 func (o *inside) under(step dukpt.Derivation, u use, f func(c *connection, l *lease, key object) error) error {
+	return o.underFor(step, []use{u}, f)
+}
+
+// underFor is under with a key for several uses.
+func (o *inside) underFor(step dukpt.Derivation, uses []use, f func(c *connection, l *lease, key object) error) error {
 	t := o.token
 	err := t.use(context.Background(), func(c *connection, l *lease) error {
 		e, err := c.keys.Load().find(o.base)
@@ -38,7 +44,7 @@ func (o *inside) under(step dukpt.Derivation, u use, f func(c *connection, l *le
 		made := false
 		err = c.paths.walk(t.shape, e, o.ksn, func(parent object) error {
 			t.counts.derivations.Add(1)
-			k, err := t.shape.derive(c.device, l.session, parent, step, u)
+			k, err := t.shape.derive(c.device, l.session, parent, step, uses...)
 			key, made = k, err == nil
 			return err
 		})
@@ -83,6 +89,9 @@ func (o *inside) TranslatePIN(dst []byte, in dukpt.PINBlock, out engine.PINOut) 
 	step, err := o.checkPIN(in, out, zone)
 	if err != nil {
 		return dst, err
+	}
+	if o.carries {
+		return o.carry(dst, in, out, zone, step)
 	}
 	var made []byte
 	err = o.under(step, useDecrypt, func(c *connection, l *lease, key object) error {

@@ -19,6 +19,7 @@ type entry struct {
 	variant object // of a TDES base key
 	base    object // of a base key whose keys are derived inside: the key, or a copy that is faster to reach
 	parent  dukpt.WorkingKey
+	wraps   bool // of a zone PIN key: it may take over a block that is carried
 }
 
 // inventory is what keys a connection knows. It does not change: a new key makes a new one.
@@ -50,6 +51,9 @@ func (v *inventory) list() []*entry {
 	slices.SortFunc(out, func(a, b *entry) int { return cmp.Compare(a.info.Ref.String(), b.info.Ref.String()) })
 	return out
 }
+
+// carries reports whether the token carries PIN blocks from key to key: it is wanted, and the token has shown that it can.
+func (t *Token) carries() bool { return t.options.CarryPINs && t.shape.carriesAES != carriesNot }
 
 // objectsOf finds the secret keys of the token. It is called when a connection is made or a key, never for a transaction.
 func (t *Token) objectsOf(c *connection, s session) ([]object, error) {
@@ -96,7 +100,7 @@ func (t *Token) readKeys(c *connection) (*inventory, error) {
 			return nil, err
 		}
 	}
-	r := reader{device: c.device, session: o.session, shape: t.shape, derives: t.report.OK(CheckDerive)}
+	r := reader{device: c.device, session: o.session, shape: t.shape, derives: t.report.OK(CheckDerive), carries: t.carries()}
 	for _, e := range v.list() {
 		if err := r.open(e, variants); err != nil {
 			return nil, fmt.Errorf("key %s: %w", e.info.Ref, err)

@@ -85,7 +85,7 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, make func(loader) (
 	err = t.once(ctx, c, func(c *connection, l *lease) error {
 		known := c.keys.Load()
 		in := loader{
-			reader:  reader{device: c.device, session: l.session, shape: t.shape, derives: t.report.OK(CheckDerive)},
+			reader:  reader{device: c.device, session: l.session, shape: t.shape, derives: t.report.OK(CheckDerive), carries: t.carries()},
 			options: t.options, known: known,
 		}
 		if err := t.vacant(c, l.session, ref); err != nil {
@@ -136,7 +136,7 @@ func (t *Token) vacant(c *connection, s session, ref keyset.KeyRef) error {
 
 // generate makes a key for the length of a session, so that its record can be written, and keeps a copy with the record.
 func (l loader) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (object, record, error) {
-	uses, err := usesOf(a, l.derives)
+	uses, err := l.usesOf(a)
 	if err != nil {
 		return 0, record{}, err
 	}
@@ -192,7 +192,7 @@ func (l loader) copyWithRecord(made object, ref keyset.KeyRef, a keys.Attributes
 // put makes token objects of a key from outside, and of its variant before it: a variant without its key does no harm.
 func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (object, record, []object, error) {
 	a := k.Attributes()
-	uses, err := usesOf(a, l.derives)
+	uses, err := l.usesOf(a)
 	if err != nil {
 		return 0, record{}, nil, err
 	}
@@ -224,6 +224,13 @@ func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (obje
 	return o, r, beside, nil
 }
 
+// usesOf says what a key may do that is loaded now: a zone PIN key also wraps where PIN blocks are carried.
+func (l loader) usesOf(a keys.Attributes) ([]use, error) {
+	e := entry{wraps: a.Usage == keys.UsagePIN && l.carries}
+	e.info.Attributes = a
+	return e.uses(l.derives)
+}
+
 func (l loader) putVariant(ref, id keyset.KeyRef, k keys.Key) (object, error) {
 	value := secret.New(k.Attributes().Algorithm.KeyBytes())
 	defer value.Wipe()
@@ -237,7 +244,7 @@ func (l loader) putVariant(ref, id keyset.KeyRef, k keys.Key) (object, error) {
 }
 
 func (l loader) create(a keys.Algorithm, value []byte, label, id string, uses []use) (object, error) {
-	return l.device.createObject(l.session, append(imported(a, value, true, uses...),
+	return l.device.createObject(l.session, append(l.shape.imported(a, value, true, uses...),
 		text(attrLabel, label), text(attrID, id), flag(attrModifiable, false)))
 }
 
@@ -278,7 +285,7 @@ func (l loader) accept(ref keyset.KeyRef, o object, r record, beside []object, o
 	if err != nil {
 		return nil, err
 	}
-	uses, err := usesOf(e.info.Attributes, e.base != 0)
+	uses, err := e.uses(e.base != 0)
 	if err == nil {
 		err = l.refuses(o, e.info.Attributes.Algorithm, uses)
 	}

@@ -14,9 +14,14 @@ type Options struct {
 	Wait         time.Duration // how long an operation waits for a session or for the token to come back; 0: 5 s
 	Patience     time.Duration // how long a reconnect waits for calls under way; 0: 10 s
 	CacheObjects int           // derived keys kept in the token for the next transactions; 0: 4096, negative: none
-	FinalTry     bool          // log in although one more wrong PIN would lock the token
-	Clock        func() time.Time
-	Log          *slog.Logger // events, never with secrets; nil: none
+	// CarryPINs has PIN blocks of base keys in mode token pass from key to key as wrapped keys, where the token has shown that it
+	// can ([CheckBlockWrap]): the clear block stays inside. Nobody looks at it then: a block that does not open becomes one that
+	// does not open, and only the issuer notices. Formats do not change, the fill of format 4 stays the terminal's, and zone keys
+	// that are loaded meanwhile may wrap, too; under others nothing is translated.
+	CarryPINs bool
+	FinalTry  bool // log in although one more wrong PIN would lock the token
+	Clock     func() time.Time
+	Log       *slog.Logger // events, never with secrets; nil: none
 	// Stuck is called once when a call into the module has not returned within Patience while the token is lost. The token
 	// answers nothing from then on: the program should end, and be started again. Nil: nothing is called.
 	Stuck func()

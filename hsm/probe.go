@@ -49,20 +49,21 @@ type KeyReport struct {
 
 // The names of the checks.
 const (
-	CheckDerive     = "derive-aes"   // the chain of AES DUKPT, from a base key to a PIN key
-	CheckDeriveDES2 = "derive-des2"  // a 2TDEA working key of AES DUKPT
-	CheckDeriveDES3 = "derive-des3"  // a 3TDEA working key of AES DUKPT
-	CheckAESECB     = "aes-ecb"      // encrypt and decrypt
-	CheckAESCBC     = "aes-cbc"      // encrypt and decrypt
-	CheckDES3ECB    = "des3-ecb"     // encrypt and decrypt, under 2TDEA
-	CheckDES3CBC    = "des3-cbc"     // encrypt and decrypt, under 2TDEA
-	CheckAESCMAC    = "aes-cmac"     // RFC 4493
-	CheckDES3CMAC   = "des3-cmac"    // SP 800-38B, under 2TDEA
-	CheckHMAC       = "hmac-sha256"  // under 32 bytes
-	CheckWrap       = "aes-key-wrap" // RFC 3394, there and back
-	CheckBlockWrap  = "block-unwrap" // a block as a wrapped key, out again under another: PINs without a clear block
-	CheckECDH       = "ecdh-p256"    // agreement with the host
-	CheckSign       = "ecdsa-p256"   // a signature that the host verifies
+	CheckDerive     = "derive-aes"        // the chain of AES DUKPT, from a base key to a PIN key
+	CheckDeriveDES2 = "derive-des2"       // a 2TDEA working key of AES DUKPT
+	CheckDeriveDES3 = "derive-des3"       // a 3TDEA working key of AES DUKPT
+	CheckAESECB     = "aes-ecb"           // encrypt and decrypt
+	CheckAESCBC     = "aes-cbc"           // encrypt and decrypt
+	CheckDES3ECB    = "des3-ecb"          // encrypt and decrypt, under 2TDEA
+	CheckDES3CBC    = "des3-cbc"          // encrypt and decrypt, under 2TDEA
+	CheckAESCMAC    = "aes-cmac"          // RFC 4493
+	CheckDES3CMAC   = "des3-cmac"         // SP 800-38B, under 2TDEA
+	CheckHMAC       = "hmac-sha256"       // under 32 bytes
+	CheckWrap       = "aes-key-wrap"      // RFC 3394, there and back
+	CheckBlockWrap  = "block-unwrap"      // a block as a wrapped key, out again under another: PINs without a clear block
+	CheckBlockDES3  = "block-unwrap-des3" // the same under TDES: PINs of other formats than 4
+	CheckECDH       = "ecdh-p256"         // agreement with the host
+	CheckSign       = "ecdsa-p256"        // a signature that the host verifies
 )
 
 // OK reports whether a check was made and passed.
@@ -83,6 +84,9 @@ var errAnswer = errors.New("hsm: the answer is another one")
 // not count as one that can do less.
 func probe(d cryptoki, in session) (Report, shape, error) {
 	p := &prober{device: d, session: in, shape: shape{unsized: map[uint]bool{}}}
+	if err := p.lengths(); err != nil {
+		return Report{}, shape{}, err
+	}
 	var r Report
 	if info, err := d.info(); err == nil {
 		r.Label, r.Manufacturer, r.Model, r.Serial = info.label, info.manufacturer, info.model, info.serial
@@ -93,7 +97,7 @@ func probe(d cryptoki, in session) (Report, shape, error) {
 	}{
 		{CheckDerive, p.deriveAES}, {CheckDeriveDES2, p.deriveDES2}, {CheckDeriveDES3, p.deriveDES3},
 		{CheckAESECB, p.aesECB}, {CheckAESCBC, p.aesCBC}, {CheckDES3ECB, p.des3ECB}, {CheckDES3CBC, p.des3CBC},
-		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockWrap},
+		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockAES}, {CheckBlockDES3, p.blockDES3},
 		{CheckECDH, p.ecdh}, {CheckSign, p.sign},
 	} {
 		check := Check{Name: c.name, OK: true}
@@ -108,6 +112,26 @@ func probe(d cryptoki, in session) (Report, shape, error) {
 		r.Checks = append(r.Checks, check)
 	}
 	return r, p.shape, nil
+}
+
+// lengths finds out how the token comes to know the length of an AES key from outside.
+func (p *prober) lengths() error {
+	defer p.tidy()
+	for _, sized := range []bool{false, true} {
+		p.shape.sized = sized
+		key, err := p.put(keys.AES128, probeKey, useEncrypt)
+		if err == nil {
+			_, err = p.device.attributes(p.session, key, []uint{attrValueLen})
+		}
+		if err == nil {
+			return nil
+		}
+		if classify(err) != classRequest && !errors.Is(err, rvGeneral) {
+			return err
+		}
+	}
+	p.shape.sized = false // it tells none, or holds no AES keys, which the checks will show
+	return nil
 }
 
 // prober asks one token. The keys it makes are published, random, or both sides of an agreement.
@@ -135,7 +159,7 @@ func (p *prober) keep(o object, err error) (object, error) {
 }
 
 func (p *prober) put(a keys.Algorithm, value []byte, uses ...use) (object, error) {
-	return p.keep(p.device.createObject(p.session, imported(a, value, false, uses...)))
+	return p.keep(p.device.createObject(p.session, p.shape.imported(a, value, false, uses...)))
 }
 
 func same(got, want []byte, err error) error {
@@ -242,7 +266,8 @@ func (p *prober) step(parent object, step dukpt.Derivation, u use) (object, erro
 	if err == nil || classify(err) != classRequest {
 		return key, err
 	}
-	other := shape{unsized: map[uint]bool{}}
+	other := p.shape
+	other.unsized = map[uint]bool{}
 	for typ, on := range p.shape.unsized {
 		other.unsized[typ] = on
 	}
@@ -383,35 +408,55 @@ func withoutExtractable(template []attribute) []attribute {
 	return out
 }
 
-// blockWrap takes a block in as a key wrapped by ECB under one key, and out under another: so a PIN block of format 4 can
-// change its key without a clear block in the host, where a token can do it. Tokens differ in what they want of the template.
-func (p *prober) blockWrap() error {
-	from, err := p.put(keys.AES128, probeKey, useUnwrap)
+// blockAES takes a block in as a key wrapped by ECB under one key, and out under another: so a PIN block of format 4 can change
+// its key without a clear block in the host, where a token can do it.
+func (p *prober) blockAES() (err error) {
+	p.shape.carriesAES, err = p.block(keys.AES128, mechAESECB, carryAES, probeKey, wrapKey, wrapData)
+	return err
+}
+
+func (p *prober) blockDES3() (err error) {
+	p.shape.carriesDES3, err = p.block(keys.TDES2, mechDES3ECB, carryDES3, probeDES, probeKey, wrapData[:8])
+	return err
+}
+
+// block carries a block under keys that have the uses of those in service. Tokens differ in what they want of the template.
+func (p *prober) block(a keys.Algorithm, code uint, uses []use, under, over, block []byte) (carriage, error) {
+	from, err := p.put(a, under, uses...)
 	if err != nil {
-		return err
+		return carriesNot, err
 	}
-	to, err := p.put(keys.AES128, wrapKey, useWrap)
+	to, err := p.put(a, over, carryZone...)
 	if err != nil {
-		return err
+		return carriesNot, err
 	}
-	m := mechanism{code: mechAESECB}
-	in, want := make([]byte, 16), make([]byte, 16)
-	inAES(probeKey).Encrypt(in, wrapData)
-	inAES(wrapKey).Encrypt(want, wrapData)
-	base := withoutExtractable(secretTemplate(typeGeneric, false))
+	in, want := make([]byte, len(block)), make([]byte, len(block))
+	inner, err := blockOf(a, under)
+	if err != nil {
+		return carriesNot, err
+	}
+	outer, err := blockOf(a, over)
+	if err != nil {
+		return carriesNot, err
+	}
+	inner.Encrypt(in, block)
+	outer.Encrypt(want, block)
+	m := mechanism{code: code}
 	var refused error
-	for _, template := range [][]attribute{base, append(base[:len(base):len(base)], flag(attrExtractable, true))} {
-		block, err := p.keep(p.device.unwrapKey(p.session, m, from, in, template))
+	for _, way := range []carriage{carriesPlain, carriesExtractable} {
+		carried, err := p.keep(p.device.unwrapKey(p.session, m, from, in, way.template()))
 		if err != nil {
-			refused = err
+			if refused = err; classify(err) != classRequest {
+				break
+			}
 			continue
 		}
-		got, err := p.device.wrapKey(p.session, m, to, block)
+		got, err := p.device.wrapKey(p.session, m, to, carried)
 		if refused = same(got, want, err); refused == nil {
-			return nil
+			return way, nil
 		}
 	}
-	return refused
+	return carriesNot, refused
 }
 
 // The curve P-256 in the parameters of PKCS#11.

@@ -19,6 +19,7 @@ type reader struct {
 	session session
 	shape   shape
 	derives bool // the token has shown that it derives AES keys
+	carries bool // PIN blocks are carried from key to key
 }
 
 // open completes an entry: what the key is, that it may do what it should and nothing else, that it is the key of its record,
@@ -33,7 +34,14 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 	if err := a.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrAttributes, err)
 	}
-	uses, err := usesOf(*a, derives)
+	if a.Usage == keys.UsagePIN {
+		got, err := r.device.attributes(r.session, e.object, []uint{attrWrap})
+		if err != nil {
+			return err
+		}
+		e.wraps = got[0].asFlag()
+	}
+	uses, err := e.uses(derives)
 	if err != nil {
 		return err
 	}
@@ -48,6 +56,9 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 		return nil
 	}
 	if derives {
+		if r.carries {
+			e.info.Labels.PINExposure = engine.None
+		}
 		return r.openDeriving(e)
 	}
 	e.info.Labels.KeyMode = engine.BDKInToken
@@ -55,6 +66,15 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 		return r.openVariant(e, variants)
 	}
 	return nil
+}
+
+// uses says what a key may do, with what is known of it.
+func (e *entry) uses(derives bool) ([]use, error) {
+	uses, err := usesOf(e.info.Attributes, derives)
+	if err == nil && e.wraps {
+		uses = carryZone
+	}
+	return uses, err
 }
 
 // kind returns the algorithm of a key, and whether it may derive.

@@ -25,6 +25,10 @@ var allUses = [...]uint{attrEncrypt, attrDecrypt, attrSign, attrVerify, attrWrap
 // shape is how a token wants templates, as the probe found it.
 type shape struct {
 	unsized map[uint]bool // types of keys whose length must not stand in the template of a derivation
+	// How blocks of 16 and of 8 bytes are carried from key to key.
+	carriesAES, carriesDES3 carriage
+
+	sized bool // the token knows the length of an AES key from outside by its template alone, against the standard
 }
 
 // keyType returns the type of an algorithm in PKCS#11.
@@ -67,9 +71,9 @@ func secretTemplate(typ uint, stays bool, uses ...use) []attribute {
 }
 
 // child is the template of a derived key, which lives as long as its session.
-func (s shape) child(w dukpt.WorkingKey, u use) []attribute {
+func (s shape) child(w dukpt.WorkingKey, uses ...use) []attribute {
 	a := w.Algorithm()
-	t := secretTemplate(keyType(a), false, u)
+	t := secretTemplate(keyType(a), false, uses...)
 	if !s.unsized[keyType(a)] {
 		t = append(t, number(attrValueLen, uint(a.KeyBytes())))
 	}
@@ -77,11 +81,20 @@ func (s shape) child(w dukpt.WorkingKey, u use) []attribute {
 }
 
 // derive makes the child of a key in a session.
-func (s shape) derive(d cryptoki, in session, parent object, step dukpt.Derivation, u use) (object, error) {
-	return d.deriveKey(in, mechanism{code: mechAESDerive, data: step.Data}, parent, s.child(step.Key, u))
+func (s shape) derive(d cryptoki, in session, parent object, step dukpt.Derivation, uses ...use) (object, error) {
+	return d.deriveKey(in, mechanism{code: mechAESDerive, data: step.Data}, parent, s.child(step.Key, uses...))
 }
 
 // imported is the template of a key that comes in from outside.
 func imported(a keys.Algorithm, value []byte, stays bool, uses ...use) []attribute {
 	return append(secretTemplate(keyType(a), stays, uses...), attribute{attrValue, value})
+}
+
+// imported is the same as this token wants it.
+func (s shape) imported(a keys.Algorithm, value []byte, stays bool, uses ...use) []attribute {
+	t := imported(a, value, stays, uses...)
+	if s.sized && a.IsAES() {
+		t = append(t, number(attrValueLen, uint(len(value))))
+	}
+	return t
 }

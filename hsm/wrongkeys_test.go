@@ -9,8 +9,8 @@ import (
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
-// planted is one object that somebody else put into the token.
-func planted(a keys.Algorithm, value, label, id string, change func([]attribute) []attribute, uses ...use) func(c *connection, l *lease) (object, error) {
+// intruder is one object that somebody else put into the token.
+func intruder(a keys.Algorithm, value, label, id string, change func([]attribute) []attribute, uses ...use) func(c *connection, l *lease) (object, error) {
 	return func(c *connection, l *lease) (object, error) {
 		template := append(imported(a, unhex(value), true, uses...), flag(attrModifiable, false), text(attrLabel, label), text(attrID, id))
 		if change != nil {
@@ -51,44 +51,44 @@ func TestWrongKeys(t *testing.T) {
 	initial := r
 	initial.usage = keys.UsageInitialKey
 	type plant = func(c *connection, l *lease) (object, error)
-	good := planted(keys.AES128, aesBDK, "alias/a", r.String(), nil, useDerive)
+	good := intruder(keys.AES128, aesBDK, "alias/a", r.String(), nil, useDerive)
 	for name, tt := range map[string]struct {
 		plants []plant
 		want   error // nil: the token opens
 	}{
 		"a good key":             {[]plant{good}, nil},
-		"a foreign key":          {[]plant{planted(keys.AES128, aesBDK, "alias/a", "\x01", nil, useDerive, useEncrypt)}, nil},
-		"no record":              {[]plant{planted(keys.AES128, aesBDK, "alias/a", "latchkey-key-1 x", nil, useDerive)}, ErrAttributes},
-		"no name":                {[]plant{planted(keys.AES128, aesBDK, "a", r.String(), nil, useDerive)}, ErrAttributes},
-		"one name twice":         {[]plant{good, planted(keys.AES128, tdesBDK, "alias/a", other.String(), nil, useDerive)}, ErrAmbiguous},
-		"one id twice":           {[]plant{good, planted(keys.AES128, tdesBDK, "alias/b", r.String(), nil, useDerive)}, ErrAmbiguous},
-		"one key twice":          {[]plant{good, planted(keys.AES128, aesBDK, "alias/b", other.String(), nil, useDerive)}, ErrDuplicate},
-		"another key":            {[]plant{planted(keys.AES128, tdesBDK, "alias/a", r.String(), nil, useDerive)}, ErrAttributes},
-		"derives and encrypts":   {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), nil, useDerive, useEncrypt)}, ErrAttributes},
-		"does nothing":           {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), nil)}, ErrAttributes},
-		"can be extracted":       {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrExtractable, true)), useDerive)}, ErrAttributes},
-		"is not sensitive":       {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrSensitive, false)), useDerive)}, ErrAttributes},
-		"can be modified":        {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrModifiable, true)), useDerive)}, ErrAttributes},
-		"is public":              {[]plant{planted(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrPrivate, false)), useDerive)}, ErrAttributes},
-		"PIN key that derives":   {[]plant{planted(keys.AES128, aesBDK, "alias/a", pin.String(), nil, useDerive)}, ErrAttributes},
-		"an initial key":         {[]plant{planted(keys.AES128, aesBDK, "alias/a", initial.String(), nil, useDerive)}, ErrAttributes},
-		"TDES without a variant": {[]plant{planted(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt)}, ErrVariant},
+		"a foreign key":          {[]plant{intruder(keys.AES128, aesBDK, "alias/a", "\x01", nil, useDerive, useEncrypt)}, nil},
+		"no record":              {[]plant{intruder(keys.AES128, aesBDK, "alias/a", "latchkey-key-1 x", nil, useDerive)}, ErrAttributes},
+		"no name":                {[]plant{intruder(keys.AES128, aesBDK, "a", r.String(), nil, useDerive)}, ErrAttributes},
+		"one name twice":         {[]plant{good, intruder(keys.AES128, tdesBDK, "alias/a", other.String(), nil, useDerive)}, ErrAmbiguous},
+		"one id twice":           {[]plant{good, intruder(keys.AES128, tdesBDK, "alias/b", r.String(), nil, useDerive)}, ErrAmbiguous},
+		"one key twice":          {[]plant{good, intruder(keys.AES128, aesBDK, "alias/b", other.String(), nil, useDerive)}, ErrDuplicate},
+		"another key":            {[]plant{intruder(keys.AES128, tdesBDK, "alias/a", r.String(), nil, useDerive)}, ErrAttributes},
+		"derives and encrypts":   {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), nil, useDerive, useEncrypt)}, ErrAttributes},
+		"does nothing":           {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), nil)}, ErrAttributes},
+		"can be extracted":       {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrExtractable, true)), useDerive)}, ErrAttributes},
+		"is not sensitive":       {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrSensitive, false)), useDerive)}, ErrAttributes},
+		"can be modified":        {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrModifiable, true)), useDerive)}, ErrAttributes},
+		"is public":              {[]plant{intruder(keys.AES128, aesBDK, "alias/a", r.String(), set(flag(attrPrivate, false)), useDerive)}, ErrAttributes},
+		"PIN key that derives":   {[]plant{intruder(keys.AES128, aesBDK, "alias/a", pin.String(), nil, useDerive)}, ErrAttributes},
+		"an initial key":         {[]plant{intruder(keys.AES128, aesBDK, "alias/a", initial.String(), nil, useDerive)}, ErrAttributes},
+		"TDES without a variant": {[]plant{intruder(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt)}, ErrVariant},
 		"TDES with itself for a variant": {[]plant{
-			planted(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
-			planted(keys.TDES2, "C1E3856789ABCDEF3E1C7A9876543210", "alias/a-c0", v.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
+			intruder(keys.TDES2, "C1E3856789ABCDEF3E1C7A9876543210", "alias/a-c0", v.String(), nil, useEncrypt),
 		}, ErrAttributes},
 		"two variants": {[]plant{
-			planted(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
-			planted(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt),
-			planted(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt),
 		}, ErrAmbiguous},
 		"a variant of AES": {[]plant{
-			planted(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
-			planted(keys.AES128, aesBDK, "alias/a-c0", variant{r.id, r.fingerprint}.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
+			intruder(keys.AES128, aesBDK, "alias/a-c0", variant{r.id, r.fingerprint}.String(), nil, useEncrypt),
 		}, ErrAttributes},
 		"a variant that decrypts": {[]plant{
-			planted(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
-			planted(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt, useDecrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a", tdes.String(), nil, useEncrypt),
+			intruder(keys.TDES2, tdesBDK, "alias/a-c0", v.String(), nil, useEncrypt, useDecrypt),
 		}, ErrAttributes},
 	} {
 		var made []object

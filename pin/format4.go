@@ -3,6 +3,7 @@ package pin
 import (
 	"crypto/cipher"
 	"encoding/binary"
+	"fmt"
 
 	"github.com/latchkey-pos/latchkey/internal/planted"
 )
@@ -54,6 +55,17 @@ func (f Format) open4(m *openedMemory, c cipher.Block, block []byte, pan PAN) er
 		m.remember(f, pan)
 	}
 	return err
+}
+
+// XORPANField adds the PAN field of format 4, with either PAN field, to a block of which the outer encipherment is undone, or not
+// yet done: for devices that undo and do the inner one themselves. The block has 16 bytes and is changed in place. It fails for
+// another format, length, and without a PAN.
+func (f Format) XORPANField(block []byte, pan PAN) error {
+	if f.BlockSize() != format4Size || len(block) != format4Size || pan.IsZero() {
+		return fmt.Errorf("pin: no PAN field of %v for a block of %d bytes", f, len(block))
+	}
+	xorPANField4((*[format4Size]byte)(block), f.panDigits(pan))
+	return nil
 }
 
 // panDigits returns the ASCII digits that go into the PAN field. They are pan's own.

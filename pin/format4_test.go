@@ -3,6 +3,7 @@ package pin
 import (
 	"bytes"
 	"crypto/aes"
+	"encoding/hex"
 	"errors"
 	"testing"
 )
@@ -61,5 +62,37 @@ func TestFormat4NeedsAES(t *testing.T) {
 	}
 	if _, err := DecryptFormat4(c, make([]byte, 16), PAN{}); err == nil {
 		t.Error("no PAN was accepted")
+	}
+}
+
+// TestXORPANField undoes a block in the steps that a device has, and finds the PIN field without its PAN.
+func TestXORPANField(t *testing.T) {
+	t.Parallel()
+	c, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pan := mustPAN(t, "4111111111111111")
+	for _, f := range []Format{Format4, Format4PAN12} {
+		block, err := f.Encrypt(nil, c, mustPIN(t, "1234"), pan, Fill{1, 2, 3, 4, 5, 6, 7, 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Decrypt(block, block)
+		if err := f.XORPANField(block, pan); err != nil {
+			t.Fatal(err)
+		}
+		c.Decrypt(block, block)
+		if got := hex.EncodeToString(block); got != "441234aaaaaaaaaa0102030405060708" {
+			t.Errorf("%v: the PIN field is %s", f, got)
+		}
+	}
+	for name, err := range map[string]error{
+		"another format": Format0.XORPANField(make([]byte, 16), pan), "a short block": Format4.XORPANField(make([]byte, 15), pan),
+		"no PAN": Format4.XORPANField(make([]byte, 16), PAN{}), "no format": Format(0).XORPANField(make([]byte, 16), pan),
+	} {
+		if err == nil {
+			t.Errorf("%s is taken", name)
+		}
 	}
 }

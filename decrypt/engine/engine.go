@@ -51,6 +51,8 @@ type HostOps interface {
 	// TranslatePIN opens a PIN block of the terminal and seals the PIN again under an inventory key. The outgoing key has
 	// usage P0, or the error wraps ErrUsage, and the environment of the base key, or the error wraps ErrUsage too.
 	// A forbidden pair of formats or an unequal PAN is pin.ErrTranslation; a block that does not open is dukpt.ErrVerify.
+	// A device that moves blocks without opening them cannot tell: there such a block becomes one that does not open under the
+	// outgoing key, the fill is that of the terminal, and a change of format is dukpt.ErrUnsupported.
 	TranslatePIN(dst []byte, in dukpt.PINBlock, out PINOut) ([]byte, error)
 
 	// DecryptData decrypts what the terminal encrypted. The input is whole blocks, or the error wraps dukpt.ErrLength.

@@ -2,6 +2,9 @@
 //
 // A SoftHSM module reads its configuration and its list of tokens once for each process, when it is first initialised. So
 // the folder is made, and filled with tokens, before the first test gets one, and a test takes the next that nobody has.
+//
+// Two more real components: [Apart] runs tests in a process that has the slot daemon of opencryptoki for itself, and [Serve]
+// puts p11-kit server in front of a token of SoftHSM, so that it can be killed.
 package hsmtest
 
 import (

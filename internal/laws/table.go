@@ -79,8 +79,8 @@ var Imports = map[string][]string{
 		"keys/keyset", "pin",
 	},
 	"hsm": {
-		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/secret", "keys",
-		"keys/keyset", "pin",
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/planted",
+		"internal/secret", "keys", "keys/keyset", "pin",
 	},
 	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
 	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
@@ -164,7 +164,7 @@ var Confined = map[string][]string{
 	"runtime/secret":                      {"internal/secret"},
 	"unsafe":                              {"internal/ctgrind", "internal/des", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.

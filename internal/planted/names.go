@@ -51,6 +51,8 @@ const (
 	CodeReservedLate Name = "bug.code-reserved-late"
 	// SkipWipe leaves every secret in memory that was to be wiped.
 	SkipWipe Name = "bug.skip-wipe"
+	// TokenErrorIgnored takes what a cipher in a token gave for an answer although the token failed.
+	TokenErrorIgnored Name = "bug.token-error-ignored"
 	// KeyIDAllocatedLate makes the allocation of a key id durable only after its key has been delivered.
 	KeyIDAllocatedLate Name = "bug.key-id-allocated-late"
 	// CeremonySamePerson takes one custodian for two.

@@ -28,6 +28,9 @@ type Fixture struct {
 	Import func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error
 	// KeyMode says where the engine keeps keys of an algorithm. Nil: all keys in one place, wherever that is.
 	KeyMode func(keys.Algorithm) engine.KeyMode
+	// Blind says that the engine moves PIN blocks without opening them: it may let one pass that does not open, if none that
+	// opens comes out, and it keeps the terminal's fill.
+	Blind bool
 	// Close makes the engine unusable. Nil: the engine has no such thing.
 	Close func()
 }

@@ -65,6 +65,12 @@ func publishedAES(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatalf("PIN block: %v", err)
 	}
+	if b.Blind {
+		if p, err := b.openZone(t, "zone/aes", got, pan); err != nil || !samePIN(t, p, "1234", pan) {
+			t.Errorf("PIN block under the zone key: %X, %v", got, err)
+		}
+		return
+	}
 	c, err := aes.NewCipher(unhex(t, aesZone))
 	if err != nil {
 		t.Fatal(err)
