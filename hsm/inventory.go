@@ -19,6 +19,8 @@ type entry struct {
 	variant object // of a TDES base key
 	base    object // of a base key whose keys are derived inside: the key, or a copy that is faster to reach
 	parent  dukpt.WorkingKey
+
+	distributes bool // initial keys come out for terminals, and no transaction is worked on
 }
 
 // inventory is what keys a connection knows. It does not change: a new key makes a new one.
@@ -126,7 +128,7 @@ func (v *inventory) add(id []byte, label string, o object) error {
 	if v.byID[r.id] != nil || v.names[ref] != nil {
 		return fmt.Errorf("%w: two keys are called %s, or have the id %s", ErrAmbiguous, ref, r.id)
 	}
-	e := &entry{object: o, info: engine.KeyInfo{
+	e := &entry{object: o, distributes: r.distributes, info: engine.KeyInfo{
 		Ref: ref, ID: r.id, Version: 1, KCV: r.kcv, Fingerprint: r.fingerprint, Created: r.created,
 		Attributes: keys.Attributes{Usage: r.usage, Mode: r.mode, Exportability: r.exports},
 		Labels:     engine.Labels{PINExposure: engine.HostMemory, Environment: r.environment},

@@ -29,7 +29,7 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 	if !a.Algorithm.IsAES() {
 		return engine.KeyInfo{}, fmt.Errorf("%w: a token makes AES keys here; TDES keys are imported", dukpt.ErrUnsupported)
 	}
-	return t.load(ctx, ref, func(l loader) (object, record, []object, error) {
+	return t.load(ctx, ref, false, func(l loader) (object, record, []object, error) {
 		o, r, err := l.generate(ref, a, env)
 		return o, r, nil, err
 	})
@@ -39,6 +39,11 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 // variant, from which half of each initial key comes. The key is then held to what it should be as by Generate. Errors wrap
 // ErrExists, ErrDuplicate, ErrAttributes, keys.ErrWeak, dukpt.ErrUnsupported or engine.ErrUnavailable.
 func (t *Token) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
+	return t.take(ctx, ref, k, env, false)
+}
+
+// take is Import, also for a key-distribution host.
+func (t *Token) take(ctx context.Context, ref keyset.KeyRef, k keys.Key, env keyset.Environment, distributes bool) (engine.KeyInfo, error) {
 	if k.IsZero() {
 		return engine.KeyInfo{}, errors.New("hsm: no key to import")
 	}
@@ -48,7 +53,7 @@ func (t *Token) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key, env k
 	if err := k.CheckWeak(); err != nil {
 		return engine.KeyInfo{}, err
 	}
-	return t.load(ctx, ref, func(l loader) (object, record, []object, error) { return l.put(ref, k, env) })
+	return t.load(ctx, ref, distributes, func(l loader) (object, record, []object, error) { return l.put(ref, k, env) })
 }
 
 // loadable refuses what no key here is.
@@ -62,19 +67,20 @@ func loadable(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) erro
 	if _, err := env.MarshalText(); err != nil {
 		return err
 	}
-	_, err := usesOf(a, true)
+	_, err := usesOf(a, true, false)
 	return err
 }
 
 // loader puts one key into the token.
 type loader struct {
 	reader
-	options Options
-	known   *inventory
+	options     Options
+	known       *inventory
+	distributes bool // the key is for a key-distribution host
 }
 
 // load has a key made and takes it in. It is not repeated when the token is lost on the way: the key may be there already.
-func (t *Token) load(ctx context.Context, ref keyset.KeyRef, make func(loader) (object, record, []object, error)) (engine.KeyInfo, error) {
+func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, make func(loader) (object, record, []object, error)) (engine.KeyInfo, error) {
 	t.loading.Lock()
 	defer t.loading.Unlock()
 	c, err := t.current(ctx)
@@ -86,7 +92,7 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, make func(loader) (
 		known := c.keys.Load()
 		in := loader{
 			reader:  reader{device: c.device, session: l.session, shape: t.shape, derives: t.report.OK(CheckDerive)},
-			options: t.options, known: known,
+			options: t.options, known: known, distributes: distributes,
 		}
 		if err := t.vacant(c, l.session, ref); err != nil {
 			return err
@@ -136,7 +142,7 @@ func (t *Token) vacant(c *connection, s session, ref keyset.KeyRef) error {
 
 // generate makes a key for the length of a session, so that its record can be written, and keeps a copy with the record.
 func (l loader) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (object, record, error) {
-	uses, err := usesOf(a, l.derives)
+	uses, err := usesOf(a, l.derives, l.distributes)
 	if err != nil {
 		return 0, record{}, err
 	}
@@ -192,7 +198,7 @@ func (l loader) copyWithRecord(made object, ref keyset.KeyRef, a keys.Attributes
 // put makes token objects of a key from outside, and of its variant before it: a variant without its key does no harm.
 func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (object, record, []object, error) {
 	a := k.Attributes()
-	uses, err := usesOf(a, l.derives)
+	uses, err := usesOf(a, l.derives, l.distributes)
 	if err != nil {
 		return 0, record{}, nil, err
 	}
@@ -278,7 +284,7 @@ func (l loader) accept(ref keyset.KeyRef, o object, r record, beside []object, o
 	if err != nil {
 		return nil, err
 	}
-	uses, err := usesOf(e.info.Attributes, e.base != 0)
+	uses, err := usesOf(e.info.Attributes, e.base != 0, e.distributes)
 	if err == nil {
 		err = l.refuses(o, e.info.Attributes.Algorithm, uses)
 	}
@@ -353,7 +359,7 @@ func (l loader) wrapped(o object) ([]byte, error) {
 
 func (l loader) record(a keys.Attributes, env keyset.Environment, kcv keys.KCV, fp keys.Fingerprint) record {
 	return record{
-		id: newID(), environment: env, usage: a.Usage, mode: a.Mode, exports: a.Exportability, created: l.options.timeNow(),
+		distributes: l.distributes, id: newID(), environment: env, usage: a.Usage, mode: a.Mode, exports: a.Exportability, created: l.options.timeNow(),
 		kcv: kcv, fingerprint: fp,
 	}
 }

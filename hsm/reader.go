@@ -33,7 +33,7 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 	if err := a.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrAttributes, err)
 	}
-	uses, err := usesOf(*a, derives)
+	uses, err := usesOf(*a, derives, e.distributes)
 	if err != nil {
 		return err
 	}
