@@ -77,5 +77,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 			ready(slog.String("service", a.Service), slog.String("admin", a.Admin), slog.String("instance", c.Instance))
 		})
 	},
-	Explain: daemon.ExplainDatabase("restore it; an empty one would give out every key id again"),
+	Explain: func(err error) error {
+		return daemon.ExplainToken(daemon.ExplainDatabase("restore it; an empty one would give out every key id again")(err))
+	},
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 )
 
 const tokenURI = "'pkcs11:token=acquirer?module-path=/m.so'"
@@ -14,7 +15,7 @@ const tokenURI = "'pkcs11:token=acquirer?module-path=/m.so'"
 func TestTokenDefaults(t *testing.T) {
 	t.Parallel()
 	const one, two = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
-	for text, want := range map[string]HSMConfig{
+	for text, want := range map[string]token.Config{
 		"hsm: {uri: " + tokenURI + ", pin-file: pin}": {
 			URI: "pkcs11:token=acquirer?module-path=/m.so", PINFile: "pin", Sessions: 4, Cache: 4096,
 		},
@@ -48,7 +49,7 @@ func TestTokenConfigRefuses(t *testing.T) {
 	}
 	nodetest.RefusesConfig(t, goodConfig, ParseConfig, []nodetest.Changed{
 		{"token without anything", "tenant:", "hsm:\ntenant:", "uri"},
-		{"token as a text", "tenant:", "hsm: " + tokenURI + "\ntenant:", "HSMConfig"},
+		{"token as a text", "tenant:", "hsm: " + tokenURI + "\ntenant:", "token.Config"},
 		{"token without a URI", "tenant:", "hsm: {pin-file: pin}\ntenant:", "uri"},
 		{"token that is no URI", "tenant:", "hsm: {uri: acquirer, pin-file: pin}\ntenant:", "uri"},
 		{"token without a module", "tenant:", "hsm: {uri: 'pkcs11:token=acquirer', pin-file: pin}\ntenant:", "module-path"},
