@@ -59,6 +59,14 @@ step ended as it should; otherwise the message names the step, and the code is 6
 
 // runDemo tells the story in its folder and clears up behind it.
 func runDemo(ctx context.Context, c *console, o demoOptions) (err error) {
+	if o.module != "" && !o.hsm {
+		return exit.With(exit.Usage, errors.New("--module is for --hsm"), "say --hsm, too")
+	}
+	if o.hsm {
+		if o.module, err = findModule(o.module); err != nil {
+			return err
+		}
+	}
 	root := o.dir
 	if root == "" {
 		if root, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {

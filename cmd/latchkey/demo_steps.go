@@ -97,6 +97,11 @@ func (s *story) sales(till int) func(context.Context) error {
 				return err
 			}
 			s.counts.sold(sale.took)
+			for _, f := range sale.service.Fields {
+				if err := s.counts.labelled(t.scheme, f.Labels); err != nil {
+					return err
+				}
+			}
 			s.showSale(t, sale)
 		}
 		return s.checkLedger()

@@ -47,12 +47,6 @@ type vault struct {
 // openVault makes the tokens and logs in. SoftHSM reads its configuration once for each process, so it has to be named before the
 // module is loaded; programs that are started from here find it, too.
 func openVault(ctx context.Context, root, module string) (_ *vault, err error) {
-	if !hsm.Built {
-		return nil, exit.With(exit.Failure, hsm.ErrNoBridge, "make build-hsm builds dist/latchkey-hsm, which has it: latchkey-hsm demo --hsm")
-	}
-	if module, err = findModule(module); err != nil {
-		return nil, err
-	}
 	v := &vault{module: module, folder: filepath.Join(root, "softhsm"), open: map[string]*hsm.Token{}}
 	store, configuration := filepath.Join(v.folder, "tokens"), v.configuration()
 	if err := os.MkdirAll(store, 0o700); err != nil {
@@ -83,10 +77,17 @@ func openVault(ctx context.Context, root, module string) (_ *vault, err error) {
 	return v, nil
 }
 
-// findModule returns the module that was asked for, or that of SoftHSM.
+// findModule returns the module that was asked for, or that of SoftHSM, where this program can use one.
 func findModule(module string) (string, error) {
+	if !hsm.Built {
+		return "", exit.With(exit.Failure, hsm.ErrNoBridge, "make build-hsm builds dist/latchkey-hsm, which has it: latchkey-hsm demo --hsm")
+	}
+	if _, err := exec.LookPath("softhsm2-util"); err != nil {
+		return "", exit.With(exit.NotFound, err, "install it: apt-get install softhsm2")
+	}
 	if module != "" {
-		return module, nil
+		_, err := os.Stat(module)
+		return module, exit.With(exit.NotFound, err, "name the module of SoftHSM")
 	}
 	for _, name := range modules {
 		if _, err := os.Stat(name); err == nil {
@@ -105,9 +106,6 @@ func (v *vault) initialise(ctx context.Context, name string) error {
 	}
 	out, err := exec.CommandContext(ctx, "softhsm2-util", "--module", v.module, "--init-token", "--free", "--label", name,
 		"--pin", string(pin), "--so-pin", string(officer)).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return exit.With(exit.NotFound, err, "install it: apt-get install softhsm2")
-	}
 	if err != nil {
 		return fmt.Errorf("softhsm2-util: %w: %s", err, out)
 	}
