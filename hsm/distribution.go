@@ -24,9 +24,28 @@ func (d Distribution) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key,
 	return d.token.take(ctx, ref, k, env, true)
 }
 
+// Keys returns what is public about every base key for distribution, by name.
+func (d Distribution) Keys(ctx context.Context) ([]engine.KeyInfo, error) {
+	c, err := d.token.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []engine.KeyInfo
+	for _, e := range c.keys.Load().list() {
+		if e.distributes {
+			out = append(out, e.info)
+		}
+	}
+	return out, nil
+}
+
 // InitialKey takes the initial key of one terminal out of the token into host memory. The caller wipes it. Errors wrap
-// engine.ErrKeyNotFound, engine.ErrUsage (no base key, one for transactions, or one of another scheme) or engine.ErrUnavailable.
+// engine.ErrKeyNotFound, engine.ErrUsage (no base key, one for transactions, or one of another scheme), engine.ErrUnavailable
+// or the context's.
 func (d Distribution) InitialKey(ctx context.Context, base keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	var out *dukpt.InitialKey
 	err := d.token.use(ctx, func(c *connection, l *lease) error {
 		e, err := c.keys.Load().find(base)

@@ -46,9 +46,14 @@ func (t *Token) GenerateSigner(ctx context.Context, name string, curve elliptic.
 		return nil, unsupported(err)
 	}
 	t.options.Log.Info("key pair made", "token", t, "key", name)
+	return t.Signer(ctx, KeyURI(name))
+}
+
+// KeyURI returns the URI that names the private key of a name, in a token that is known.
+func KeyURI(name string) URI {
 	var u URI
 	u.path[atObject], u.path[atType] = value{true, name}, value{true, "private"}
-	return t.Signer(ctx, u)
+	return u
 }
 
 // pair makes a key pair, and destroys one that is not what it should be.

@@ -148,7 +148,7 @@ func (v *vault) section(name string) *token.Config {
 }
 
 // keyURI names a private key in the token of a service.
-func keyURI(name string) string { return "pkcs11:object=" + name + ";type=private" }
+func keyURI(name string) string { return hsm.KeyURI(name).String() }
 
 // key is deploy.Options.Key: where each private key is made. Those of people stay files, and so do those of the acquirer's host,
 // which has no token, and of both ends of the connection that is attacked.

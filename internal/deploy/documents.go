@@ -34,7 +34,7 @@ func (d *Deployment) SaveKeySet(doc []byte, inToken ...engine.KeyInfo) (*keyset.
 		l := loader{options: catalog.options, next: *catalog.contents.Load()}
 		l.next.sets = maps.Clone(l.next.sets)
 		if set.Revision == 1 { // later ones have the base key of the first
-			held := append(catalog.options.Keys(), inToken...)
+			held := append(slices.Clone(inToken), catalog.options.Keys()...) // a key of the keyring counts where both have the name
 			if !slices.ContainsFunc(held, func(k engine.KeyInfo) bool { return k.Ref == set.BaseKey || k.ID == set.BaseKey }) {
 				return fmt.Errorf("%w: key set %s: neither the keyring nor a token has a base key %s", ErrDocument, set.ID, set.BaseKey)
 			}

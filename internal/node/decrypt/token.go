@@ -15,7 +15,7 @@ func (n *node) openToken(ctx context.Context) error {
 	if h == nil {
 		return nil
 	}
-	t, err := token.Open(ctx, h, n.path(h.PINFile), n.log)
+	t, err := token.Open(ctx, h, token.Transactions, n.path(h.PINFile), n.log)
 	if err != nil {
 		return err
 	}

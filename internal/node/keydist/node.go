@@ -146,9 +146,7 @@ func (n *node) openToken(ctx context.Context, _ secret.Bytes) error {
 	if h == nil {
 		return nil
 	}
-	own := *h
-	own.Cache = -1 // nothing is derived in the token
-	t, err := token.Open(ctx, &own, n.path(h.PINFile), n.log)
+	t, err := token.Open(ctx, h, token.Distribution, n.path(h.PINFile), n.log)
 	if err != nil {
 		return err
 	}

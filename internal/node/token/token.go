@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -168,9 +169,20 @@ func (c *Config) CheckIssuerKey(member string) error {
 	return c.CheckKey("issuer-key", member)
 }
 
+// Work is what a service does with the keys of its token. It has no keys for other work.
+type Work uint8
+
+// The kinds of work.
+const (
+	Transactions Work = iota + 1 // of terminals: the decryption service
+	Distribution                 // of initial keys: the key-distribution host
+	Signatures                   // and nothing else
+)
+
 // Token is the token of a configuration, under the names and fingerprints of its key sets. It is safe for concurrent use.
 type Token struct {
 	*hsm.Token
+	work  Work
 	known map[keys.Fingerprint]keys.Fingerprint
 	stuck chan struct{} // closed when the module does not return
 	once  sync.Once     // closes it
@@ -179,14 +191,14 @@ type Token struct {
 	last []engine.KeyInfo // while it is away
 }
 
-// Open logs in to the token of a configuration, and wants it to have the keys that fingerprints name. path is that of the file
+// Open logs in to the token of a configuration for one kind of work, and wants it to have the keys that fingerprints name. path is that of the file
 // with the PIN. Errors are those of hsm.Open, ErrPINFile, or wrap engine.ErrKeyNotFound.
-func Open(ctx context.Context, c *Config, path string, log *slog.Logger) (_ *Token, err error) {
+func Open(ctx context.Context, c *Config, work Work, path string, log *slog.Logger) (_ *Token, err error) {
 	u, err := hsm.ParseURI(c.URI)
 	if err != nil {
 		return nil, fmt.Errorf("hsm: uri: %w", err)
 	}
-	t := &Token{stuck: make(chan struct{})}
+	t := &Token{work: work, stuck: make(chan struct{})}
 	if t.known, err = c.fingerprints(); err != nil {
 		return nil, fmt.Errorf("hsm: %w", err)
 	}
@@ -195,8 +207,12 @@ func Open(ctx context.Context, c *Config, path string, log *slog.Logger) (_ *Tok
 		return nil, fmt.Errorf("hsm: %w: %w", ErrPINFile, err)
 	}
 	defer pin.Wipe()
+	cache := c.Cache
+	if work != Transactions {
+		cache = -1 // nothing is derived in the token
+	}
 	t.Token, err = hsm.Open(ctx, u, pin, hsm.Options{
-		Sessions: c.Sessions, CacheObjects: c.Cache, Log: log, Stuck: t.Abandon,
+		Sessions: c.Sessions, CacheObjects: cache, Log: log, Stuck: t.Abandon,
 	})
 	if err != nil {
 		return nil, err // it says that it is of package hsm
@@ -210,7 +226,7 @@ func Open(ctx context.Context, c *Config, path string, log *slog.Logger) (_ *Tok
 // has wants the token to have every key that fingerprints name. Base keys of key sets are for the catalog to look for.
 func (t *Token) has(ctx context.Context) error {
 	there := map[keys.Fingerprint]bool{}
-	list, err := t.Keys(ctx)
+	list, err := t.own(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,6 +239,16 @@ func (t *Token) has(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// own returns what is public about the keys for the work of this service.
+func (t *Token) own(ctx context.Context) ([]engine.KeyInfo, error) {
+	given, err := t.Token.Distribution().Keys(ctx)
+	if err != nil || t.work == Distribution {
+		return given, err
+	}
+	all, err := t.Keys(ctx)
+	return slices.DeleteFunc(all, func(k engine.KeyInfo) bool { return slices.Contains(given, k) }), err
 }
 
 // Key returns the private key that a member of the configuration names: in the token, or in the sealed file at a path. Errors name
@@ -296,7 +322,7 @@ func (t *Token) Run(ctx context.Context) error {
 // Engine returns the token as an engine, whose keys have the fingerprints of the key sets.
 func (t *Token) Engine() engine.Engine { return renamed{t.Token.Engine(), t} }
 
-// List returns what is public about every key. While the token is away it returns what was there before: catalogs go on.
+// List returns what is public about every key for the work of this service. While the token is away it returns what was there before: catalogs go on.
 func (t *Token) List() []engine.KeyInfo {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -305,7 +331,7 @@ func (t *Token) List() []engine.KeyInfo {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 	defer cancel()
-	list, err := t.Keys(ctx)
+	list, err := t.own(ctx)
 	if err != nil {
 		return t.last
 	}

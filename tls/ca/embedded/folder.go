@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/ca"
 )
 
 // The files of the folder.
@@ -55,6 +56,11 @@ func CreateWith(dir string, kind Kind, passphrase secret.Bytes, o Options) (*Iss
 	made, err := generate(kind, o.Clock(), o)
 	if err != nil {
 		return nil, err
+	}
+	if o.Issuing != nil { // it has signed nothing yet, unlike that of the root
+		if err := ca.Prove(o.Issuing, made.issuing); err != nil {
+			return nil, fmt.Errorf("embedded: %w", err)
+		}
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
