@@ -31,8 +31,8 @@ build: ## the programs, into dist/
 build-hsm: ## the programs that work with tokens, with the PKCS#11 bridge, which needs a C compiler
 	@mkdir -p $(DIST)
 	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-hsm ./cmd/latchkey
-	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-decryptd-hsm ./cmd/latchkey-decryptd
-	@CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-terminal-hsm ./cmd/latchkey-terminal
+	@for service in decryptd keyd provisiond terminal; do \
+		CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-$$service-hsm ./cmd/latchkey-$$service; done
 
 .PHONY: demo
 demo: ## build everything and run the whole story on this machine, in about a minute

@@ -120,6 +120,9 @@ func (e *entry) begins(ksn dukpt.KSN) error {
 	if e.info.Attributes.Usage != keys.UsageBDK {
 		return notBase(e.info)
 	}
+	if e.distributes {
+		return fmt.Errorf("%w: %s is for a key-distribution host, not for transactions", engine.ErrUsage, e.info.Ref)
+	}
 	if ksn.IsZero() {
 		return fmt.Errorf("%w: no KSN", dukpt.ErrKSN)
 	}
@@ -135,31 +138,36 @@ func notBase(info engine.KeyInfo) error {
 
 // outside takes the initial key of one terminal out of the token, for one transaction, and wipes it.
 func (e *entry) outside(c *connection, l *lease, ksn dukpt.KSN) (*dukpt.HostTransaction, error) {
+	ik, err := e.initial(c, l, ksn.KeyID())
+	if err != nil {
+		return nil, err
+	}
+	defer ik.Wipe()
+	return ik.Begin(ksn)
+}
+
+// initial takes the initial key of one terminal out of the token, for the caller to wipe.
+func (e *entry) initial(c *connection, l *lease, id dukpt.KeyID) (*dukpt.InitialKey, error) {
 	a := e.info.Attributes.Algorithm
 	var material []byte
 	var err error
 	if a.IsTDES() {
-		material, err = e.initialTDES(c, l, ksn.KeyID())
+		material, err = e.initialTDES(c, l, id)
 	} else {
-		material, err = e.initialAES(c, l, ksn.KeyID())
+		material, err = e.initialAES(c, l, id)
 	}
 	defer secret.Wipe(material)
 	if err != nil {
 		return nil, err
 	}
 	key, err := keys.NewKey(keys.Attributes{
-		Algorithm: a, Usage: keys.UsageInitialKey, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
+		Algorithm: a, Usage: keys.UsageInitialKey, Mode: keys.ModeDerive, Exportability: keys.Exportable,
 	}, material[:a.KeyBytes()])
 	if err != nil {
 		return nil, err
 	}
 	defer key.Wipe()
-	ik, err := dukpt.NewInitialKey(ksn.KeyID(), key)
-	if err != nil {
-		return nil, err
-	}
-	defer ik.Wipe()
-	return ik.Begin(ksn)
+	return dukpt.NewInitialKey(id, key)
 }
 
 // initialTDES encrypts the KSN without its counter under the base key for the left half, and under its variant for the right

@@ -28,9 +28,10 @@ type faulty struct {
 	hanging  chan string
 	secrets  [][]byte // bytes that must not pass
 	leaks    []string
-	lies     map[string]func([]byte) []byte // what becomes of the result of a call
-	until    int                            // so many calls go well, when there is something in then
-	then     error                          // the error of the call after them
+	lies     map[string]func([]byte) []byte   // what becomes of the result of a call
+	rewrites func(code uint, b []byte) []byte // what becomes of an attribute that is read
+	until    int                              // so many calls go well, when there is something in then
+	then     error                            // the error of the call after them
 }
 
 func newFaulty(c cryptoki) *faulty {
@@ -77,6 +78,13 @@ func (f *faulty) lie(name string, change func([]byte) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lies = map[string]func([]byte) []byte{name: change}
+}
+
+// rewrite changes every attribute that is read from here on; nil: none.
+func (f *faulty) rewrite(change func(code uint, b []byte) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rewrites = change
 }
 
 // failAfter has one call fail after so many that go well.
@@ -241,8 +249,14 @@ func (f *faulty) attributes(s session, o object, codes []uint) ([]attribute, err
 		return nil, err
 	}
 	got, err := f.cryptoki.attributes(s, o, codes)
+	f.mu.Lock()
+	rewrite := f.rewrites
+	f.mu.Unlock()
 	for i, a := range got {
 		got[i].bytes = f.after("attributes", a.bytes)
+		if rewrite != nil {
+			got[i].bytes = rewrite(a.code, got[i].bytes)
+		}
 	}
 	return got, err
 }

@@ -20,6 +20,8 @@ type entry struct {
 	base    object // of a base key whose keys are derived inside: the key, or a copy that is faster to reach
 	parent  dukpt.WorkingKey
 	wraps   bool // of a zone PIN key: it may take over a block that is carried
+
+	distributes bool // initial keys come out for terminals, and no transaction is worked on
 }
 
 // inventory is what keys a connection knows. It does not change: a new key makes a new one.
@@ -130,7 +132,7 @@ func (v *inventory) add(id []byte, label string, o object) error {
 	if v.byID[r.id] != nil || v.names[ref] != nil {
 		return fmt.Errorf("%w: two keys are called %s, or have the id %s", ErrAmbiguous, ref, r.id)
 	}
-	e := &entry{object: o, info: engine.KeyInfo{
+	e := &entry{object: o, distributes: r.distributes, info: engine.KeyInfo{
 		Ref: ref, ID: r.id, Version: 1, KCV: r.kcv, Fingerprint: r.fingerprint, Created: r.created,
 		Attributes: keys.Attributes{Usage: r.usage, Mode: r.mode, Exportability: r.exports},
 		Labels:     engine.Labels{PINExposure: engine.HostMemory, Environment: r.environment},

@@ -29,7 +29,7 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 	if !a.Algorithm.IsAES() {
 		return engine.KeyInfo{}, fmt.Errorf("%w: a token makes AES keys here; TDES keys are imported", dukpt.ErrUnsupported)
 	}
-	return t.load(ctx, ref, func(l loader) (object, record, []object, error) {
+	return t.load(ctx, ref, false, func(l loader) (object, record, []object, error) {
 		o, r, err := l.generate(ref, a, env)
 		return o, r, nil, err
 	})
@@ -39,6 +39,11 @@ func (t *Token) Generate(ctx context.Context, ref keyset.KeyRef, a keys.Attribut
 // variant, from which half of each initial key comes. The key is then held to what it should be as by Generate. Errors wrap
 // ErrExists, ErrDuplicate, ErrAttributes, keys.ErrWeak, dukpt.ErrUnsupported or engine.ErrUnavailable.
 func (t *Token) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
+	return t.take(ctx, ref, k, env, false)
+}
+
+// take is Import, also for a key-distribution host.
+func (t *Token) take(ctx context.Context, ref keyset.KeyRef, k keys.Key, env keyset.Environment, distributes bool) (engine.KeyInfo, error) {
 	if k.IsZero() {
 		return engine.KeyInfo{}, errors.New("hsm: no key to import")
 	}
@@ -48,7 +53,7 @@ func (t *Token) Import(ctx context.Context, ref keyset.KeyRef, k keys.Key, env k
 	if err := k.CheckWeak(); err != nil {
 		return engine.KeyInfo{}, err
 	}
-	return t.load(ctx, ref, func(l loader) (object, record, []object, error) { return l.put(ref, k, env) })
+	return t.load(ctx, ref, distributes, func(l loader) (object, record, []object, error) { return l.put(ref, k, env) })
 }
 
 // loadable refuses what no key here is.
@@ -62,19 +67,20 @@ func loadable(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) erro
 	if _, err := env.MarshalText(); err != nil {
 		return err
 	}
-	_, err := usesOf(a, true)
+	_, err := usesOf(a, true, false)
 	return err
 }
 
 // loader puts one key into the token.
 type loader struct {
 	reader
-	options Options
-	known   *inventory
+	options     Options
+	known       *inventory
+	distributes bool // the key is for a key-distribution host
 }
 
 // load has a key made and takes it in. It is not repeated when the token is lost on the way: the key may be there already.
-func (t *Token) load(ctx context.Context, ref keyset.KeyRef, make func(loader) (object, record, []object, error)) (engine.KeyInfo, error) {
+func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, make func(loader) (object, record, []object, error)) (engine.KeyInfo, error) {
 	t.loading.Lock()
 	defer t.loading.Unlock()
 	c, err := t.current(ctx)
@@ -86,7 +92,7 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, make func(loader) (
 		known := c.keys.Load()
 		in := loader{
 			reader:  reader{device: c.device, session: l.session, shape: t.shape, derives: t.report.OK(CheckDerive), carries: t.carries()},
-			options: t.options, known: known,
+			options: t.options, known: known, distributes: distributes,
 		}
 		if err := t.vacant(c, l.session, ref); err != nil {
 			return err
@@ -226,7 +232,7 @@ func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (obje
 
 // usesOf says what a key may do that is loaded now: a zone PIN key also wraps where PIN blocks are carried.
 func (l loader) usesOf(a keys.Attributes) ([]use, error) {
-	e := entry{wraps: a.Usage == keys.UsagePIN && l.carries}
+	e := entry{wraps: a.Usage == keys.UsagePIN && l.carries, distributes: l.distributes}
 	e.info.Attributes = a
 	return e.uses(l.derives)
 }
@@ -360,7 +366,7 @@ func (l loader) wrapped(o object) ([]byte, error) {
 
 func (l loader) record(a keys.Attributes, env keyset.Environment, kcv keys.KCV, fp keys.Fingerprint) record {
 	return record{
-		id: newID(), environment: env, usage: a.Usage, mode: a.Mode, exports: a.Exportability, created: l.options.timeNow(),
+		distributes: l.distributes, id: newID(), environment: env, usage: a.Usage, mode: a.Mode, exports: a.Exportability, created: l.options.timeNow(),
 		kcv: kcv, fingerprint: fp,
 	}
 }

@@ -70,7 +70,7 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 
 // uses says what a key may do, with what is known of it.
 func (e *entry) uses(derives bool) ([]use, error) {
-	uses, err := usesOf(e.info.Attributes, derives)
+	uses, err := usesOf(e.info.Attributes, derives, e.distributes)
 	if err == nil && e.wraps {
 		uses = carryZone
 	}

@@ -13,8 +13,10 @@ import (
 // A key in the token carries what else is known of it in its CKA_ID, as text, and its name in its CKA_LABEL; neither can be
 // changed afterwards (CKA_MODIFIABLE is false). Objects without such a text are others' and left alone.
 const (
-	keyRecord     = "latchkey-key-1"
-	variantRecord = "latchkey-c0-1"
+	keyRecord          = "latchkey-key-1"
+	distributionRecord = "latchkey-kdh-1" // of a base key that initial keys come out of, and nothing else
+	variantRecord      = "latchkey-c0-1"
+
 	variantSuffix = "-c0"
 	timeLayout    = time.RFC3339
 	maxRecord     = 255
@@ -22,6 +24,7 @@ const (
 
 // record is what a key's CKA_ID says. It is comparable.
 type record struct {
+	distributes bool // it is for a key-distribution host
 	id          keyset.KeyRef
 	environment keyset.Environment
 	usage       keys.Usage
@@ -34,15 +37,20 @@ type record struct {
 
 // String spells the record.
 func (r record) String() string {
+	kind := keyRecord
+	if r.distributes {
+		kind = distributionRecord
+	}
 	return strings.Join([]string{
-		keyRecord, r.id.String(), r.environment.String(), string(r.usage), r.mode.String(), r.exports.String(),
+		kind, r.id.String(), r.environment.String(), string(r.usage), r.mode.String(), r.exports.String(),
 		r.created.Format(timeLayout), r.kcv.String(), r.fingerprint.String(),
 	}, " ")
 }
 
 // isRecord reports whether a CKA_ID is meant to be a record, of a key or of a variant.
 func isRecord(id []byte) bool {
-	return strings.HasPrefix(string(id), keyRecord+" ") || strings.HasPrefix(string(id), variantRecord+" ")
+	kind, _, more := strings.Cut(string(id), " ")
+	return more && (kind == keyRecord || kind == distributionRecord || kind == variantRecord)
 }
 
 var errRecord = errors.New("hsm: not the record of a key")
@@ -50,10 +58,10 @@ var errRecord = errors.New("hsm: not the record of a key")
 // parseRecord reads what String spells, and nothing else.
 func parseRecord(b []byte) (record, error) {
 	fields := strings.Split(string(b), " ")
-	if len(b) > maxRecord || len(fields) != 9 || fields[0] != keyRecord || len(fields[4]) != 1 || len(fields[5]) != 1 {
+	if len(b) > maxRecord || len(fields) != 9 || len(fields[4]) != 1 || len(fields[5]) != 1 {
 		return record{}, errRecord
 	}
-	var r record
+	r := record{distributes: fields[0] == distributionRecord} // that it is one of the two is held to below
 	var errs [8]error
 	r.id, errs[0] = keyset.ParseKeyRef(fields[1])
 	r.environment, errs[1] = keyset.ParseEnvironment(fields[2])
@@ -105,8 +113,13 @@ func parseVariant(b []byte) (variant, error) {
 }
 
 // usesOf says what a token key may do: what its attributes ask for, and nothing else. A base key whose keys are derived inside
-// may only derive; one whose initial keys come out encrypts. It fails for what tokens do not hold here.
-func usesOf(a keys.Attributes, derives bool) ([]use, error) {
+// may only derive; one whose initial keys come out encrypts, and so does each of a key-distribution host, on any token. It fails
+// for what tokens do not hold here.
+func usesOf(a keys.Attributes, derives, distributes bool) ([]use, error) {
+	if distributes && a.Usage != keys.UsageBDK {
+		return nil, fmt.Errorf("%w: a key-distribution host has base keys, not usage %s", ErrAttributes, a.Usage)
+	}
+	derives = derives && !distributes
 	switch a.Usage {
 	case keys.UsageBDK:
 		if a.Algorithm.IsAES() && derives {

@@ -106,7 +106,7 @@ func TestUsesOf(t *testing.T) {
 		"key encryption":        {attributesFor(keys.AES128, keys.UsageKEK, keys.ModeBoth), true, nil},
 		"HMAC":                  {attributesFor(keys.HMAC256, keys.UsageHMAC, keys.ModeGenVerify), true, nil},
 	} {
-		got, err := usesOf(tt.a, tt.derives)
+		got, err := usesOf(tt.a, tt.derives, false)
 		if len(got) != len(tt.want) || (err != nil) != (tt.want == nil) || err != nil && !errors.Is(err, ErrAttributes) {
 			t.Errorf("%s: got %v, %v; want %v", name, got, err, tt.want)
 			continue

@@ -14,16 +14,25 @@ type signer struct {
 	public crypto.PublicKey
 }
 
+// NamesKey reports whether a URI names an object and nothing else, as that of a signer in a token that is known: by object, id
+// or both, and as type private if a type is there.
+func (u URI) NamesKey() bool {
+	object := u
+	object.path[atObject], object.path[atID], object.path[atType] = value{}, value{}, value{}
+	kind := u.path[atType]
+	return object.IsZero() && (u.path[atObject].set || u.path[atID].set) && (!kind.set || kind.text == "private")
+}
+
 // Signer returns the private key that a URI names by object, id or both, as a signer for certificates, TLS and signatures: RSA
-// or ECDSA. It is safe for concurrent use, and finds its key again when the token was lost. Errors wrap engine.ErrKeyNotFound,
-// ErrAmbiguous, ErrURI or engine.ErrUnavailable.
+// or ECDSA. It is safe for concurrent use, and finds its key again when the token was lost. A key that could be read or
+// extracted is refused. Errors wrap engine.ErrKeyNotFound, ErrAmbiguous, ErrAttributes, ErrURI or engine.ErrUnavailable.
 func (t *Token) Signer(ctx context.Context, object URI) (crypto.Signer, error) {
 	if !object.path[atObject].set && !object.path[atID].set || object.path[atType].set && object.path[atType].text != "private" {
 		return nil, fmt.Errorf("%w: a signer is named by object or id, and is of type private", ErrURI)
 	}
 	s := &signer{token: t, object: object}
-	err := t.use(ctx, func(c *connection, _ *lease) error {
-		found, err := s.find(c)
+	err := t.use(ctx, func(c *connection, l *lease) error {
+		found, err := s.find(c, l)
 		if err == nil {
 			s.public = found.Public()
 		}
@@ -41,8 +50,8 @@ func (s *signer) Public() crypto.PublicKey { return s.public }
 // Sign signs a digest in the token. The random source is the token's.
 func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	var signature []byte
-	err := s.token.use(context.Background(), func(c *connection, _ *lease) error {
-		found, err := s.find(c)
+	err := s.token.use(context.Background(), func(c *connection, l *lease) error {
+		found, err := s.find(c, l)
 		if err != nil {
 			return err
 		}
@@ -58,21 +67,47 @@ func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 var errOtherKey = fmt.Errorf("%w: the key pair of this name is another one now", ErrAttributes)
 
 // find returns the key pair as a connection has it.
-func (s *signer) find(c *connection) (crypto.Signer, error) {
+func (s *signer) find(c *connection, l *lease) (crypto.Signer, error) {
 	if known, ok := c.signers.Load(s.object); ok {
 		return known.(crypto.Signer), nil // nothing else is stored
 	}
+	template := []attribute{number(attrClass, classPrivate)}
 	var label, id []byte
 	if v := s.object.path[atObject]; v.set {
 		label = []byte(v.text)
+		template = append(template, attribute{attrLabel, label})
 	}
 	if v := s.object.path[atID]; v.set {
 		id = []byte(v.text)
+		template = append(template, attribute{attrID, id})
 	}
 	found, err := c.device.signer(label, id)
 	if err != nil {
 		return nil, err
 	}
+	s.token.counts.finds.Add(1)
+	keys, err := c.device.findObjects(l.session, template, 2)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != 1 {
+		return nil, fmt.Errorf("%w: %d private keys are called so", ErrAmbiguous, len(keys))
+	}
+	if err := staysInside(c.device, l.session, keys[0]); err != nil {
+		return nil, err
+	}
 	c.signers.Store(s.object, found)
 	return found, nil
+}
+
+// staysInside refuses a private key that could be read or extracted.
+func staysInside(d cryptoki, s session, o object) error {
+	got, err := d.attributes(s, o, []uint{attrSensitive, attrExtractable})
+	if err != nil {
+		return err
+	}
+	if !got[0].asFlag() || got[1].asFlag() {
+		return fmt.Errorf("%w: the private key could be read or extracted", ErrAttributes)
+	}
+	return nil
 }

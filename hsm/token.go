@@ -254,6 +254,8 @@ func (t *Token) Probe(ctx context.Context) (Report, error) {
 func (t *Token) why(e *entry) string {
 	const exposed = "; a PIN passes through host memory, because its block is opened under one key and closed under another"
 	switch {
+	case e.distributes:
+		return "it is for a key-distribution host: initial keys come out for terminals, and no transaction is worked on"
 	case e.info.Labels.PINExposure == engine.None:
 		return "AES keys are derived inside, and PIN blocks carried from key to key as wrapped keys, shown by known answers; " +
 			"nobody looks at a block"

@@ -85,6 +85,6 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 		})
 	},
 	Explain: func(err error) error {
-		return explainToken(daemon.ExplainDatabase("restore it; an empty one would answer every replay")(err))
+		return daemon.ExplainToken(daemon.ExplainDatabase("restore it; an empty one would answer every replay")(err))
 	},
 }

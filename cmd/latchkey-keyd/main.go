@@ -38,6 +38,10 @@ and the name in capitals, and a flag wins over a variable. Unknown members are e
                                    latchkey attested sign makes them; none: no such key is delivered
   first-after: {CARDS: KEYID}      for each key set an id that, with all before it, is never given
                                    out here: set it after a restore
+  hsm:                             the PKCS#11 token that initial keys come out of; absent: the keyring
+    uri: pkcs11:token=NAME?module-path=PATH
+    pin-file: token.pin            one line, mode 0600; and sessions, fingerprints
+  issuer-key: pkcs11:object=NAME   signing key in that token; and in signer-key and key, in place of files
   listen: 127.0.0.1:8448           and admin, folder, instance, database, certificate, key,
                                    signer-certificate, signer-key, issuer, keyring,
                                    checkpoint-key, checkpoint-file, checkpoint-every
@@ -77,5 +81,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 			ready(slog.String("service", a.Service), slog.String("admin", a.Admin), slog.String("instance", c.Instance))
 		})
 	},
-	Explain: daemon.ExplainDatabase("restore it; an empty one would give out every key id again"),
+	Explain: func(err error) error {
+		return daemon.ExplainToken(daemon.ExplainDatabase("restore it; an empty one would give out every key id again")(err))
+	},
 }

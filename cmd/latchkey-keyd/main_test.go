@@ -15,7 +15,7 @@ func TestProgram(t *testing.T) {
 		Doors: []string{"listen", "admin"}, Ready: []string{"service", "admin"},
 		Readyz:   `{"catalog":"ok","issuer":"ok","keys":"ok","signer":"ok","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\n",
-		Wrong:    []string{"first-after: {CARDS: X}"},
-		Teaches:  []string{"POST /agreement", "POST /delivery", "POST /settlement", "first-after", "attested: attested", "HUP"},
+		Wrong:    []string{"first-after: {CARDS: X}", "hsm: {pin-file: pin}", "issuer-key: pkcs11:object=a"},
+		Teaches:  []string{"POST /agreement", "POST /delivery", "POST /settlement", "first-after", "issuer-key", "pin-file", "attested: attested", "HUP"},
 	})
 }

@@ -75,5 +75,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 				slog.String("publication", a.Publication), slog.String("admin", a.Admin), slog.String("instance", c.Instance))
 		})
 	},
-	Explain: daemon.ExplainDatabase("restore it: an empty registry would hand out one-time codes and key ids again"),
+	Explain: func(err error) error {
+		return daemon.ExplainToken(daemon.ExplainDatabase("restore it: an empty registry would hand out one-time codes and key ids again")(err))
+	},
 }

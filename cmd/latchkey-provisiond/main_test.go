@@ -16,7 +16,7 @@ func TestProgram(t *testing.T) {
 		Doors: []string{"terminals", "services", "publication", "admin"}, Ready: []string{"terminals", "services", "publication", "admin"},
 		Readyz:   `{"catalog":"ok","certificate":"ok","issuer":"ok","signer":"ok","store":"ok"}`,
 		Required: "tenant: ACME\nenvironment: test\npassphrase-file: pass\n",
-		Wrong:    []string{"keyd: http://localhost:8448", "drain: 0s", "overlap: 25h"},
+		Wrong:    []string{"keyd: http://localhost:8448", "drain: 0s", "overlap: 25h", "hsm: {pin-file: pin}", "signer-key: pkcs11:object=a"},
 		Teaches: []string{
 			"/.well-known/est/cacerts", "/.well-known/est/csrattrs", "/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll",
 			"/.well-known/est/agreement/simpleenroll", "/enrolment", "/keys", "/trust-list", "/crl/terminals", "one-time code",

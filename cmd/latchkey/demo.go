@@ -17,8 +17,10 @@ import (
 
 // demoOptions say where the demonstration works and when it ends.
 type demoOptions struct {
-	dir  string // empty: a temporary folder, removed at the end
-	keep bool
+	dir    string // empty: a temporary folder, removed at the end
+	keep   bool
+	hsm    bool   // keys in PKCS#11 tokens
+	module string // empty: SoftHSM where it is installed
 }
 
 func newDemo(c *console) *cobra.Command {
@@ -37,9 +39,12 @@ PIN block made for another card, a PIN block sent as data. A second content of a
 terminal quarantined, until the operator releases it. At the end a terminal is stolen: its open
 connection is closed, and nobody lets it in again; the times are printed.
 
+With --hsm base keys, zone keys, and the keys of issuers and of what signs are in fresh tokens of SoftHSM,
+one for each host, in the folder of the demonstration: keys of AES transactions never leave the token.
+
 Everything that is printed comes from the answers of the components. The exit code is 0 only if every
 step ended as it should; otherwise the message names the step, and the code is 6.`,
-		Example: "  latchkey demo\n  latchkey demo --dir ./demo --keep",
+		Example: "  latchkey demo\n  latchkey demo --dir ./demo --keep\n  latchkey-hsm demo --hsm",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), c, o)
@@ -47,11 +52,21 @@ step ended as it should; otherwise the message names the step, and the code is 6
 	}
 	cmd.Flags().StringVar(&o.dir, "dir", "", "folder to work in, new or empty, that stays; default: a temporary one that is removed")
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until interrupted, and print commands to talk to it, also for a further terminal")
+	cmd.Flags().BoolVar(&o.hsm, "hsm", false, "have keys in fresh PKCS#11 tokens of SoftHSM; needs the programs of make build-hsm")
+	cmd.Flags().StringVar(&o.module, "module", "", "with --hsm: path of the SoftHSM module; default: where packages install it")
 	return cmd
 }
 
 // runDemo tells the story in its folder and clears up behind it.
 func runDemo(ctx context.Context, c *console, o demoOptions) (err error) {
+	if o.module != "" && !o.hsm {
+		return exit.With(exit.Usage, errors.New("--module is for --hsm"), "say --hsm, too")
+	}
+	if o.hsm {
+		if o.module, err = findModule(o.module); err != nil {
+			return err
+		}
+	}
 	root := o.dir
 	if root == "" {
 		if root, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
@@ -65,7 +80,7 @@ func runDemo(ctx context.Context, c *console, o demoOptions) (err error) {
 	if err := vacantFolder(root); err != nil {
 		return err
 	}
-	s := &story{out: newPrinter(c), root: root, started: time.Now()}
+	s := &story{out: newPrinter(c), root: root, options: o, started: time.Now()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if planted.Built {
 		s.out.line("planted faults: %s", strings.Join(plantedFaults(), ", "))
@@ -131,6 +146,7 @@ type step struct {
 type story struct {
 	out     *printer
 	root    string
+	options demoOptions
 	started time.Time
 	setUp   time.Duration // until the first sale could be made
 	*site

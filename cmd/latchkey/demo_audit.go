@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
@@ -44,7 +47,48 @@ func (s *story) auditLog(ctx context.Context) error {
 	if !maps.Equal(refusals, s.counts.Refusals) {
 		return fmt.Errorf("the log has the refusals %v, the attacks got %v", refusals, s.counts.Refusals)
 	}
+	if s.counts.exposures, err = readDeliveries(ctx, filepath.Join(s.root, keydDatabase)); err != nil {
+		return err
+	}
+	if err := s.checkLabels(); err != nil {
+		return err
+	}
 	s.out.held("every refusal stands in the log with its code, and no card number does")
+	return nil
+}
+
+// readDeliveries counts the deliveries of a key-distribution host by their labels.
+func readDeliveries(ctx context.Context, database string) (map[string]int, error) {
+	log, err := sqlite.OpenAudit(database)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // only read
+	exposures := make(map[string]int)
+	err = log.Leaves(ctx, func(l audit.Leaf) error {
+		r, err := audit.ParseRecord(l.Record)
+		if err == nil && r.Result == "DELIVERED" {
+			exposures[r.Reason]++
+		}
+		return err
+	})
+	return exposures, err
+}
+
+// checkLabels holds what the services said about their keys to where the keys were put.
+func (s *story) checkLabels() error {
+	want := map[string]string{dukpt.AES.String(): engine.Software.String(), dukpt.TDES.String(): engine.Software.String()}
+	if s.tokens != nil {
+		want = map[string]string{dukpt.AES.String(): engine.Token.String(), dukpt.TDES.String(): engine.BDKInToken.String()}
+	}
+	for scheme, mode := range want {
+		if got := s.counts.modes[scheme]; got != mode+", PIN exposure "+engine.HostMemory.String() {
+			return fmt.Errorf("answers about %s say KeyMode %q, want %s", scheme, got, mode)
+		}
+	}
+	if len(s.counts.exposures) != 1 || s.counts.exposures[remote.ClearInHost.String()] == 0 {
+		return fmt.Errorf("deliveries are labelled %v, want all of them %v", s.counts.exposures, remote.ClearInHost)
+	}
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
-	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -22,12 +22,8 @@ type issuer struct {
 	zones map[string]keys.Key
 }
 
-// newIssuer makes the zone keys and brings them into the keyring of the acquirer.
-func newIssuer(d *deploy.Deployment) (*issuer, error) {
-	ring, err := d.Keyring()
-	if err != nil {
-		return nil, err
-	}
+// newIssuer makes the zone keys and brings them to the acquirer, where keep puts them into the keyring or a token.
+func newIssuer(env keyset.Environment, keep func(keyset.KeyRef, keys.Key, keyset.Environment) (engine.KeyInfo, error)) (*issuer, error) {
 	i := &issuer{zones: make(map[string]keys.Key)}
 	for name, algorithm := range map[string]keys.Algorithm{sample.ZoneTDES: keys.TDES2, sample.ZoneAES: keys.AES256} {
 		ref, err := keyset.ParseKeyRef(name)
@@ -41,7 +37,7 @@ func newIssuer(d *deploy.Deployment) (*issuer, error) {
 			return nil, err
 		}
 		i.zones[name] = key
-		if _, err := ring.Import(ref, key, d.Config().Environment); err != nil {
+		if _, err := keep(ref, key, env); err != nil {
 			return nil, err
 		}
 	}

@@ -39,7 +39,7 @@ func (s *story) commands() []string {
 	stolen, works, spare := s.boxes[0], s.boxes[1], s.boxes[2]
 	data, pins := sample.KeySet(dukpt.AES, sample.DataSlot), sample.KeySet(dukpt.AES, sample.PINSlot)
 	folder := filepath.Join(s.root, next)
-	return []string{
+	return append(s.tokenCommands(), []string{
 		"# " + string(works.name) + " sells",
 		sell(works.folder),
 		"latchkey-terminal status --dir " + works.folder,
@@ -64,5 +64,17 @@ func (s *story) commands() []string {
 		fmt.Sprintf("latchkey keyset state %s active %s", data, pass),
 		"# " + string(stolen.name) + " is refused: it was stolen",
 		sell(stolen.folder),
+	}...)
+}
+
+// tokenCommands are those that need the tokens, and what lets other programs find them.
+func (s *story) tokenCommands() []string {
+	if s.site.tokens == nil {
+		return nil
 	}
+	out := []string{"# the tokens of the hosts", "export SOFTHSM2_CONF=" + s.tokens.configuration()}
+	for _, name := range []string{keydToken, decryptdToken} {
+		out = append(out, fmt.Sprintf("latchkey-hsm hsm probe --hsm '%s' --pin-file %s", s.tokens.uri(name), s.tokens.pinFile(name)))
+	}
+	return out
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/examples/acquirer"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
@@ -47,6 +48,8 @@ type site struct {
 	passphrase string // the file with its passphrase
 	database   string
 	deployment *deploy.Deployment
+	tokens     *vault // nil when keys are in the keyring and in files
+	initialKey func(context.Context, keyset.KeyRef, dukpt.KeyID) (*dukpt.InitialKey, error)
 	issuer     *issuer
 	log        *slog.Logger
 	logFile    *os.File
@@ -71,8 +74,9 @@ type site struct {
 	running []chan error // one for each part that runs
 }
 
-// createSite makes the deployment folder, the zone keys of the issuer, and sample keys and key sets.
-func createSite(root string) (_ *site, err error) {
+// createSite makes the deployment folder, the zone keys of the issuer, and sample keys and key sets; and tokens for the keys, where
+// they are wanted.
+func createSite(ctx context.Context, root string, o demoOptions) (_ *site, err error) {
 	b := &site{
 		dir: filepath.Join(root, "deployment"), passphrase: filepath.Join(root, "passphrase"),
 		reload: make(chan os.Signal),
@@ -91,19 +95,53 @@ func createSite(root string) (_ *site, err error) {
 	if err := writePassphrase(b.passphrase, pass); err != nil {
 		return nil, err
 	}
-	b.deployment, err = deploy.Create(b.dir, deploy.Options{
-		Tenant: demoTenant, Environment: keyset.Test, Passphrase: pass,
-	})
+	options := deploy.Options{Tenant: demoTenant, Environment: keyset.Test, Passphrase: pass}
+	if o.hsm {
+		if b.tokens, err = openVault(ctx, root, o.module); err != nil {
+			return nil, err
+		}
+		options.Key = b.tokens.key
+	}
+	if b.deployment, err = deploy.Create(b.dir, options); err != nil {
+		return nil, err
+	}
+	return b, b.makeKeys()
+}
+
+// makeKeys makes zone keys, base keys and key sets.
+func (b *site) makeKeys() (err error) {
+	if b.tokens != nil {
+		b.initialKey = b.tokens.initialKey
+		if b.issuer, err = newIssuer(keyset.Test, b.tokens.zone); err != nil {
+			return err
+		}
+		return sample.PrepareWith(b.deployment, keyset.Code, b.tokens.generate)
+	}
+	ring, err := b.deployment.Keyring()
+	if err != nil {
+		return err
+	}
+	b.initialKey = ring.InitialKey
+	if b.issuer, err = newIssuer(keyset.Test, ring.Import); err != nil {
+		return err
+	}
+	return sample.Prepare(b.deployment, keyset.Code)
+}
+
+// keyRows lists the keys of the host.
+func (b *site) keyRows(ctx context.Context) ([][]string, error) {
+	if b.tokens != nil {
+		return b.tokens.rows(ctx)
+	}
+	ring, err := b.deployment.Keyring()
 	if err != nil {
 		return nil, err
 	}
-	if b.issuer, err = newIssuer(b.deployment); err != nil {
-		return nil, err
+	rows := [][]string{{"KEY", "USAGE", "ALGORITHM", "KCV", "ENVIRONMENT", "KEY MODE"}}
+	for _, k := range ring.List() {
+		rows = append(rows, keyRow(k))
 	}
-	if err := sample.Prepare(b.deployment, keyset.Code); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return rows, nil
 }
 
 func writePassphrase(path string, pass secret.Bytes) error {
@@ -133,6 +171,9 @@ callers:
   - name: %[2]s
     pin-keys: [%[3]s, %[4]s]
 `, demoTenant, demoAcquirer, sample.ZoneTDES, sample.ZoneAES, checkpointFile, b.servicesURL)
+	if b.tokens != nil {
+		text += fmt.Sprintf("key: %q\nhsm:\n  uri: %q\n  pin-file: %q\n", keyURI(deploy.ServiceDecrypt), b.tokens.uri(decryptdToken), b.tokens.pinFile(decryptdToken))
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nodedecrypt.Config{}, err
 	}
@@ -179,6 +220,9 @@ func (b *site) startKeyd(ctx context.Context, root string) error {
 	c.Folder, c.Tenant, c.Environment, c.PassphraseFile = b.dir, demoTenant, keyset.Test.String(), b.passphrase
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	c.Database, c.CheckpointFile, c.CheckpointEvery = filepath.Join(root, keydDatabase), filepath.Join(root, "keyd.checkpoint"), daemon.Duration(time.Second)
+	if b.tokens != nil {
+		c.HSM, c.SignerKey, c.IssuerKey = b.tokens.section(keydToken), keyURI(deploy.SignerKDH), keyURI(deploy.IssuingKey(identity.KeyDistCA))
+	}
 	ready := make(chan nodekeydist.Addrs, 1)
 	done := b.run(func() error {
 		return nodekeydist.Run(ctx, c, b.log.With("service", "keyd"), func(a nodekeydist.Addrs) { ready <- a })
@@ -197,6 +241,9 @@ func (b *site) startAuthority(ctx context.Context, root string) error {
 	c.Terminals, c.Services, c.Publication, c.Admin = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Keyd, c.Database = b.keydURL, filepath.Join(root, registryDatabase)
 	c.CheckpointFile, c.CheckpointEvery = filepath.Join(root, "provisiond.checkpoint"), daemon.Duration(time.Second)
+	if b.tokens != nil {
+		c.HSM, c.SignerKey, c.IssuerKey = b.tokens.section(provisiondToken), keyURI(deploy.SignerRegistry), keyURI(deploy.IssuingKey(identity.TerminalCA))
+	}
 	ready := make(chan nodeprovision.Addrs, 1)
 	done := b.run(func() error {
 		return nodeprovision.Run(ctx, c, b.log.With("service", "provisiond"), func(a nodeprovision.Addrs) { ready <- a })
@@ -339,6 +386,9 @@ func (b *site) close() error {
 	}
 	if b.deployment != nil {
 		errs = append(errs, b.deployment.Close())
+	}
+	if b.tokens != nil {
+		errs = append(errs, b.tokens.close())
 	}
 	if b.logFile != nil {
 		errs = append(errs, b.logFile.Close())

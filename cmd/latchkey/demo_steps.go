@@ -11,21 +11,18 @@ import (
 )
 
 // makeDeployment is the first step: the folder of the host's side.
-func (s *story) makeDeployment(context.Context) (err error) {
+func (s *story) makeDeployment(ctx context.Context) (err error) {
 	s.out.line("making issuers, certificates and keys in %s …", s.root)
-	if s.site, err = createSite(s.root); err != nil {
+	if s.site, err = createSite(ctx, s.root, s.options); err != nil {
 		return err
 	}
-	ring, err := s.deployment.Keyring()
+	if s.tokens != nil {
+		s.out.line("%s holds a fresh token for each host: base keys, zone keys, the keys of the issuers,", s.tokens.module)
+		s.out.line("of what signs deliveries and the registry feed, and of the decryption service's listener")
+	}
+	rows, err := s.keyRows(ctx)
 	if err != nil {
 		return err
-	}
-	rows := [][]string{{"KEY", "USAGE", "ALGORITHM", "KCV", "ENVIRONMENT", "KEY MODE"}}
-	for _, k := range ring.List() {
-		rows = append(rows, []string{
-			k.Ref.String(), string(k.Attributes.Usage), k.Attributes.Algorithm.String(), k.KCV.String(),
-			k.Labels.Environment.String(), k.Labels.KeyMode.String(),
-		})
 	}
 	s.out.table(rows...)
 	sets, err := s.deployment.KeySets()
@@ -100,6 +97,11 @@ func (s *story) sales(till int) func(context.Context) error {
 				return err
 			}
 			s.counts.sold(sale.took)
+			for _, f := range sale.service.Fields {
+				if err := s.counts.labelled(t.scheme, f.Labels); err != nil {
+					return err
+				}
+			}
 			s.showSale(t, sale)
 		}
 		return s.checkLedger()

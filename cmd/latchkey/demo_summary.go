@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 )
 
@@ -23,6 +25,9 @@ type tally struct {
 	Held     int
 	Refusals map[string]int
 
+	modes     map[string]string // the labels of answers about honest sales: key mode and PIN exposure, by scheme
+	exposures map[string]int    // the labels of deliveries in the audit log of the key-distribution host, and how many have each
+
 	took []time.Duration // one for each honest sale with PIN
 }
 
@@ -31,6 +36,19 @@ func (c *tally) sold(took time.Duration) {
 	c.Sales++
 	c.Fresh++
 	c.took = append(c.took, took)
+}
+
+// labelled notes the labels of one field of an answer. Those of a scheme are the same in all of them.
+func (c *tally) labelled(scheme dukpt.Scheme, l api.Labels) error {
+	if c.modes == nil {
+		c.modes = make(map[string]string)
+	}
+	was, label := c.modes[scheme.String()], l.KeyMode+", PIN exposure "+l.PINExposure
+	if was != "" && was != label {
+		return fmt.Errorf("answers about %v say KeyMode %s, and %s before", scheme, label, was)
+	}
+	c.modes[scheme.String()] = label
+	return nil
 }
 
 func (c *tally) refused(code string) {
@@ -50,27 +68,29 @@ func (c *tally) median() time.Duration {
 
 // summary is the demonstration in numbers; its JSON form is for programs.
 type summary struct {
-	Sales         int            `json:"sales"`
-	SignIns       int            `json:"signIns"`
-	Fresh         int            `json:"answersFresh"`
-	Resend        int            `json:"answersResend"`
-	Held          int            `json:"answersHeld"`
-	Refusals      map[string]int `json:"refusals"`
-	LedgerEntries int            `json:"ledgerEntries"`
-	HighestSum    uint64         `json:"highestCountersSummed"` // the highest ordinal of each slot; gaps count
-	Conflicts     uint64         `json:"conflicts"`
-	AuditLeaves   uint64         `json:"auditLeaves"`
-	SlowestCut    float64        `json:"slowestCutMilliseconds"` // from the revocation to the last door that closed
-	SetUp         float64        `json:"setUpSeconds"`
-	SaleMedian    float64        `json:"saleMedianMilliseconds"`
-	Total         float64        `json:"totalSeconds"`
+	Sales         int               `json:"sales"`
+	SignIns       int               `json:"signIns"`
+	Fresh         int               `json:"answersFresh"`
+	Resend        int               `json:"answersResend"`
+	Held          int               `json:"answersHeld"`
+	Refusals      map[string]int    `json:"refusals"`
+	KeyModes      map[string]string `json:"keyModes"`   // key mode and PIN exposure, by scheme, as answers say
+	Deliveries    map[string]int    `json:"deliveries"` // of initial keys, by label, as the audit log of the key-distribution host says
+	LedgerEntries int               `json:"ledgerEntries"`
+	HighestSum    uint64            `json:"highestCountersSummed"` // the highest ordinal of each slot; gaps count
+	Conflicts     uint64            `json:"conflicts"`
+	AuditLeaves   uint64            `json:"auditLeaves"`
+	SlowestCut    float64           `json:"slowestCutMilliseconds"` // from the revocation to the last door that closed
+	SetUp         float64           `json:"setUpSeconds"`
+	SaleMedian    float64           `json:"saleMedianMilliseconds"`
+	Total         float64           `json:"totalSeconds"`
 }
 
 // summary asks the peers for their numbers and holds the whole to its time limit.
 func (s *story) summary(ctx context.Context) (summary, error) {
 	sum := summary{
 		Sales: s.counts.Sales, SignIns: s.counts.SignIns, Fresh: s.counts.Fresh, Resend: s.counts.Resend, Held: s.counts.Held,
-		Refusals: s.counts.Refusals, LedgerEntries: len(s.ledger.Entries()), AuditLeaves: s.leaves,
+		Refusals: s.counts.Refusals, KeyModes: s.counts.modes, Deliveries: s.counts.exposures, LedgerEntries: len(s.ledger.Entries()), AuditLeaves: s.leaves,
 		SlowestCut: float64(s.cuts.Microseconds()) / 1000,
 		SetUp:      s.setUp.Seconds(), SaleMedian: float64(s.counts.median().Microseconds()) / 1000,
 	}
@@ -92,13 +112,21 @@ func (s *story) summary(ctx context.Context) (summary, error) {
 }
 
 func (s summary) rows() [][]string {
-	var refusals []string
+	var refusals, delivered []string
 	total := 0
+	for _, label := range slices.Sorted(maps.Keys(s.Deliveries)) {
+		delivered = append(delivered, fmt.Sprintf("%s (%d)", label, s.Deliveries[label]))
+	}
 	for _, code := range slices.Sorted(maps.Keys(s.Refusals)) {
 		refusals = append(refusals, fmt.Sprintf("%s %d", code, s.Refusals[code]))
 		total += s.Refusals[code]
 	}
-	return [][]string{
+	rows := [][]string{}
+	for _, scheme := range slices.Sorted(maps.Keys(s.KeyModes)) {
+		rows = append(rows, []string{scheme + " keys", "KeyMode " + s.KeyModes[scheme]})
+	}
+	return append(rows, [][]string{
+		{"delivery of initial keys", strings.Join(delivered, ", ")},
 		{"sales approved", fmt.Sprint(s.Sales)},
 		{"ledger entries", fmt.Sprint(s.LedgerEntries)},
 		{"answers", fmt.Sprintf("%d fresh, %d resend, %d held, %d sign-in", s.Fresh, s.Resend, s.Held, s.SignIns)},
@@ -110,5 +138,5 @@ func (s summary) rows() [][]string {
 		{"set-up", fmt.Sprintf("%.1f s", s.SetUp)},
 		{"a sale", fmt.Sprintf("%.1f ms (median)", s.SaleMedian)},
 		{"all of it", fmt.Sprintf("%.1f s", s.Total)},
-	}
+	}...)
 }

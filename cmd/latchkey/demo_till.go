@@ -9,7 +9,6 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/sample"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -82,10 +81,6 @@ func openTill(s *site, b *boxed) (*till, error) {
 // copyKeys gives the dishonest twin what somebody has who opens the terminal in the minute of its delivery: the initial
 // keys. They are derived here once more from the base keys, because the terminal has forgotten them by now.
 func (t *till) copyKeys(s *site) error {
-	ring, err := s.deployment.Keyring()
-	if err != nil {
-		return err
-	}
 	catalog, err := s.deployment.Catalog()
 	if err != nil {
 		return err
@@ -96,7 +91,7 @@ func (t *till) copyKeys(s *site) error {
 		if !ok {
 			return fmt.Errorf("there is no key set %s", slot.Slot.KeySet)
 		}
-		copied, err := copyKey(ring, set, slot.Slot.Number, slot.Slot.KeyID)
+		copied, err := s.copyKey(set, slot.Slot.Number, slot.Slot.KeyID)
 		if err != nil {
 			return err
 		}
@@ -113,13 +108,11 @@ func (t *till) recopy(s *site) error {
 	return t.copyKeys(s)
 }
 
-func copyKey(ring *keyring.Ring, set *keyset.KeySet, slot uint8, id dukpt.KeyID) (terminal.BundleSlot, error) {
-	base, err := ring.BaseKey(set.BaseKey)
-	if err != nil {
-		return terminal.BundleSlot{}, err
-	}
-	defer base.Wipe()
-	ik, err := base.Derive(id)
+// copyKey derives the initial key of a slot once more.
+func (b *site) copyKey(set *keyset.KeySet, slot uint8, id dukpt.KeyID) (terminal.BundleSlot, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), demoTimeout)
+	defer cancel()
+	ik, err := b.initialKey(ctx, set.BaseKey, id)
 	if err != nil {
 		return terminal.BundleSlot{}, err
 	}

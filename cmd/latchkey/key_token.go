@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -36,8 +40,57 @@ func (e *element) generate(ctx context.Context, ref keyset.KeyRef, a keys.Attrib
 	})
 }
 
+// curves are those of key pairs, by their names.
+var curves = map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}
+
+// madePair is what key pair shows.
+type madePair struct {
+	Name      string `json:"name"`
+	Curve     string `json:"curve"`
+	URI       string `json:"uri"`       // for members of configurations
+	PublicKey string `json:"publicKey"` // SubjectPublicKeyInfo, PEM
+}
+
+func newKeyPair(c *console) *cobra.Command {
+	var name, curve string
+	e := &element{c: c}
+	cmd := &cobra.Command{
+		Use:   "pair",
+		Short: "Make a key pair in a token, for signatures",
+		Long: `Pair makes an ECDSA key pair in a PKCS#11 token. The private key signs, and never leaves; it is read back, and asked
+for what it must refuse, before it counts. The configuration of a service names it, in place of a sealed file, by the URI that
+is shown: docs/hsm.md.`,
+		Example: "  latchkey key pair --hsm 'pkcs11:token=keyd?module-path=/usr/lib/softhsm/libsofthsm2.so' --pin-file pin --name kdh-signer",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, ok := curves[curve]
+			if !ok {
+				return exit.With(exit.Usage, fmt.Errorf("curve %q is not known", curve), "one of P-256, P-384, P-521")
+			}
+			return e.with(cmd.Context(), func(t *hsm.Token) error {
+				signer, err := t.GenerateSigner(cmd.Context(), name, on)
+				if err != nil {
+					return err
+				}
+				der, err := x509.MarshalPKIXPublicKey(signer.Public())
+				if err != nil {
+					return err
+				}
+				m := madePair{name, curve, hsm.KeyURI(name).String(), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}
+				return c.show(m, field{"name", m.Name}, field{"curve", m.Curve}, field{"uri", m.URI}, field{"public key", "\n" + m.PublicKey})
+			})
+		},
+	}
+	e.flags(cmd)
+	cmd.Flags().StringVar(&name, "name", "", "name of the key pair: CKA_LABEL of both halves")
+	cmd.Flags().StringVar(&curve, "curve", "P-256", "P-256, P-384 or P-521")
+	required(cmd, "hsm", "name")
+	return cmd
+}
+
 func newKeyImport(c *console, f *folder) *cobra.Command {
 	var name, algorithm, usage, parity, file string
+	var distribution bool
 	e, ceremony := &element{c: c}, new(loading)
 	cmd := &cobra.Command{
 		Use:   "import",
@@ -50,14 +103,17 @@ says which key it is and which token; each custodian gives the own passphrase, a
 signed by them. This is the only way for keys of production; base keys of AES can be made in the token, too: latchkey key
 generate --hsm.
 
-Without, the whole key is clear in a file or on a screen: only keys of the environment test are taken.`,
+A base key is in the tokens of two hosts, under one name, and each for its own work: latchkey-decryptd works on
+transactions with it, latchkey-keyd (--distribution) gives initial keys to terminals. Neither does what the other does.
+
+Without a ceremony the whole key is clear in a file or on a screen: only keys of the environment test are taken.`,
 		Example: "  latchkey key import --hsm \"$TOKEN\" --pin-file pin --ceremony bdk-1.ceremony --sealed-file bdk-1.anna --sealed-file bdk-1.bert\n" +
 			"  latchkey key import --hsm 'pkcs11:token=acquirer?module-path=/usr/lib/softhsm/libsofthsm2.so' --pin-file pin \\\n" +
 			"    --name alias/bdk-tdes --algorithm 2TDEA --environment test --key-file test.key",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("ceremony") {
-				for _, flag := range []string{"name", "algorithm", "usage", "parity", "environment", "key-file"} {
+				for _, flag := range []string{"name", "algorithm", "usage", "distribution", "parity", "environment", "key-file"} {
 					if cmd.Flags().Changed(flag) {
 						return exit.With(exit.Usage, errors.New("--"+flag+" does not go with --ceremony"), "the record of the ceremony says it")
 					}
@@ -74,6 +130,9 @@ Without, the whole key is clear in a file or on a screen: only keys of the envir
 			a, err := keyAttributes(algorithm, usage)
 			if err != nil {
 				return err
+			}
+			if distribution && a.Usage != keys.UsageBDK {
+				return exit.With(exit.Usage, fmt.Errorf("a key-distribution host has base keys, not usage %s", a.Usage), "leave --distribution out, or say --usage B0")
 			}
 			a.Exportability = keys.NonExportable
 			p, err := keys.ParseParity(parity)
@@ -94,7 +153,11 @@ Without, the whole key is clear in a file or on a screen: only keys of the envir
 			}
 			defer k.Wipe()
 			return e.with(cmd.Context(), func(t *hsm.Token) error {
-				info, err := t.Import(cmd.Context(), ref, k, env)
+				load := t.Import
+				if distribution {
+					load = t.Distribution().Import
+				}
+				info, err := load(cmd.Context(), ref, k, env)
 				if err != nil {
 					return err
 				}
@@ -108,6 +171,7 @@ Without, the whole key is clear in a file or on a screen: only keys of the envir
 	fl.StringVar(&name, "name", "", "name of the key: alias/…")
 	fl.StringVar(&algorithm, "algorithm", "2TDEA", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
 	fl.StringVar(&usage, "usage", "B0", "B0, P0 or D0")
+	fl.BoolVar(&distribution, "distribution", false, "for latchkey-keyd: initial keys come out of it, and no transaction is worked on; for good")
 	fl.StringVar(&parity, "parity", "ignored", "of TDES: adjusted, required or ignored")
 	fl.StringVar(&file, "key-file", "", "file with the digits; - for standard input; default: ask")
 	ceremony.flags(cmd)

@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -81,6 +83,7 @@ type setRequest struct {
 
 func newKeySetCreate(c *console, f *folder) *cobra.Command {
 	var r setRequest
+	e := &element{c: c}
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make and sign a key set",
@@ -92,23 +95,35 @@ Its MACs are those that new systems use, at full length. --mac, --mac-padding an
 others: under TDES ISO9797_ALGORITHM3 with method1 to method3, ISO9797_ALGORITHM1 with method3, and CMAC;
 under AES CMAC and HMAC_SHA256 (16 bytes).
 
+With --hsm the base key is one of a token, and in no keyring: the fingerprint in the set is the one that it has there.
+
 What a key set is for never changes; its state does (keyset state), and where its PINs may go (keyset pin-keys).`,
 		Example: `  latchkey keyset create --id PIN-1 --kind aes-pin --base-key alias/bdk-1 \
     --first 1234567800000001 --last 12345678000FFFFF --pin-key alias/zone-1`,
 		Args: arguments(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := r.build()
 			if err != nil {
 				return err
+			}
+			var inToken []engine.KeyInfo
+			if e.uri != "" {
+				err := e.with(cmd.Context(), func(t *hsm.Token) (err error) {
+					inToken, err = t.Keys(cmd.Context())
+					return err
+				})
+				if err != nil {
+					return err
+				}
 			}
 			return f.with(func(d *deploy.Deployment) error {
 				if err := newSet(d, r.id); err != nil {
 					return err
 				}
-				if err := r.bind(d, s); err != nil {
+				if err := r.bind(d, s, e.uri != "", inToken); err != nil {
 					return err
 				}
-				if err := f.saveSet(d, s); err != nil {
+				if err := f.saveSet(d, s, inToken...); err != nil {
 					return err
 				}
 				if s.Has(keyset.UsagePIN) && len(s.OutgoingPINKeys) == 0 {
@@ -132,6 +147,7 @@ What a key set is for never changes; its state does (keyset state), and where it
 	fl.IntVar(&r.mac.length, "mac-length", 0, "bytes that are kept of a MAC; default: a block")
 	required(cmd, "id", "kind", "base-key", "first", "last")
 	f.signs(cmd)
+	e.flags(cmd)
 	return cmd
 }
 
@@ -199,17 +215,21 @@ func parsePINKeys(names []string) ([]keyset.KeyRef, error) {
 	return out, nil
 }
 
-// bind takes from the deployment what the set must agree with.
-func (r setRequest) bind(d *deploy.Deployment, s *keyset.KeySet) error {
-	ring, err := d.Keyring()
-	if err != nil {
-		return err
+// bind takes from the deployment, and from the token where the base key is in one, what the set must agree with.
+func (r setRequest) bind(d *deploy.Deployment, s *keyset.KeySet, hsm bool, inToken []engine.KeyInfo) error {
+	held, where := inToken, "latchkey key list --hsm"
+	if !hsm {
+		ring, err := d.Keyring()
+		if err != nil {
+			return err
+		}
+		held, where = ring.List(), "latchkey key list"
 	}
 	s.Tenant, s.Environment = d.Config().Tenant, d.Config().Environment
 	if s.Environment == keyset.Production && r.delivery == "" {
 		s.Delivery = keyset.Attested
 	}
-	for _, info := range ring.List() {
+	for _, info := range held {
 		if info.Ref != s.BaseKey {
 			continue
 		}
@@ -220,10 +240,10 @@ func (r setRequest) bind(d *deploy.Deployment, s *keyset.KeySet) error {
 		s.Algorithm, s.BaseKeyFingerprint = info.Attributes.Algorithm, info.Fingerprint
 		return nil
 	}
-	return exit.With(exit.NotFound, fmt.Errorf("there is no key %s", r.baseKey), "see: latchkey key list")
+	return exit.With(exit.NotFound, fmt.Errorf("there is no key %s", r.baseKey), "see: "+where)
 }
 
-func (f *folder) saveSet(d *deploy.Deployment, s *keyset.KeySet) error {
+func (f *folder) saveSet(d *deploy.Deployment, s *keyset.KeySet, inToken ...engine.KeyInfo) error {
 	payload, err := keyset.Marshal(s)
 	if err != nil {
 		return refusedBy(err, "see docs/protocol.md, section 2")
@@ -232,7 +252,7 @@ func (f *folder) saveSet(d *deploy.Deployment, s *keyset.KeySet) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.SaveKeySet(doc)
+	_, err = d.SaveKeySet(doc, inToken...)
 	return refusedBy(err, "see docs/protocol.md, section 2")
 }
 

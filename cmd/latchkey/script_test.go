@@ -54,6 +54,7 @@ func TestTokenScripts(t *testing.T) {
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "pin"), []byte(hsmtest.PIN+"\n"), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "open"), []byte(hsmtest.PIN+"\n"), 0o644),
+				os.WriteFile(filepath.Join(env.WorkDir, "pass"), []byte("correct horse battery staple\n"), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "bad"), []byte("00000000\n"), 0o600),
 			)
 		},

@@ -38,6 +38,8 @@ type CatalogOptions struct {
 	Environment keyset.Environment
 	Keys        func() []engine.KeyInfo // the keys there are, asked at every load; base keys of sets must be among them. Nil where none are held
 	Holder      string                  // what the keys are in, for errors; empty: keyring
+	// Elsewhere says that base keys may be in a token beside: sets whose base key is not among Keys are not held to one.
+	Elsewhere bool
 }
 
 // Catalog knows the key sets and terminals of a deployment from their signed documents. Every revision of every document
@@ -307,6 +309,9 @@ func (l *loader) checkSets() error {
 			continue
 		}
 		k, ok := known[s.BaseKey]
+		if !ok && l.options.Elsewhere {
+			continue
+		}
 		if !ok {
 			return fmt.Errorf("key set %s: the %s has no base key %s", s.ID, cmp.Or(l.options.Holder, "keyring"), s.BaseKey)
 		}

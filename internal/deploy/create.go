@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -29,7 +30,18 @@ type Options struct {
 	Passphrase  secret.Bytes       // required, seal.MinPassphrase bytes or more; the caller keeps and wipes it
 	Clock       func() time.Time   // nil: time.Now
 	Hosts       []string           // names and addresses of both services; nil: localhost, 127.0.0.1 and ::1
+
+	// Key returns the private key of a name that is held elsewhere, in a token, made for this: on that curve. Nil without an error
+	// says that one is drawn and sealed in the folder. The names are those of RootKey, IssuingKey, and of services and signers as
+	// ServiceCredential has them. A nil function: all are sealed.
+	Key func(name string, curve elliptic.Curve) (crypto.Signer, error)
 }
+
+// RootKey names the key of the root of an authority for Options.Key.
+func RootKey(kind identity.Authority) string { return "ca-" + kind.String() + "-root" }
+
+// IssuingKey names the issuing key of an authority for Options.Key.
+func IssuingKey(kind identity.Authority) string { return "ca-" + kind.String() + "-issuing" }
 
 // Create makes a deployment in dir, which must not exist or be empty, and opens it: three authorities, the certificates
 // of the services, of the signers and of a first operator and auditor, an empty keyring, the first trust list, the keys of
@@ -40,6 +52,9 @@ func Create(dir string, o Options) (*Deployment, error) {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Key == nil {
+		o.Key = func(string, elliptic.Curve) (crypto.Signer, error) { return nil, nil }
 	}
 	if o.Hosts == nil {
 		o.Hosts = []string{"localhost", "127.0.0.1", "::1"}
@@ -121,7 +136,15 @@ func (o Options) build(dir string) error {
 // authorities makes the issuers, the files that others trust them by, and the first certificates.
 func (o Options) authorities(dir string) error {
 	for _, kind := range identity.Authorities() {
-		issuer, err := embedded.Create(filepath.Join(dir, "ca", kind.String()), kind, o.Passphrase, o.Clock)
+		keys := embedded.Options{Clock: o.Clock}
+		var err error
+		if keys.Root, err = o.Key(RootKey(kind), elliptic.P384()); err != nil {
+			return err
+		}
+		if keys.Issuing, err = o.Key(IssuingKey(kind), elliptic.P256()); err != nil {
+			return err
+		}
+		issuer, err := embedded.CreateWith(filepath.Join(dir, "ca", kind.String()), kind, o.Passphrase, keys)
 		if err != nil {
 			return err
 		}
@@ -154,7 +177,16 @@ func (o Options) certify(dir string, kind identity.Authority, issuer *embedded.I
 		if p.serves {
 			req.DNSNames, req.IPs = splitHosts(o.Hosts)
 		}
-		if err := writeCredential(context.Background(), filepath.Join(dir, p.folder), issuer, req, o.Passphrase); err != nil {
+		key, err := o.Key(filepath.Base(p.folder), elliptic.P256())
+		if err != nil {
+			return err
+		}
+		if key != nil {
+			err = writeCertificate(context.Background(), filepath.Join(dir, p.folder), issuer, req, key)
+		} else {
+			err = writeCredential(context.Background(), filepath.Join(dir, p.folder), issuer, req, o.Passphrase)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -211,6 +243,25 @@ func writeCredential(ctx context.Context, dir string, issuer ca.Issuer, req ca.R
 	}
 	if err := seal.WriteFile(filepath.Join(dir, keyFile), sealed, 0o600); err != nil {
 		return err
+	}
+	if err := seal.WriteFile(filepath.Join(dir, certFile), encodeCertificates(chain...), 0o644); err != nil {
+		return err
+	}
+	return seal.SyncDir(filepath.Dir(dir))
+}
+
+// writeCertificate has a key that is held elsewhere certified, and writes the certificate to a new folder.
+func writeCertificate(ctx context.Context, dir string, issuer ca.Issuer, req ca.Request, key crypto.Signer) error {
+	req.PublicKey = key.Public()
+	chain, err := issuer.Issue(ctx, req)
+	if err != nil {
+		return err
+	}
+	if err := ca.Prove(key, chain[0]); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("deploy: %w", err)
 	}
 	if err := seal.WriteFile(filepath.Join(dir, certFile), encodeCertificates(chain...), 0o644); err != nil {
 		return err

@@ -147,7 +147,8 @@ func (d *Deployment) Keyring() (*keyring.Ring, error) {
 	return r, nil
 }
 
-// Catalog reads the key sets and terminals, checked against the keyring.
+// Catalog reads the key sets and terminals, checked against the keyring, as far as their base keys are in it: others are in tokens,
+// and the services that have those hold the sets to them.
 func (d *Deployment) Catalog() (*Catalog, error) {
 	ring, err := d.Keyring()
 	if err != nil {
@@ -159,7 +160,7 @@ func (d *Deployment) Catalog() (*Catalog, error) {
 func (d *Deployment) catalogOptions(ring *keyring.Ring) CatalogOptions {
 	return CatalogOptions{
 		Dir: d.dir, Tenant: d.config.Tenant, Environment: d.config.Environment,
-		Keys: func() []engine.KeyInfo { return ring.List() },
+		Keys: func() []engine.KeyInfo { return ring.List() }, Elsewhere: true,
 	}
 }
 

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 // SaveKeySet checks a signed key set as Catalog does, with certificates that are valid now, and stores it durably. It
-// must be revision 1 of a new set or follow the latest revision. Errors wrap ErrDocument; nothing was stored then.
-func (d *Deployment) SaveKeySet(doc []byte) (*keyset.KeySet, error) {
+// must be revision 1 of a new set, whose base key is in the keyring or among those of a token, or follow the latest revision.
+// Errors wrap ErrDocument; nothing was stored then.
+func (d *Deployment) SaveKeySet(doc []byte, inToken ...engine.KeyInfo) (*keyset.KeySet, error) {
 	verify, err := Verifier(d.dir, d.config.Tenant, d.clock())
 	if err != nil {
 		return nil, err
@@ -31,6 +33,13 @@ func (d *Deployment) SaveKeySet(doc []byte) (*keyset.KeySet, error) {
 		}
 		l := loader{options: catalog.options, next: *catalog.contents.Load()}
 		l.next.sets = maps.Clone(l.next.sets)
+		if set.Revision == 1 { // later ones have the base key of the first
+			held := append(slices.Clone(inToken), catalog.options.Keys()...) // a key of the keyring counts where both have the name
+			if !slices.ContainsFunc(held, func(k engine.KeyInfo) bool { return k.Ref == set.BaseKey || k.ID == set.BaseKey }) {
+				return fmt.Errorf("%w: key set %s: neither the keyring nor a token has a base key %s", ErrDocument, set.ID, set.BaseKey)
+			}
+			l.options.Keys = func() []engine.KeyInfo { return held }
+		}
 		if err := follows(l.next.sets[set.ID], set); err != nil {
 			return fmt.Errorf("%w: %w", ErrDocument, err)
 		}

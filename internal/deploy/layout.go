@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
 )
@@ -90,6 +91,23 @@ func Credential(certPath, sealedKeyPath string, passphrase secret.Bytes) (tls.Ce
 		return tls.Certificate{}, fmt.Errorf("deploy: %s is not the key of %s", sealedKeyPath, certPath)
 	}
 	out := tls.Certificate{PrivateKey: signer, Leaf: chain[0]}
+	for _, c := range chain {
+		out.Certificate = append(out.Certificate, c.Raw)
+	}
+	return out, nil
+}
+
+// CredentialOf is Credential with a private key that is held elsewhere: in a token. It is made to sign, and held to its
+// certificate. Errors wrap ca.ErrOtherKey, or are those of the key or of the file system.
+func CredentialOf(certPath string, key crypto.Signer) (tls.Certificate, error) {
+	chain, err := readCertificates(certPath)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := ca.Prove(key, chain[0]); err != nil {
+		return tls.Certificate{}, fmt.Errorf("deploy: %s: %w", certPath, err)
+	}
+	out := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
 	for _, c := range chain {
 		out.Certificate = append(out.Certificate, c.Raw)
 	}

@@ -56,6 +56,14 @@ registry:
 keyring: keyring
 database: decryptd.db
 
+# With this section base keys, zone keys and data keys are those of a PKCS#11 token, and "key" may name one in it, as in
+# pkcs11:object=decrypt. It needs the program of "make build-hsm". docs/hsm.md says how to set a token up.
+# hsm:
+#   uri: pkcs11:token=decryptd?module-path=/usr/lib/softhsm/libsofthsm2.so
+#   pin-file: decryptd.pin
+#   sessions: 4
+#   cache: 4096
+
 # The audit log is part of the database. Its checkpoints are signed with this key and written to this file as often as
 # said: ship the file off this machine, "latchkey audit verify" compares with it.
 checkpoint-key: audit/checkpoint.key.sealed
@@ -92,6 +100,12 @@ signer-key: services/registry/key.sealed
 
 # The issuer of terminals, the key under which one-time codes are stored, and the list of roots for terminals.
 issuer: ca/terminals
+# With this section issuer-key, key and signer-key may name keys in a PKCS#11 token, in place of sealed files: docs/hsm.md.
+# issuer-key: pkcs11:object=ca-terminals-issuing
+# hsm:
+#   uri: pkcs11:token=provisiond?module-path=/usr/lib/softhsm/libsofthsm2.so
+#   pin-file: provisiond.pin
+#   sessions: 4
 pepper: services/ra/pepper.sealed
 trust-list: trust/list.signed
 
@@ -123,6 +137,14 @@ signer-key: services/kdh-signer/key.sealed
 # The issuer of agreement certificates, and the base keys.
 issuer: ca/keydist
 keyring: keyring
+
+# With this section base keys are those of a PKCS#11 token that are for distribution, and issuer-key, key and signer-key may
+# name keys in it, in place of sealed files. It is another token than that of the decryption service: docs/hsm.md.
+# issuer-key: pkcs11:object=ca-keydist-issuing
+# hsm:
+#   uri: pkcs11:token=keyd?module-path=/usr/lib/softhsm/libsofthsm2.so
+#   pin-file: keyd.pin
+#   sessions: 4
 
 # For key sets with delivery "attested": the folder of the signed documents that say which makers and key-injection
 # facilities are trusted, and which of their devices may have keys. "latchkey attested sign" makes them, two people sign in

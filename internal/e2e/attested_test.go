@@ -410,7 +410,7 @@ func (p *production) judge(t *testing.T, arrived ...string) {
 		case "DELIVERED":
 			delivered = append(delivered, r.Object)
 			sample = r
-			if r.Reason != keydist.ClearInHost || r.KCV == "" {
+			if r.Reason != remote.ClearInHost.String() || r.KCV == "" {
 				t.Errorf("%s was delivered %s with the check value %q", r.Object, r.Reason, r.KCV)
 			}
 		}

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -401,6 +402,20 @@ func (r *Ring) List() []engine.KeyInfo {
 		return cmp.Or(cmp.Compare(a.Ref.String(), b.Ref.String()), cmp.Compare(a.Version, b.Version))
 	})
 	return out
+}
+
+// InitialKey derives the initial key of a terminal under a base key, for the caller to wipe. Errors wrap engine.ErrKeyNotFound,
+// engine.ErrUsage, engine.ErrUnavailable, dukpt.ErrKSN or the context's.
+func (r *Ring) InitialKey(ctx context.Context, ref keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	base, err := r.BaseKey(ref)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Wipe()
+	return base.Derive(id)
 }
 
 // BaseKey returns a base key of its own for the caller to derive initial keys with, and to wipe. Errors wrap

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
@@ -63,6 +64,14 @@ func Prepare(d *deploy.Deployment, delivery keyset.Delivery) error {
 	if err != nil {
 		return err
 	}
+	return PrepareWith(d, delivery, ring.Generate)
+}
+
+// PrepareWith is Prepare with keys that something else makes than the keyring of d: a token. For a zone key that is there already
+// generate fails with keyring.ErrExists, or returns anything.
+func PrepareWith(d *deploy.Deployment, delivery keyset.Delivery,
+	generate func(keyset.KeyRef, keys.Attributes, keyset.Environment) (engine.KeyInfo, error),
+) error {
 	env := d.Config().Environment
 	for name, algorithm := range map[string]keys.Algorithm{ZoneTDES: keys.TDES2, ZoneAES: keys.AES256} {
 		ref, err := keyset.ParseKeyRef(name)
@@ -70,29 +79,27 @@ func Prepare(d *deploy.Deployment, delivery keyset.Delivery) error {
 			return err
 		}
 		a := keys.Attributes{Algorithm: algorithm, Usage: keys.UsagePIN, Mode: keys.ModeBoth, Exportability: keys.Exportable}
-		if _, err := ring.Generate(ref, a, env); err != nil && !errors.Is(err, keyring.ErrExists) {
+		if _, err := generate(ref, a, env); err != nil && !errors.Is(err, keyring.ErrExists) {
 			return err
 		}
 	}
 	for _, s := range sets {
-		if err := s.make(d, delivery); err != nil {
+		if err := s.make(d, delivery, generate); err != nil {
 			return fmt.Errorf("sample: key set %s: %w", s.id, err)
 		}
 	}
 	return nil
 }
 
-func (s set) make(d *deploy.Deployment, delivery keyset.Delivery) error {
-	ring, err := d.Keyring()
-	if err != nil {
-		return err
-	}
+func (s set) make(d *deploy.Deployment, delivery keyset.Delivery,
+	generate func(keyset.KeyRef, keys.Attributes, keyset.Environment) (engine.KeyInfo, error),
+) (err error) {
 	k := s.start()
 	k.ID, k.Tenant, k.Environment, k.Delivery = s.id, d.Config().Tenant, d.Config().Environment, delivery
 	if k.BaseKey, err = keyset.ParseKeyRef(s.base); err != nil {
 		return err
 	}
-	info, err := ring.Generate(k.BaseKey, keys.Attributes{
+	info, err := generate(k.BaseKey, keys.Attributes{
 		Algorithm: s.algorithm, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.Exportable,
 	}, k.Environment)
 	if err != nil {
@@ -112,11 +119,11 @@ func (s set) make(d *deploy.Deployment, delivery keyset.Delivery) error {
 		}
 		k.OutgoingPINKeys = []keyset.KeyRef{ref}
 	}
-	return Save(d, k)
+	return Save(d, k, info)
 }
 
-// Save signs a key set as the first operator and stores it.
-func Save(d *deploy.Deployment, k *keyset.KeySet) error {
+// Save signs a key set as the first operator and stores it. The first revision of one whose base key is in a token comes with that.
+func Save(d *deploy.Deployment, k *keyset.KeySet, inToken ...engine.KeyInfo) error {
 	payload, err := keyset.Marshal(k)
 	if err != nil {
 		return err
@@ -129,7 +136,7 @@ func Save(d *deploy.Deployment, k *keyset.KeySet) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.SaveKeySet(doc)
+	_, err = d.SaveKeySet(doc, inToken...)
 	return err
 }
 

@@ -315,7 +315,7 @@ func TestSealRefuses(t *testing.T) {
 	}
 	cases := map[string]refusal{
 		"no set":                 {func(l *lab) { l.set = nil }, "no key set"},
-		"no key":                 {func(l *lab) { l.key = nil }, "no key set, initial key"},
+		"no key":                 {func(l *lab) { l.key = nil }, "no initial key"},
 		"no signer":              {func(l *lab) { l.signer = nil }, "signer"},
 		"no chain":               {func(l *lab) { l.chain = nil }, "chain"},
 		"another signer":         {func(l *lab) { l.signer = stranger }, "not that of the signer"},

@@ -1,8 +1,8 @@
 package remote
 
 import (
+	"context"
 	"crypto"
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,37 +12,50 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// Seal wraps an initial key for the terminal of a binding and signs the result: what a key-distribution host does. The
-// certificates of the binding are verified by the caller. chain is that of signer, leaf first, without the root, with the
-// role kdh of the tenant. issuedAt is cut to seconds. The initial key is neither kept nor wiped. A delivery that Open would
-// refuse for what it says is an error, as far as that is known here.
+// Seal wraps an initial key for the terminal of a binding and signs the result: what a key-distribution host does that has
+// the key in its memory. The certificates of the binding are verified by the caller. chain is that of signer, leaf first,
+// without the root, with the role kdh of the tenant. issuedAt is cut to seconds. The initial key is neither kept nor wiped. A
+// delivery that Open would refuse for what it says is an error, as far as that is known here.
 func Seal(b Binding, set *keyset.KeySet, replaces dukpt.KeyID, ik *dukpt.InitialKey, issuedAt time.Time,
 	signer crypto.Signer, chain []*x509.Certificate,
 ) (*Delivery, error) {
-	s, d, err := prepare(b, set, replaces, ik, issuedAt, signer, chain)
-	if err != nil {
-		return nil, fmt.Errorf("remote: seal: %w", err)
+	if ik == nil {
+		return nil, errors.New("remote: seal: no initial key")
 	}
-	if err := s.seal(d, ik, signer); err != nil {
-		return nil, fmt.Errorf("remote: seal: %w", err)
-	}
-	if _, err := d.parse(); err != nil {
-		return nil, fmt.Errorf("remote: seal: %w", err)
-	}
-	return d, nil
+	d, _, err := SealBlock(context.Background(), given{ik}, b, set, ik.KeyID(), replaces, issuedAt, signer, chain)
+	return d, err
 }
 
-// prepare checks what Seal was given and fills in all of the delivery that needs no secret.
-func prepare(b Binding, set *keyset.KeySet, replaces dukpt.KeyID, ik *dukpt.InitialKey, issuedAt time.Time,
+// SealBlock is Seal with the initial key of id and its block from a maker. It also returns the check value of the key, as soon as
+// it is known.
+func SealBlock(ctx context.Context, maker BlockMaker, b Binding, set *keyset.KeySet, id, replaces dukpt.KeyID, issuedAt time.Time,
+	signer crypto.Signer, chain []*x509.Certificate,
+) (*Delivery, keys.KCV, error) {
+	s, d, err := prepare(b, set, id, replaces, issuedAt, signer, chain)
+	if err != nil {
+		return nil, keys.KCV{}, fmt.Errorf("remote: seal: %w", err)
+	}
+	kcv, err := s.seal(ctx, d, maker, signer)
+	if err != nil {
+		return nil, kcv, fmt.Errorf("remote: seal: %w", err)
+	}
+	if _, err := d.parse(); err != nil {
+		return nil, kcv, fmt.Errorf("remote: seal: %w", err)
+	}
+	return d, kcv, nil
+}
+
+// prepare checks what SealBlock was given and fills in all of the delivery that needs no secret.
+func prepare(b Binding, set *keyset.KeySet, id, replaces dukpt.KeyID, issuedAt time.Time,
 	signer crypto.Signer, chain []*x509.Certificate,
 ) (*session, *Delivery, error) {
-	if set == nil || ik == nil || signer == nil || len(chain) == 0 {
-		return nil, nil, errors.New("no key set, initial key, signer or chain")
+	if set == nil || signer == nil || len(chain) == 0 {
+		return nil, nil, errors.New("no key set, signer or chain")
 	}
 	if err := b.validate(); err != nil {
 		return nil, nil, err
@@ -51,7 +64,7 @@ func prepare(b Binding, set *keyset.KeySet, replaces dukpt.KeyID, ik *dukpt.Init
 	if err != nil {
 		return nil, nil, err
 	}
-	suite, err := deliverable(set, ik.KeyID())
+	suite, err := deliverable(set, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,7 +77,7 @@ func prepare(b Binding, set *keyset.KeySet, replaces dukpt.KeyID, ik *dukpt.Init
 	if pub, ok := chain[0].PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(signer.Public()) {
 		return nil, nil, errors.New("the certificate is not that of the signer")
 	}
-	d := &Delivery{KeySet: payload, KeyID: ik.KeyID(), Replaces: replaces, IssuedAt: issuedAt.UTC().Truncate(time.Second)}
+	d := &Delivery{KeySet: payload, KeyID: id, Replaces: replaces, IssuedAt: issuedAt.UTC().Truncate(time.Second)}
 	for _, c := range chain {
 		d.Certificates = append(d.Certificates, c.Raw)
 	}
@@ -73,47 +86,31 @@ func prepare(b Binding, set *keyset.KeySet, replaces dukpt.KeyID, ik *dukpt.Init
 	}, d, nil
 }
 
-// seal agrees on a protection key, wraps the initial key and signs. The ephemeral private key ends here: nobody, the KDH
-// included, can open the block a second time.
-func (s *session) seal(d *Delivery, ik *dukpt.InitialKey, signer crypto.Signer) error {
+// seal has the block made and signs it with all that it is bound to.
+func (s *session) seal(ctx context.Context, d *Delivery, maker BlockMaker, signer crypto.Signer) (keys.KCV, error) {
 	peer, err := s.agreementKey(s.suite)
 	if err != nil {
-		return err
+		return keys.KCV{}, err
 	}
-	ephemeral, err := s.suite.Curve().GenerateKey(rand.Reader)
+	block, err := maker.MakeBlock(ctx, BlockRequest{
+		BaseKey: s.set.BaseKey, KeyID: s.keyID, Algorithm: s.set.Algorithm, Suite: s.suite, Agreement: peer,
+		OtherInfo: func(ephemeral []byte) string {
+			bound := *s
+			bound.ephemeral = ephemeral
+			return bound.otherInfo()
+		},
+	})
 	if err != nil {
-		return err
+		return keys.KCV{}, err
 	}
-	s.ephemeral = ephemeral.PublicKey().Bytes()
-	d.Ephemeral = s.ephemeral
-	if d.Block, err = s.wrap(ephemeral, peer, ik); err != nil {
-		return err
-	}
+	s.ephemeral = block.Ephemeral
+	d.Ephemeral, d.Block = block.Ephemeral, block.Text
 	digest, hash, err := s.digest(d.Block)
 	if err != nil {
-		return err
+		return block.KCV, err
 	}
 	d.Signature, err = signer.Sign(rand.Reader, digest, hash)
-	return err
-}
-
-func (s *session) wrap(own *ecdh.PrivateKey, peer *ecdh.PublicKey, ik *dukpt.InitialKey) (string, error) {
-	k := ik.Key()
-	defer k.Wipe()
-	if k.IsZero() || k.Attributes().Algorithm != s.set.Algorithm {
-		return "", fmt.Errorf("the initial key is wiped, or not of %v as key set %s says", s.set.Algorithm, s.set.ID)
-	}
-	z, err := own.ECDH(peer)
-	if err != nil {
-		return "", err
-	}
-	defer secret.Wipe(z)
-	p, err := s.protector(z)
-	if err != nil {
-		return "", err
-	}
-	defer p.Wipe()
-	return p.Wrap(k)
+	return block.KCV, err
 }
 
 // digest returns the hash of what the KDH signs. The curve of its key decides which hash.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -59,7 +58,7 @@ func (d *delivery) run(ctx context.Context) (*remote.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := d.seal(issued)
+	out, err := d.seal(ctx, issued)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +78,7 @@ func (d *delivery) runLate(ctx context.Context) (*remote.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := d.seal(issued)
+	out, err := d.seal(ctx, issued)
 	if err != nil {
 		return nil, err
 	}
@@ -266,43 +265,28 @@ func object(i Issued) string {
 	return fmt.Sprintf("%s/%d/%s/%v", i.Terminal, i.Slot, i.KeySet, i.KeyID)
 }
 
-// seal derives the key and wraps it for the terminal. From here on the audit log has the check value of the initial key.
-func (d *delivery) seal(i Issued) (*remote.Delivery, error) {
-	ik, err := d.derive(i.KeyID)
-	if err != nil {
-		d.host.c.Logger.Error("key not derived", slog.String("key-set", string(i.KeySet)), slog.String("error", err.Error()))
-		return nil, refuse(CodeKeysUnavailable, "")
-	}
-	defer ik.Wipe()
+// seal has the key derived and wrapped for the terminal, and signs. From here on the audit log has the check value of the
+// initial key.
+func (d *delivery) seal(ctx context.Context, i Issued) (*remote.Delivery, error) {
 	binding := remote.Binding{
 		Tenant: d.Tenant, Terminal: d.Terminal, Slot: d.Slot, TLS: d.tls, Agreement: d.agreement, Nonce: d.Nonce, Exporter: d.Exporter,
 	}
-	out, err := remote.Seal(binding, d.set, d.Replaces, ik, d.now, d.host.c.Signer, d.host.c.Chain)
+	c := d.host.c
+	out, kcv, err := remote.SealBlock(ctx, c.Blocks, binding, d.set, i.KeyID, d.Replaces, d.now, c.Signer, c.Chain)
+	if !kcv.IsZero() {
+		d.info.KCV = kcv.String()
+	}
 	if err != nil {
-		d.host.c.Logger.Error("key not sealed", slog.String("key-set", string(i.KeySet)), slog.String("error", err.Error()))
+		c.Logger.Error("key not derived or sealed", slog.String("key-set", string(i.KeySet)), slog.String("error", err.Error()))
 		return nil, refuse(CodeKeysUnavailable, "")
 	}
 	return out, nil
 }
 
-func (d *delivery) derive(id dukpt.KeyID) (*dukpt.InitialKey, error) {
-	base, err := d.host.c.Base.BaseKey(d.set.BaseKey)
-	if err != nil {
-		return nil, err
-	}
-	defer base.Wipe()
-	ik, err := base.Derive(id)
-	if err != nil {
-		return nil, err
-	}
-	k := ik.Key()
-	defer k.Wipe()
-	d.info.KCV = k.KCV().String()
-	return ik, nil
-}
-
 // delivered records that the key is about to leave.
-func (d *delivery) delivered(tx Tx) error { return tx.Audit(d.record("DELIVERED", ClearInHost)) }
+func (d *delivery) delivered(tx Tx) error {
+	return tx.Audit(d.record("DELIVERED", d.host.c.Blocks.Exposure().String()))
+}
 
 func sameKey(a, b *x509.Certificate) bool {
 	key, ok := a.PublicKey.(interface{ Equal(crypto.PublicKey) bool })

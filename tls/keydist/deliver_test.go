@@ -57,7 +57,7 @@ func TestDeliverIsRecorded(t *testing.T) {
 	}
 	labels := audit.Labels{KeyMode: "software", PINExposure: "host-memory", Environment: "test"}
 	for i, want := range []audit.Record{
-		{Result: "ALLOCATED", KCV: "0123AB"}, {Result: "DELIVERED", Reason: keydist.ClearInHost},
+		{Result: "ALLOCATED", KCV: "0123AB"}, {Result: "DELIVERED", Reason: remote.ClearInHost.String()},
 	} {
 		got := leaves[i]
 		if got.Result != want.Result || got.Reason != want.Reason || got.Labels != labels || got.Action != "deliver/code" ||

@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -28,15 +29,6 @@ const MaxPending = 8
 // terminal waits whose answers are lost on their way, so it is short.
 const PendingPause = time.Minute
 
-// ClearInHost is the delivery label of a key that was derived and wrapped in the memory of the host. The label stands as the
-// reason in the audit record of a delivery.
-const ClearInHost = "clear-in-host"
-
-// BaseKeys finds base keys by their names. The host wipes what it gets.
-type BaseKeys interface {
-	BaseKey(ref keyset.KeyRef) (*dukpt.BaseKey, error)
-}
-
 // KeyInfo is what audit records say about a base key.
 type KeyInfo struct {
 	KCV    string       // check value
@@ -48,8 +40,8 @@ type Config struct {
 	Tenant      keyset.TenantID    // whose terminals get keys
 	Environment keyset.Environment // key sets of the other one are refused
 	Store       Store
-	Issuer      ca.Issuer // of the key-distribution authority, for agreement keys
-	Base        BaseKeys
+	Issuer      ca.Issuer                   // of the key-distribution authority, for agreement keys
+	Blocks      remote.BlockMaker           // derives and wraps initial keys. Its label stands as the reason in the audit records of deliveries
 	Describe    func(keyset.KeyRef) KeyInfo // for the audit log; nil: records say nothing about base keys
 	// KeySets returns the latest revision of a set from its verified document.
 	KeySets func(keyset.ID) (*keyset.KeySet, bool)
@@ -111,8 +103,8 @@ func New(c Config) (*Host, error) {
 
 func (c *Config) check() error {
 	switch {
-	case c.Store == nil, c.Issuer == nil, c.Base == nil, c.KeySets == nil, c.Signer == nil, c.Logger == nil:
-		return errors.New("keydist: store, issuer, base keys, key sets, signer or logger is missing")
+	case c.Store == nil, c.Issuer == nil, c.Blocks == nil, c.KeySets == nil, c.Signer == nil, c.Logger == nil:
+		return errors.New("keydist: store, issuer, block maker, key sets, signer or logger is missing")
 	case c.Instance == "":
 		return errors.New("keydist: the host has no name for its audit log")
 	case c.Trust.Terminals == nil || c.Trust.KeyDist == nil:

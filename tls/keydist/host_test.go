@@ -30,7 +30,7 @@ func TestNewRefuses(t *testing.T) {
 	for name, change := range map[string]func(*keydist.Config){
 		"no tenant": func(c *keydist.Config) { c.Tenant = "" }, "no environment": func(c *keydist.Config) { c.Environment = 0 },
 		"no store": func(c *keydist.Config) { c.Store = nil }, "no issuer": func(c *keydist.Config) { c.Issuer = nil },
-		"no keys": func(c *keydist.Config) { c.Base = nil }, "no key sets": func(c *keydist.Config) { c.KeySets = nil },
+		"no keys": func(c *keydist.Config) { c.Blocks = nil }, "no key sets": func(c *keydist.Config) { c.KeySets = nil },
 		"no signer": func(c *keydist.Config) { c.Signer = nil }, "no chain": func(c *keydist.Config) { c.Chain = nil },
 		"no logger": func(c *keydist.Config) { c.Logger = nil }, "no instance": func(c *keydist.Config) { c.Instance = "" },
 		"no roots": func(c *keydist.Config) { c.Trust = tlsconf.Trust{} }, "another key": func(c *keydist.Config) { c.Signer = other },

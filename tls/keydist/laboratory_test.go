@@ -1,6 +1,7 @@
 package keydist_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -79,7 +80,7 @@ func newLaboratory(tb testing.TB) *laboratory {
 	wide.Algorithm = keys.AES256
 	l.addSet(wide, "WIDE", keyset.Code, "1234567A00000001", "1234567AFFFFFFFF")
 	l.config = keydist.Config{
-		Tenant: "ACME", Environment: keyset.Test, Store: l.store, Issuer: l.keydist, Base: l, KeySets: l.keySet,
+		Tenant: "ACME", Environment: keyset.Test, Store: l.store, Issuer: l.keydist, Blocks: remote.InHost(l.initialKey), KeySets: l.keySet,
 		Describe: func(ref keyset.KeyRef) keydist.KeyInfo {
 			return keydist.KeyInfo{KCV: "0123AB", Labels: audit.Labels{KeyMode: "software", PINExposure: "host-memory", Environment: "test"}}
 		},
@@ -144,16 +145,24 @@ func (l *laboratory) addSet(s *keyset.KeySet, id keyset.ID, delivery keyset.Deli
 	l.sets[id] = s
 }
 
-// BaseKey makes the base key of a name.
-func (l *laboratory) BaseKey(ref keyset.KeyRef) (*dukpt.BaseKey, error) {
+// initialKey derives under the base key of a name.
+func (l *laboratory) initialKey(ctx context.Context, ref keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.keysFail != nil {
 		return nil, l.keysFail
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for _, s := range l.sets {
 		if s.BaseKey == ref {
-			return baseKey(s)
+			base, err := baseKey(s)
+			if err != nil {
+				return nil, err
+			}
+			defer base.Wipe()
+			return base.Derive(id)
 		}
 	}
 	return nil, errors.New("no such key")

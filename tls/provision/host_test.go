@@ -41,10 +41,8 @@ func (h *realHost) Settle(ctx context.Context, s remote.Settlement) error {
 	return h.host.Settle(ctx, ra, s)
 }
 
-// baseKeys are the base keys of the host: one for everything.
-type baseKeys struct{}
-
-func (baseKeys) BaseKey(keyset.KeyRef) (*dukpt.BaseKey, error) {
+// initialKey derives under the base key of the host: one for everything.
+func initialKey(_ context.Context, _ keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
 	k, err := keys.NewKey(keys.Attributes{
 		Algorithm: keys.AES128, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.NonExportable,
 	}, bytes.Repeat([]byte{1}, 16))
@@ -52,7 +50,12 @@ func (baseKeys) BaseKey(keyset.KeyRef) (*dukpt.BaseKey, error) {
 		return nil, err
 	}
 	defer k.Wipe()
-	return dukpt.NewBaseKey(k)
+	base, err := dukpt.NewBaseKey(k)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Wipe()
+	return base.Derive(id)
 }
 
 // withHost opens the registry anew with a real key-distribution host, and sets that are delivered without an attestation.
@@ -63,7 +66,7 @@ func (l *laboratory) withHost() *realHost {
 	}
 	h := &realHost{store: new(keydisttest.Model)}
 	h.host = must[*keydist.Host](l.t)(keydist.New(keydist.Config{
-		Tenant: tenant, Environment: keyset.Test, Store: h.store, Issuer: l.keydist, Base: baseKeys{}, KeySets: l.config.KeySets,
+		Tenant: tenant, Environment: keyset.Test, Store: h.store, Issuer: l.keydist, Blocks: remote.InHost(initialKey), KeySets: l.config.KeySets,
 		Signer: l.kdh.signer, Chain: l.kdh.chain, Trust: tlsconf.Trust{Terminals: pool(l.terminals.Fake), KeyDist: pool(l.keydist)},
 		Clock: l.clock.time, Instance: "KDH-1", Logger: slog.New(slog.DiscardHandler),
 	}))

@@ -168,8 +168,8 @@ func TestPath(t *testing.T) {
 func TestOpeningNamesTheMember(t *testing.T) {
 	t.Parallel()
 	none := filepath.Join(t.TempDir(), "none")
-	_, certificate := OpenCredential(none, none, secretText, "ACME", identity.RA)
-	_, _, signer := OpenSigner(none, none, secretText)
+	_, certificate := OpenCredential(none, PrivateKey{File: none, Passphrase: secretText}, "ACME", identity.RA)
+	_, _, signer := OpenSigner(none, PrivateKey{File: none, Passphrase: secretText})
 	_, checkpoint := OpenCheckpoints(none, none, secretText, 0, nil, nil)
 	for member, err := range map[string]error{"certificate: ": certificate, "signer-certificate: ": signer, "checkpoint-key: ": checkpoint} {
 		if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), member) {

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -26,7 +27,7 @@ type Config struct {
 
 	PassphraseFile string `yaml:"passphrase-file"` // opens the sealed files; mode 0600, 12 bytes or more; required
 	Certificate    string `yaml:"certificate"`     // PEM of the service, leaf first; default services/decrypt/cert.pem
-	Key            string `yaml:"key"`             // its sealed key; default services/decrypt/key.sealed
+	Key            string `yaml:"key"`             // its sealed key, or one in the token of hsm: pkcs11:object=NAME; default services/decrypt/key.sealed
 	Keyring        string `yaml:"keyring"`         // folder of keys; default keyring
 
 	Database        string          `yaml:"database"`         // claims, answers and audit log; default decryptd.db
@@ -38,7 +39,9 @@ type Config struct {
 
 	Registry *RegistryConfig `yaml:"registry"` // registration authority that says what there is of terminals; absent: the folder says it
 
-	HSM *HSMConfig `yaml:"hsm"` // PKCS#11 token that holds base keys, zone keys and data keys; absent: they are in the keyring
+	// HSM is the PKCS#11 token that holds base keys, zone keys and data keys; absent: they are in the keyring. With it the keyring
+	// gives the host's secrets only: what keys are in it is not looked at. Key may name a key in it: pkcs11:object=NAME.
+	HSM *token.Config `yaml:"hsm"`
 
 	// Reload, if not nil, has key sets and keys read again at once whenever something is received. The file has no such member.
 	Reload <-chan os.Signal `yaml:"-"`
@@ -57,19 +60,6 @@ type RegistryConfig struct {
 	Key         string          `yaml:"key"`         // its sealed key; default: that of the service
 	StaleAfter  daemon.Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
 	Cache       string          `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
-}
-
-// HSMConfig says which token keys are used from, and how. The keyring then gives the host's secrets only: what keys are in it
-// is not looked at. Which module it is stands in the URI.
-type HSMConfig struct {
-	URI      string `yaml:"uri"`      // RFC 7512, of one token, with its module-path and without a PIN or the place of one; required
-	PINFile  string `yaml:"pin-file"` // one line; mode 0600; required
-	Sessions int    `yaml:"sessions"` // operations at the same time; default 4, 1 to 64
-	Cache    int    `yaml:"cache"`    // derived keys kept in the token for the next transactions; default 4096, -1 for none, to 1048576
-
-	// Fingerprints say which base key of the token is which one of the keyring that the key sets were made with: by the
-	// fingerprint in the token, the one there. A key that is not named has the one in the token.
-	Fingerprints map[string]string `yaml:"fingerprints"`
 }
 
 // DefaultConfig returns the configuration of a file that says nothing.
@@ -110,22 +100,10 @@ func (c *Config) complete(file []byte) error {
 	if _, named := members["registry"]; named && c.Registry == nil {
 		return errors.New("registry: want a mapping with urls")
 	}
-	if _, named := members["hsm"]; named && c.HSM == nil {
-		return errors.New("hsm: want a mapping with uri and pin-file")
-	}
 	if c.Registry != nil {
 		c.completeRegistry()
 	}
-	if c.HSM != nil {
-		section, _ := members["hsm"].(map[string]any)
-		if _, named := section["sessions"]; !named {
-			c.HSM.Sessions = defaultSessions
-		}
-		if _, named := section["cache"]; !named {
-			c.HSM.Cache = defaultCache
-		}
-	}
-	return nil
+	return c.HSM.Complete(file)
 }
 
 func (c *Config) completeRegistry() {
@@ -168,8 +146,17 @@ func (c Config) Check() error {
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
 		c.checkCallers(),
 		c.checkRegistry(),
-		c.checkHSM(),
+		c.HSM.Check(),
+		c.HSM.CheckKey("key", c.Key),
+		c.checkRegistryKey(),
 	)
+}
+
+func (c Config) checkRegistryKey() error {
+	if c.Registry == nil {
+		return nil
+	}
+	return c.HSM.CheckKey("registry: key", c.Registry.Key)
 }
 
 func (c Config) checkRegistry() error {

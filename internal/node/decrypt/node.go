@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
@@ -68,7 +69,7 @@ func (n *node) serve(ctx context.Context, ready func(Addrs)) error {
 		loops = append(loops, n.authority.follower.Run, n.reporter.run)
 	}
 	if n.token != nil {
-		loops = append(loops, n.token.watch)
+		loops = append(loops, n.token.Run)
 	}
 	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
@@ -78,7 +79,7 @@ type node struct {
 	config      Config
 	log         *slog.Logger
 	ring        *keyring.Ring // gives secrets, and keys unless there is a token
-	token       *token        // nil when keys are those of the ring
+	token       *token.Token  // nil when keys are those of the ring
 	db          *claims.Store
 	service     *decrypt.Service
 	tls         *tls.Config
@@ -107,7 +108,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	}
 	defer passphrase.Wipe()
 	reach := func(secret.Bytes) error { return n.openToken(ctx) }
-	for _, step := range []func(secret.Bytes) error{n.openMetrics, n.openTLS, n.openKeys, reach, n.openStore, n.openService} {
+	for _, step := range []func(secret.Bytes) error{n.openMetrics, reach, func(p secret.Bytes) error { return n.openTLS(ctx, p) }, n.openKeys, n.openStore, n.openService} {
 		if err := step(passphrase); err != nil {
 			return nil, err
 		}
@@ -125,9 +126,13 @@ func (n *node) openMetrics(secret.Bytes) (err error) {
 	return err
 }
 
-func (n *node) openTLS(passphrase secret.Bytes) error {
+func (n *node) openTLS(ctx context.Context, passphrase secret.Bytes) error {
 	c := n.config
-	credential, err := daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase, c.Tenant, identity.Decrypt)
+	key, err := n.token.Key(ctx, "key", c.Key, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	credential, err := daemon.OpenCredential(n.path(c.Certificate), key, c.Tenant, identity.Decrypt)
 	if err != nil {
 		return err
 	}
@@ -142,18 +147,22 @@ func (n *node) openTLS(passphrase secret.Bytes) error {
 	if err != nil || c.Registry == nil {
 		return err
 	}
-	return n.openRegistry(*c.Registry, credential, trust, passphrase)
+	return n.openRegistry(ctx, *c.Registry, credential, trust, passphrase)
 }
 
 // openRegistry makes the follower of the registry feed, which shows the credential of the service or one of its own.
-func (n *node) openRegistry(r RegistryConfig, own *tlsconf.Credential, trust tlsconf.Trust, passphrase secret.Bytes) error {
+func (n *node) openRegistry(ctx context.Context, r RegistryConfig, own *tlsconf.Credential, trust tlsconf.Trust, passphrase secret.Bytes) error {
 	c := n.config
-	var err error
 	if r.Certificate != c.Certificate || r.Key != c.Key {
-		if own, err = daemon.OpenCredential(n.path(r.Certificate), n.path(r.Key), passphrase, c.Tenant, identity.Decrypt); err != nil {
+		key, err := n.token.Key(ctx, "key", r.Key, n.path, passphrase)
+		if err == nil {
+			own, err = daemon.OpenCredential(n.path(r.Certificate), key, c.Tenant, identity.Decrypt)
+		}
+		if err != nil {
 			return fmt.Errorf("registry: %w", err)
 		}
 	}
+	var err error
 	if n.authority, err = newRegistry(c, r, own, trust, n.log); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
@@ -230,7 +239,7 @@ func (n *node) openService(secret.Bytes) error {
 // keys returns what holds the keys that messages are worked on with.
 func (n *node) keys() holder {
 	if n.token != nil {
-		return holder{"token", n.token.engine(), n.token.list}
+		return holder{"token", n.token.Engine(), n.token.List}
 	}
 	return holder{"keyring", n.ring.Engine(), n.ring.List}
 }
@@ -249,7 +258,7 @@ func (n *node) close() error {
 		err = n.db.Close()
 	}
 	if n.token != nil {
-		err = errors.Join(err, n.token.close())
+		err = errors.Join(err, n.token.Close())
 	}
 	if n.ring != nil {
 		n.ring.Close()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 )
 
 const tokenURI = "'pkcs11:token=acquirer?module-path=/m.so'"
@@ -14,7 +15,7 @@ const tokenURI = "'pkcs11:token=acquirer?module-path=/m.so'"
 func TestTokenDefaults(t *testing.T) {
 	t.Parallel()
 	const one, two = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
-	for text, want := range map[string]HSMConfig{
+	for text, want := range map[string]token.Config{
 		"hsm: {uri: " + tokenURI + ", pin-file: pin}": {
 			URI: "pkcs11:token=acquirer?module-path=/m.so", PINFile: "pin", Sessions: 4, Cache: 4096,
 		},
@@ -48,7 +49,7 @@ func TestTokenConfigRefuses(t *testing.T) {
 	}
 	nodetest.RefusesConfig(t, goodConfig, ParseConfig, []nodetest.Changed{
 		{"token without anything", "tenant:", "hsm:\ntenant:", "uri"},
-		{"token as a text", "tenant:", "hsm: " + tokenURI + "\ntenant:", "HSMConfig"},
+		{"token as a text", "tenant:", "hsm: " + tokenURI + "\ntenant:", "token.Config"},
 		{"token without a URI", "tenant:", "hsm: {pin-file: pin}\ntenant:", "uri"},
 		{"token that is no URI", "tenant:", "hsm: {uri: acquirer, pin-file: pin}\ntenant:", "uri"},
 		{"token without a module", "tenant:", "hsm: {uri: 'pkcs11:token=acquirer', pin-file: pin}\ntenant:", "module-path"},
@@ -56,6 +57,9 @@ func TestTokenConfigRefuses(t *testing.T) {
 		{"place of the PIN in the URI", "tenant:", "hsm: {uri: 'pkcs11:token=a?module-path=/m.so&pin-source=pin', pin-file: pin}\ntenant:", "pin-source"},
 		{"no PIN file", "tenant:", "hsm: {uri: " + tokenURI + "}\ntenant:", "pin-file"},
 		{"unknown member of the token", "tenant:", section("pin: 1234"), "pin"},
+		{"listener in no token", "tenant:", "key: pkcs11:object=a\ntenant:", "no section hsm"},
+		{"listener in another token", "tenant:", "key: 'pkcs11:token=a;object=b'\n" + section("sessions: 1"), "key: want pkcs11:object=NAME"},
+		{"follower in no token", "tenant:", "registry: {urls: ['https://ra:1'], key: 'pkcs11:object=a'}\ntenant:", "registry: key"},
 		{"no sessions", "tenant:", section("sessions: 0"), "sessions"},
 		{"too many sessions", "tenant:", section("sessions: 65"), "sessions"},
 		{"cache of nothing", "tenant:", section("cache: 0"), "cache"},

@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
+	nodetoken "github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -164,7 +165,7 @@ func tokenConfig(tb testing.TB, hold ...loaded) (*tokenPlace, Config) {
 	c.Listen, c.Admin, c.Keyring = "127.0.0.1:0", "127.0.0.1:0", "secrets"
 	c.Database, c.CheckpointFile = filepath.Join(own, "decryptd.db"), filepath.Join(own, "checkpoint")
 	c.Callers = []CallerConfig{{Name: "ACQ-1", PINKeys: []string{"alias/zone-1", "alias/zone-aes"}}}
-	c.HSM = &HSMConfig{URI: it.URI(), PINFile: write("pin", hsmtest.PIN+"\n"), Sessions: 2, Cache: 64, Fingerprints: fingerprints}
+	c.HSM = &nodetoken.Config{URI: it.URI(), PINFile: write("pin", hsmtest.PIN+"\n"), Sessions: 2, Cache: 64, Fingerprints: fingerprints}
 	return p, c
 }
 
@@ -252,28 +253,30 @@ func TestTokenRefusesStart(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		from   Config
-		change func(*testing.T, *HSMConfig, *Config)
+		change func(*testing.T, *nodetoken.Config, *Config)
 		kind   error
 		want   string
 	}{
-		{"wrong PIN", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = file(t, "00000000", 0o600) }, hsm.ErrPIN, "hsm"},
-		{"no PIN file", good, func(_ *testing.T, h *HSMConfig, _ *Config) { h.PINFile += "x" }, fs.ErrNotExist, "pin-file"},
-		{"a folder for a PIN file", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = t.TempDir() }, nil, "regular"},
-		{"readable PIN file", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = file(t, hsmtest.PIN, 0o640) }, seal.ErrExposed, "mode 0640"},
-		{"empty PIN file", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = file(t, "\n", 0o600) }, nil, "1 to 255"},
-		{"long PIN", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = file(t, strings.Repeat("1", 256), 0o600) }, nil, "1 to 255"},
-		{"two lines", good, func(t *testing.T, h *HSMConfig, _ *Config) { h.PINFile = file(t, hsmtest.PIN+"\n\n", 0o600) }, nil, "one line"},
-		{"no module", good, func(_ *testing.T, h *HSMConfig, _ *Config) { h.URI = "pkcs11:token=a?module-path=/nowhere.so" }, hsm.ErrModule, "hsm"},
-		{"no token", good, func(_ *testing.T, h *HSMConfig, _ *Config) {
+		{"wrong PIN", good, func(t *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile = file(t, "00000000", 0o600) }, hsm.ErrPIN, "hsm"},
+		{"no PIN file", good, func(_ *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile += "x" }, fs.ErrNotExist, "pin-file"},
+		{"a folder for a PIN file", good, func(t *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile = t.TempDir() }, nil, "regular"},
+		{"readable PIN file", good, func(t *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile = file(t, hsmtest.PIN, 0o640) }, seal.ErrExposed, "mode 0640"},
+		{"empty PIN file", good, func(t *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile = file(t, "\n", 0o600) }, nil, "1 to 255"},
+		{"long PIN", good, func(t *testing.T, h *nodetoken.Config, _ *Config) {
+			h.PINFile = file(t, strings.Repeat("1", 256), 0o600)
+		}, nil, "1 to 255"},
+		{"two lines", good, func(t *testing.T, h *nodetoken.Config, _ *Config) { h.PINFile = file(t, hsmtest.PIN+"\n\n", 0o600) }, nil, "one line"},
+		{"no module", good, func(_ *testing.T, h *nodetoken.Config, _ *Config) { h.URI = "pkcs11:token=a?module-path=/nowhere.so" }, hsm.ErrModule, "hsm"},
+		{"no token", good, func(_ *testing.T, h *nodetoken.Config, _ *Config) {
 			h.URI = strings.Replace(h.URI, "token=", "token=no-", 1)
 		}, hsm.ErrNoToken, "hsm"},
-		{"no base key", empty, func(_ *testing.T, _ *HSMConfig, c *Config) { c.Callers[0].PINKeys = nil }, deploy.ErrDocument, "the token has no base key alias/bdk-pin"},
-		{"no zone key", empty, func(*testing.T, *HSMConfig, *Config) {}, engine.ErrKeyNotFound, "pin-keys of caller ACQ-1"},
-		{"a base key for a zone key", good, func(_ *testing.T, _ *HSMConfig, c *Config) { c.Callers[0].PINKeys = []string{"alias/bdk-pin"} }, engine.ErrUsage, "pin-keys of caller ACQ-1"},
-		{"fingerprints of no key", good, func(_ *testing.T, h *HSMConfig, _ *Config) {
+		{"no base key", empty, func(_ *testing.T, _ *nodetoken.Config, c *Config) { c.Callers[0].PINKeys = nil }, deploy.ErrDocument, "the token has no base key alias/bdk-pin"},
+		{"no zone key", empty, func(*testing.T, *nodetoken.Config, *Config) {}, engine.ErrKeyNotFound, "pin-keys of caller ACQ-1"},
+		{"a base key for a zone key", good, func(_ *testing.T, _ *nodetoken.Config, c *Config) { c.Callers[0].PINKeys = []string{"alias/bdk-pin"} }, engine.ErrUsage, "pin-keys of caller ACQ-1"},
+		{"fingerprints of no key", good, func(_ *testing.T, h *nodetoken.Config, _ *Config) {
 			h.Fingerprints = map[string]string{strings.Repeat("1", 32): strings.Repeat("2", 32)}
 		}, engine.ErrKeyNotFound, "fingerprints"},
-		{"key sets of another key", good, func(_ *testing.T, h *HSMConfig, _ *Config) { h.Fingerprints = nil }, deploy.ErrDocument, "fingerprint"},
+		{"key sets of another key", good, func(_ *testing.T, h *nodetoken.Config, _ *Config) { h.Fingerprints = nil }, deploy.ErrDocument, "fingerprint"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { // in turn: two tokens
 			c := tt.from
@@ -302,7 +305,7 @@ func TestWithoutBridge(t *testing.T) {
 	if err := os.WriteFile(pin, []byte("1234"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.HSM = &HSMConfig{URI: "pkcs11:token=a?module-path=/nowhere.so", PINFile: pin, Sessions: 1, Cache: -1}
+	c.HSM = &nodetoken.Config{URI: "pkcs11:token=a?module-path=/nowhere.so", PINFile: pin, Sessions: 1, Cache: -1}
 	want := hsm.ErrNoBridge
 	if hsm.Built {
 		want = hsm.ErrModule
@@ -317,26 +320,15 @@ func TestStuckEndsTheService(t *testing.T) {
 	t.Parallel()
 	_, c := tokenConfig(t, tokenKeys...)
 	n := must[*node](t)(open(t.Context(), c, slog.New(slog.DiscardHandler)))
-	err := n.serve(t.Context(), func(Addrs) { close(n.token.stuck) })
-	if !errors.Is(err, errStuck) {
+	err := n.serve(t.Context(), func(Addrs) { n.token.Abandon() })
+	if !errors.Is(err, nodetoken.ErrStuck) {
 		t.Errorf("stuck: %v", err)
 	}
 	if err := n.close(); err != nil {
 		t.Error(err)
 	}
-	if list := n.token.list(); len(list) != len(tokenKeys) { // catalogs go on with what was there
+	if list := n.token.List(); len(list) != len(tokenKeys) { // catalogs go on with what was there
 		t.Errorf("without the token %d keys are known", len(list))
-	}
-	fresh := &token{Token: n.token.Token}
-	if list := fresh.list(); list != nil {
-		t.Errorf("without ever a token there are %v", list)
-	}
-	for what, err := range map[string]error{
-		"keys": fresh.has(t.Context(), nil), "report": fresh.report(t.Context(), n.log), "check": n.token.engine().Check(t.Context()),
-	} {
-		if !errors.Is(err, engine.ErrUnavailable) {
-			t.Errorf("%s of a token that is closed: %v", what, err)
-		}
 	}
 }
 

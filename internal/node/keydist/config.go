@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -22,11 +23,12 @@ type Config struct {
 
 	PassphraseFile    string `yaml:"passphrase-file"`    // opens the sealed files; mode 0600, 12 bytes or more; required
 	Certificate       string `yaml:"certificate"`        // PEM of the listener, leaf first; default services/keydist/cert.pem
-	Key               string `yaml:"key"`                // its sealed key; default services/keydist/key.sealed
+	Key               string `yaml:"key"`                // its sealed key, or one in the token of hsm: pkcs11:object=NAME; default services/keydist/key.sealed
 	SignerCertificate string `yaml:"signer-certificate"` // PEM of what signs deliveries; default services/kdh-signer/cert.pem
-	SignerKey         string `yaml:"signer-key"`         // its sealed key; default services/kdh-signer/key.sealed
+	SignerKey         string `yaml:"signer-key"`         // its sealed key, or one in the token; default services/kdh-signer/key.sealed
 	Issuer            string `yaml:"issuer"`             // folder of the issuer of agreement certificates; default ca/keydist
-	Keyring           string `yaml:"keyring"`            // folder of keys; default keyring
+	IssuerKey         string `yaml:"issuer-key"`         // its key in the token; default: sealed in that folder
+	Keyring           string `yaml:"keyring"`            // folder of keys, which is not looked at with a section hsm; default keyring
 	Attested          string `yaml:"attested"`           // folder of signed documents: makers, and their devices that may have keys; default attested
 
 	// FirstAfter names a key id for a key set: that one and all before it are never given out here. For after a restore.
@@ -36,6 +38,10 @@ type Config struct {
 	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints; default audit/keyd.key.sealed
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/keyd.checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
+
+	// HSM is the PKCS#11 token that holds base keys for distribution, and signing keys where members name them; absent: keys are in
+	// the keyring and in files. Cache is not for here.
+	HSM *token.Config `yaml:"hsm"`
 
 	// Reload, if not nil, has key sets, keys and makers read again at once whenever something is received. The file has no such
 	// member.
@@ -65,6 +71,9 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := daemon.Parse(b, &c); err != nil {
 		return Config{}, err
 	}
+	if err := c.HSM.Complete(b, "cache"); err != nil {
+		return Config{}, err
+	}
 	return c, nil
 }
 
@@ -85,6 +94,8 @@ func (c Config) Check() error {
 			daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey}, daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
 		),
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
+		c.HSM.Check(),
+		c.HSM.CheckKey("key", c.Key), c.HSM.CheckKey("signer-key", c.SignerKey), c.HSM.CheckIssuerKey(c.IssuerKey),
 	)
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
 )
 
@@ -59,15 +60,15 @@ func (m *metrics) trust(makers *keydist.Makers) {
 	m.revision.Set(float64(makers.Revision))
 }
 
-// describe says anew what key sets there are, with the labels of their base keys.
-func (m *metrics) describe(sets []*keyset.KeySet, keys []engine.KeyInfo) {
+// describe says anew what key sets there are, with the labels of their base keys and of what makes key blocks.
+func (m *metrics) describe(sets []*keyset.KeySet, keys []engine.KeyInfo, delivered remote.Exposure) {
 	labels := make(map[keyset.KeyRef]engine.Labels, len(keys))
 	for _, k := range keys {
 		labels[k.Ref] = k.Labels
 	}
 	m.keySets.Reset()
 	for _, set := range sets {
-		l, exposure := labels[set.BaseKey], keydist.ClearInHost
+		l, exposure := labels[set.BaseKey], delivered.String()
 		if set.Delivery == keyset.DeliveryNone {
 			exposure = "none"
 		}

@@ -10,15 +10,18 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/keyring"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite/deliveries"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
@@ -59,7 +62,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 			ready(Addrs{Service: service.Addr(), Admin: admin.Addr()})
 		}
 	}
-	return doors.Run(ctx, n.checkpoints, n.readiness, opened, n.follower.Run)
+	loops := []func(context.Context) error{n.follower.Run}
+	if n.token != nil {
+		loops = append(loops, n.token.Run)
+	}
+	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
 
 // node is everything that runs.
@@ -73,7 +80,9 @@ type node struct {
 	signer      crypto.Signer
 	chain       []*x509.Certificate // of the signer
 	issuer      *embedded.Issuer
-	ring        *keyring.Ring
+	token       *token.Token  // nil when keys are those of the ring
+	ring        *keyring.Ring // nil when they are those of the token
+	keys        holder
 	db          *deliveries.Store
 	checkpoints *daemon.Checkpoints
 	catalog     *deploy.Catalog
@@ -82,6 +91,15 @@ type node struct {
 	follower    *daemon.Follower
 	host        *keydist.Host
 	readiness   *serve.Readiness
+}
+
+// holder is the keyring or the token.
+type holder struct {
+	name   string                  // for errors
+	engine engine.Engine           // describes keys, and checks them
+	list   func() []engine.KeyInfo // what is public about every key
+	reload func() error
+	blocks remote.BlockMaker
 }
 
 func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
@@ -102,10 +120,10 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 		return nil, fmt.Errorf("passphrase-file: %w", err)
 	}
 	defer passphrase.Wipe()
-	for _, step := range []func(secret.Bytes) error{
-		n.openMetrics, n.openTLS, n.openSigner, n.openIssuer, n.openKeys, n.openAttested, n.openCatalog, n.openStore, n.openHost,
+	for _, step := range []func(context.Context, secret.Bytes) error{
+		n.openMetrics, n.openToken, n.openTLS, n.openSigner, n.openIssuer, n.openKeys, n.openAttested, n.openCatalog, n.openStore, n.openHost,
 	} {
-		if err := step(passphrase); err != nil {
+		if err := step(ctx, passphrase); err != nil {
 			return nil, err
 		}
 	}
@@ -117,14 +135,35 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 
 func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
 
-func (n *node) openMetrics(secret.Bytes) (err error) {
+func (n *node) openMetrics(context.Context, secret.Bytes) (err error) {
 	n.metrics, err = newMetrics()
 	return err
 }
 
+// openToken logs in to the token of the configuration, if there is one.
+func (n *node) openToken(ctx context.Context, _ secret.Bytes) error {
+	h := n.config.HSM
+	if h == nil {
+		return nil
+	}
+	t, err := token.Open(ctx, h, token.Distribution, n.path(h.PINFile), n.log)
+	if err != nil {
+		return err
+	}
+	n.token = t
+	if err := t.Report(ctx, n.log); err != nil {
+		return fmt.Errorf("hsm: %w", err)
+	}
+	return t.Watch(n.metrics.Registry)
+}
+
 // openTLS lets the registration authority in, and nobody else.
-func (n *node) openTLS(passphrase secret.Bytes) error {
-	credential, err := daemon.OpenCredential(n.path(n.config.Certificate), n.path(n.config.Key), passphrase, n.config.Tenant, identity.KDH)
+func (n *node) openTLS(ctx context.Context, passphrase secret.Bytes) error {
+	key, err := n.token.Key(ctx, "key", n.config.Key, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	credential, err := daemon.OpenCredential(n.path(n.config.Certificate), key, n.config.Tenant, identity.KDH)
 	if err != nil {
 		return err
 	}
@@ -138,14 +177,18 @@ func (n *node) openTLS(passphrase secret.Bytes) error {
 	return err
 }
 
-func (n *node) openSigner(passphrase secret.Bytes) (err error) {
-	n.signer, n.chain, err = daemon.OpenSigner(n.path(n.config.SignerCertificate), n.path(n.config.SignerKey), passphrase)
+func (n *node) openSigner(ctx context.Context, passphrase secret.Bytes) (err error) {
+	key, err := n.token.Key(ctx, "signer-key", n.config.SignerKey, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	n.signer, n.chain, err = daemon.OpenSigner(n.path(n.config.SignerCertificate), key)
 	return err
 }
 
-func (n *node) openIssuer(passphrase secret.Bytes) (err error) {
-	if n.issuer, err = embedded.Open(n.path(n.config.Issuer), passphrase); err != nil {
-		return fmt.Errorf("issuer: %w", err)
+func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err error) {
+	if n.issuer, err = n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase); err != nil {
+		return err
 	}
 	if n.issuer.Kind() != identity.KeyDistCA {
 		return fmt.Errorf("issuer: it is the authority of %v, want %v", n.issuer.Kind(), identity.KeyDistCA)
@@ -153,16 +196,26 @@ func (n *node) openIssuer(passphrase secret.Bytes) (err error) {
 	return nil
 }
 
-func (n *node) openKeys(passphrase secret.Bytes) (err error) {
-	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
-		return fmt.Errorf("keyring: %w", err)
+func (n *node) openKeys(_ context.Context, passphrase secret.Bytes) (err error) {
+	if n.token != nil {
+		n.keys = holder{
+			name: "token", engine: n.token.Engine(), list: n.token.List, reload: func() error { return nil },
+			blocks: remote.InHost(n.token.Distribution().InitialKey),
+		}
+	} else {
+		if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
+			return fmt.Errorf("keyring: %w", err)
+		}
+		n.keys = holder{
+			name: "keyring", engine: n.ring.Engine(), list: n.ring.List, reload: n.ring.Reload, blocks: remote.InHost(n.ring.InitialKey),
+		}
 	}
 	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
 		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
 	return err
 }
 
-func (n *node) openAttested(secret.Bytes) (err error) {
+func (n *node) openAttested(context.Context, secret.Bytes) (err error) {
 	n.attested, err = deploy.NewAttested(deploy.AttestedOptions{
 		Dir: n.config.Folder, Folder: n.path(n.config.Attested), Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
 	})
@@ -172,28 +225,28 @@ func (n *node) openAttested(secret.Bytes) (err error) {
 	return nil
 }
 
-func (n *node) openCatalog(secret.Bytes) (err error) {
+func (n *node) openCatalog(context.Context, secret.Bytes) (err error) {
 	n.catalog, err = deploy.NewCatalog(deploy.CatalogOptions{
-		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment, Keys: n.ring.List,
+		Dir: n.config.Folder, Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment, Keys: n.keys.list, Holder: n.keys.name,
 	})
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
 	describe := func() {
-		n.metrics.describe(n.catalog.KeySets(), n.ring.List())
+		n.metrics.describe(n.catalog.KeySets(), n.keys.list(), n.keys.blocks.Exposure())
 		n.describeMakers()
 	}
 	describe()
 	n.follower = &daemon.Follower{Told: n.config.Reload, Logger: n.log, Count: n.metrics.Reloads, Reload: func() error {
 		defer describe()
-		return errors.Join(n.ring.Reload(), n.catalog.Reload(), n.attested.Reload())
+		return errors.Join(n.keys.reload(), n.catalog.Reload(), n.attested.Reload())
 	}}
 	return nil
 }
 
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in its
 // place would give out every key id again.
-func (n *node) openStore(secret.Bytes) error {
+func (n *node) openStore(context.Context, secret.Bytes) error {
 	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
@@ -206,14 +259,14 @@ func (n *node) openStore(secret.Bytes) error {
 	return nil
 }
 
-func (n *node) openHost(secret.Bytes) error {
+func (n *node) openHost(context.Context, secret.Bytes) error {
 	after, err := newAfter(n.config, n.catalog)
 	if err != nil {
 		return err
 	}
 	n.host, err = keydist.New(keydist.Config{
 		Tenant: keyset.TenantID(n.config.Tenant), Environment: n.environment,
-		Store: n.db, Issuer: n.issuer, Base: n.ring, Describe: n.describe, KeySets: n.catalog.KeySet, After: after.of,
+		Store: n.db, Issuer: n.issuer, Blocks: n.keys.blocks, Describe: n.describe, KeySets: n.catalog.KeySet, After: after.of,
 		Signer: n.signer, Chain: n.chain, Trust: n.trust, Makers: n.attested.Makers,
 		Clock: time.Now, Instance: n.config.Instance, Logger: n.log, Observe: n.metrics.order,
 	})
@@ -221,7 +274,7 @@ func (n *node) openHost(secret.Bytes) error {
 		return err
 	}
 	n.readiness = serve.NewReadiness(
-		serve.Check{Name: "keys", Run: n.ring.Engine().Check},
+		serve.Check{Name: "keys", Run: n.keys.engine.Check},
 		serve.Check{Name: "signer", Run: func(context.Context) error { return n.host.CheckSigner() }},
 		serve.Check{Name: "store", Run: n.db.Check},
 		serve.Check{Name: "issuer", Run: n.issuer.Health},
@@ -244,7 +297,7 @@ func (n *node) describeMakers() {
 
 // describe says what audit records tell about a base key.
 func (n *node) describe(ref keyset.KeyRef) keydist.KeyInfo {
-	k, err := n.ring.Engine().Describe(context.Background(), ref) // in memory: it waits for nothing
+	k, err := n.keys.engine.Describe(context.Background(), ref) // in memory, or what a connected token has at hand
 	if err != nil {
 		return keydist.KeyInfo{}
 	}
@@ -264,6 +317,9 @@ func (n *node) close() error {
 	}
 	if n.ring != nil {
 		n.ring.Close()
+	}
+	if n.token != nil {
+		errs = append(errs, n.token.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -92,7 +92,7 @@ func TestAKeyOverTheWire(t *testing.T) {
 	labels := audit.Labels{KeyMode: "software", PINExposure: "host-memory", Environment: "test"}
 	for _, l := range nodetest.Records(t, c.Database) {
 		results = append(results, l.Result)
-		if l.Result == "DELIVERED" && (l.Reason != keydist.ClearInHost || l.Labels != labels || l.KCV != want.KCV().String() || l.Actor != "RA-1" || l.Instance != "KDH-1") {
+		if l.Result == "DELIVERED" && (l.Reason != remote.ClearInHost.String() || l.Labels != labels || l.KCV != want.KCV().String() || l.Actor != "RA-1" || l.Instance != "KDH-1") {
 			t.Errorf("record %+v", l)
 		}
 	}

@@ -39,7 +39,7 @@ var (
 	shared  = sync.OnceValues(build)
 )
 
-func TestMain(m *testing.M) { os.Exit(nodetest.Main(m, &scratch)) }
+func TestMain(m *testing.M) { os.Exit(nodetest.Main(withTokens{m}, &scratch)) }
 
 // place is a deployment with a terminal that has a TLS certificate, and with who may call.
 type place struct {

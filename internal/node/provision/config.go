@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 )
 
 // Config is the configuration file of latchkey-provisiond. An absent member has the default that its comment names; an
@@ -21,10 +22,11 @@ type Config struct {
 
 	PassphraseFile    string `yaml:"passphrase-file"`    // opens the sealed files; mode 0600; required
 	Certificate       string `yaml:"certificate"`        // of the listeners, leaf first; default services/ra/cert.pem
-	Key               string `yaml:"key"`                // its sealed key; default services/ra/key.sealed
+	Key               string `yaml:"key"`                // its sealed key, or one in the token of hsm: pkcs11:object=NAME; default services/ra/key.sealed
 	SignerCertificate string `yaml:"signer-certificate"` // of what signs the feed; default services/registry/cert.pem
-	SignerKey         string `yaml:"signer-key"`         // its sealed key; default services/registry/key.sealed
+	SignerKey         string `yaml:"signer-key"`         // its sealed key, or one in the token; default services/registry/key.sealed
 	Issuer            string `yaml:"issuer"`             // folder of the issuer of terminals; default ca/terminals
+	IssuerKey         string `yaml:"issuer-key"`         // its key in the token; default: sealed in that folder
 	Pepper            string `yaml:"pepper"`             // sealed key of one-time codes; default services/ra/pepper.sealed
 	TrustList         string `yaml:"trust-list"`         // signed trust list; default trust/list.signed
 	Keyd              string `yaml:"keyd"`               // https URL of latchkey-keyd; default https://localhost:8448
@@ -33,6 +35,10 @@ type Config struct {
 	CheckpointKey   string          `yaml:"checkpoint-key"`   // default audit/provisiond.key.sealed
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // default audit/provisiond.checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
+
+	// HSM is the PKCS#11 token of the signing keys that members name; absent: they are in files. Cache and fingerprints are not for
+	// here.
+	HSM *token.Config `yaml:"hsm"`
 
 	// NewEpoch has Run begin a new epoch of the registry feed: once, after the database was restored, or no follower would
 	// believe it. The file has no such member.
@@ -71,6 +77,9 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := daemon.Parse(b, &c); err != nil {
 		return Config{}, err
 	}
+	if err := c.HSM.Complete(b, "cache", "fingerprints"); err != nil {
+		return Config{}, err
+	}
 	return c, nil
 }
 
@@ -95,5 +104,7 @@ func (c Config) Check() error {
 			daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey}, daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
 		),
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
+		c.HSM.Check(),
+		c.HSM.CheckKey("key", c.Key), c.HSM.CheckKey("signer-key", c.SignerKey), c.HSM.CheckIssuerKey(c.IssuerKey),
 	)
 }

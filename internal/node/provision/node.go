@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
@@ -64,7 +65,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 			ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
 		}
 	}
-	return doors.Run(ctx, n.checkpoints, n.readiness, opened, n.engine.Run, n.follower.Run, n.own.Run, n.signer.Run)
+	loops := []func(context.Context) error{n.engine.Run, n.follower.Run, n.own.Run, n.signer.Run}
+	if n.token != nil {
+		loops = append(loops, n.token.Run)
+	}
+	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
 
 // strangersIdle is how long who may be anybody keeps a connection without a request.
@@ -78,6 +83,7 @@ type node struct {
 	metrics     *daemon.Metrics
 	credential  *tlsconf.Credential
 	trust       tlsconf.Trust
+	token       *token.Token // nil without a section hsm
 	issuer      *embedded.Issuer
 	db          *registry.Store
 	pepper      secret.Bytes
@@ -113,7 +119,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	}
 	defer passphrase.Wipe()
 	for _, step := range []func(context.Context, secret.Bytes) error{
-		n.openMetrics, n.openTLS, n.openIssuer, n.openStore, n.openCatalog, n.openKeyd, n.openEngine, n.openDoors,
+		n.openMetrics, n.openToken, n.openTLS, n.openIssuer, n.openStore, n.openCatalog, n.openKeyd, n.openEngine, n.openDoors,
 	} {
 		if err := step(ctx, passphrase); err != nil {
 			return nil, err
@@ -129,9 +135,27 @@ func (n *node) openMetrics(context.Context, secret.Bytes) (err error) {
 	return err
 }
 
-func (n *node) openTLS(_ context.Context, passphrase secret.Bytes) (err error) {
+// openToken logs in to the token of the configuration, if there is one.
+func (n *node) openToken(ctx context.Context, _ secret.Bytes) error {
+	h := n.config.HSM
+	if h == nil {
+		return nil
+	}
+	t, err := token.Open(ctx, h, token.Signatures, n.path(h.PINFile), n.log)
+	if err != nil {
+		return err
+	}
+	n.token = t
+	return t.Watch(n.metrics.Registry)
+}
+
+func (n *node) openTLS(ctx context.Context, passphrase secret.Bytes) error {
 	c := n.config
-	if n.credential, err = daemon.OpenCredential(n.path(c.Certificate), n.path(c.Key), passphrase, c.Tenant, identity.RA); err != nil {
+	key, err := n.token.Key(ctx, "key", c.Key, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	if n.credential, err = daemon.OpenCredential(n.path(c.Certificate), key, c.Tenant, identity.RA); err != nil {
 		return err
 	}
 	if n.trust, err = deploy.LoadTrust(n.config.Folder); err != nil {
@@ -145,9 +169,9 @@ func (n *node) openTLS(_ context.Context, passphrase secret.Bytes) (err error) {
 	return nil
 }
 
-func (n *node) openIssuer(_ context.Context, passphrase secret.Bytes) (err error) {
-	if n.issuer, err = embedded.Open(n.path(n.config.Issuer), passphrase); err != nil {
-		return fmt.Errorf("issuer: %w", err)
+func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err error) {
+	if n.issuer, err = n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase); err != nil {
+		return err
 	}
 	if n.issuer.Kind() != identity.TerminalCA {
 		return fmt.Errorf("issuer: it is the authority of %v, want terminals", n.issuer.Kind())
@@ -204,7 +228,11 @@ func (n *node) openKeyd(context.Context, secret.Bytes) error {
 
 func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
 	c := n.config
-	signer, chain, err := daemon.OpenSigner(n.path(c.SignerCertificate), n.path(c.SignerKey), passphrase)
+	key, err := n.token.Key(ctx, "signer-key", c.SignerKey, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	signer, chain, err := daemon.OpenSigner(n.path(c.SignerCertificate), key)
 	if err != nil {
 		return err
 	}
@@ -294,5 +322,8 @@ func (n *node) close() error {
 		errs = append(errs, n.issuer.Close())
 	}
 	n.pepper.Wipe()
+	if n.token != nil {
+		errs = append(errs, n.token.Close())
+	}
 	return errors.Join(errs...)
 }

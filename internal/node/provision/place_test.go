@@ -31,7 +31,7 @@ var (
 	shared  = sync.OnceValues(build)
 )
 
-func TestMain(m *testing.M) { os.Exit(nodetest.Main(m, &scratch)) }
+func TestMain(m *testing.M) { os.Exit(nodetest.Main(withTokens{m}, &scratch)) }
 
 // place is a deployment with key sets for card data and PINs, and with who may call.
 type place struct {

@@ -47,14 +47,41 @@ var explicitPolicy = pkix.Extension{
 // created is a new authority, still in memory.
 type created struct {
 	root, issuing       *x509.Certificate
-	rootKey, issuingKey crypto.PrivateKey
+	rootKey, issuingKey crypto.PrivateKey // nil for one that is held elsewhere
 }
 
-// generate makes the keys and certificates of an authority.
-func generate(kind Kind, now time.Time) (*created, error) {
-	cas, err := softcas.New(context.Background(), apiv1.Options{IsCreator: true})
+// held is a key manager with one key, which is there already: what softcas makes a new authority with.
+type held struct {
+	kms.KeyManager // nil: nothing else is asked for
+	key            crypto.Signer
+}
+
+// CreateKey implements kms.KeyManager.
+func (h held) CreateKey(*kms.CreateKeyRequest) (*kms.CreateKeyResponse, error) {
+	return &kms.CreateKeyResponse{PublicKey: h.key.Public()}, nil
+}
+
+// CreateSigner implements kms.KeyManager.
+func (h held) CreateSigner(*kms.CreateSignerRequest) (crypto.Signer, error) { return h.key, nil }
+
+// creator makes an authority with a key that is held elsewhere, or with a new one for nil.
+func creator(key crypto.Signer) (*softcas.SoftCAS, error) {
+	o := apiv1.Options{IsCreator: true}
+	if key != nil {
+		o.KeyManager = held{key: key}
+	}
+	cas, err := softcas.New(context.Background(), o)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	return cas, nil
+}
+
+// generate makes the keys and certificates of an authority; keys that are given are used instead of new ones.
+func generate(kind Kind, now time.Time, o Options) (*created, error) {
+	cas, err := creator(o.Root)
+	if err != nil {
+		return nil, err
 	}
 	tag := make([]byte, 4) // tells the authorities of two deployments apart
 	_, _ = rand.Read(tag)
@@ -73,6 +100,9 @@ func generate(kind Kind, now time.Time) (*created, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("embedded: root: %w", err)
+	}
+	if cas, err = creator(o.Issuing); err != nil {
+		return nil, err
 	}
 	issuing, err := cas.CreateCertificateAuthority(&apiv1.CreateCertificateAuthorityRequest{
 		Type:      apiv1.IntermediateCA,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/tls/ca"
 )
 
 // The files of the folder.
@@ -24,22 +25,42 @@ const (
 	LedgerFile     = "issued.jsonl"
 )
 
+// ErrNoKey says that the issuing key is not in the folder: it is held elsewhere, and was not given.
+var ErrNoKey = errors.New("embedded: the issuing key is not in the folder")
+
+// Options adjust an authority. The zero value of each field means what stands beside it.
+type Options struct {
+	Root    crypto.Signer    // key of the root, held elsewhere: in a token; nil: sealed in the folder. Opening never needs it
+	Issuing crypto.Signer    // issuing key, held elsewhere; nil: sealed in the folder
+	Clock   func() time.Time // nil: time.Now
+}
+
 // Create makes a new authority in dir, which must not exist or be empty, and opens it. The folder appears whole or not
 // at all. Keys are sealed under the passphrase, which the caller keeps and wipes. A nil clock is time.Now; it also serves
 // the issuer that is returned.
 func Create(dir string, kind Kind, passphrase secret.Bytes, clock func() time.Time) (*Issuer, error) {
+	return CreateWith(dir, kind, passphrase, Options{Clock: clock})
+}
+
+// CreateWith is Create with keys that are held elsewhere: of those there is nothing in the folder.
+func CreateWith(dir string, kind Kind, passphrase secret.Bytes, o Options) (*Issuer, error) {
 	if len(kind.Roles()) == 0 {
 		return nil, fmt.Errorf("embedded: no such authority: %v", kind)
 	}
-	if clock == nil {
-		clock = time.Now
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if err := vacant(dir); err != nil {
 		return nil, err
 	}
-	made, err := generate(kind, clock())
+	made, err := generate(kind, o.Clock(), o)
 	if err != nil {
 		return nil, err
+	}
+	if o.Issuing != nil { // it has signed nothing yet, unlike that of the root
+		if err := ca.Prove(o.Issuing, made.issuing); err != nil {
+			return nil, fmt.Errorf("embedded: %w", err)
+		}
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -62,7 +83,7 @@ func Create(dir string, kind Kind, passphrase secret.Bytes, clock func() time.Ti
 	if err := seal.SyncDir(parent); err != nil {
 		return nil, err
 	}
-	return OpenAt(dir, passphrase, clock)
+	return OpenWith(dir, passphrase, o)
 }
 
 func vacant(dir string) error {
@@ -81,6 +102,9 @@ func (c *created) write(dir string, kind Kind, passphrase secret.Bytes) error {
 		name string
 		key  crypto.PrivateKey
 	}{{RootKeyFile, c.rootKey}, {IssuingKeyFile, c.issuingKey}} {
+		if f.key == nil {
+			continue
+		}
 		sealed, err := sealKey(passphrase, label(kind, f.name), f.key)
 		if err != nil {
 			return err

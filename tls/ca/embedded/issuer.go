@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,6 +35,7 @@ type Issuer struct {
 	kind   Kind
 	chain  []*x509.Certificate // issuing, root
 	signer *softcas.SoftCAS
+	held   crypto.Signer // the issuing key, where it is held elsewhere
 	ledger *ledger
 	clock  func() time.Time
 
@@ -58,6 +60,15 @@ func Open(dir string, passphrase secret.Bytes) (*Issuer, error) {
 
 // OpenAt is Open with a clock.
 func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Issuer, error) {
+	return OpenWith(dir, passphrase, Options{Clock: clock})
+}
+
+// OpenWith is Open with an issuing key that is held elsewhere. It is made to sign, and held to its certificate; so is it by Health.
+// Errors wrap ca.ErrOtherKey, or ErrNoKey where the key is neither in the folder nor given.
+func OpenWith(dir string, passphrase secret.Bytes, o Options) (*Issuer, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	root, err := readCertificate(filepath.Join(dir, RootFile))
 	if err != nil {
 		return nil, err
@@ -73,16 +84,14 @@ func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Issue
 	if err := issuing.CheckSignatureFrom(root); err != nil {
 		return nil, fmt.Errorf("embedded: %s was not signed by %s: %w", IssuingFile, RootFile, err)
 	}
-	sealed, err := os.ReadFile(filepath.Join(dir, IssuingKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("embedded: %w", err)
+	key := o.Issuing
+	if key == nil {
+		if key, err = readKey(dir, kind, passphrase); err != nil {
+			return nil, err
+		}
 	}
-	key, err := openKey(passphrase, label(kind, IssuingKeyFile), sealed)
-	if err != nil {
-		return nil, err
-	}
-	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(issuing.PublicKey) {
-		return nil, fmt.Errorf("embedded: %s is not the key of %s", IssuingKeyFile, IssuingFile)
+	if err := ca.Prove(key, issuing); err != nil {
+		return nil, fmt.Errorf("embedded: the issuing key is not that of %s: %w", IssuingFile, err)
 	}
 	chain := []*x509.Certificate{issuing, root}
 	cas, err := softcas.New(context.Background(), apiv1.Options{CertificateChain: chain[:1], Signer: key})
@@ -93,7 +102,19 @@ func OpenAt(dir string, passphrase secret.Bytes, clock func() time.Time) (*Issue
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{kind: kind, chain: chain, signer: cas, ledger: ledger, clock: clock}, nil
+	return &Issuer{kind: kind, chain: chain, signer: cas, held: o.Issuing, ledger: ledger, clock: o.Clock}, nil
+}
+
+// readKey opens the sealed issuing key of a folder.
+func readKey(dir string, kind Kind, passphrase secret.Bytes) (crypto.Signer, error) {
+	sealed, err := os.ReadFile(filepath.Join(dir, IssuingKeyFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	return openKey(passphrase, label(kind, IssuingKeyFile), sealed)
 }
 
 // Close lets go of the folder. The issuer cannot be used afterwards. The signing key stays in memory until the garbage
@@ -234,7 +255,8 @@ func (r *records) entries(now time.Time) []x509.RevocationListEntry {
 	return out
 }
 
-// Health reports whether the issuer could issue now: its certificates are valid and the ledger can be read.
+// Health reports whether the issuer could issue now: its certificates are valid, a key that is
+// held elsewhere signs, and the ledger can be read.
 func (i *Issuer) Health(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -243,6 +265,11 @@ func (i *Issuer) Health(ctx context.Context) error {
 	for _, cert := range i.chain {
 		if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
 			return fmt.Errorf("embedded: %q is valid from %v until %v", cert.Subject.CommonName, cert.NotBefore, cert.NotAfter)
+		}
+	}
+	if i.held != nil {
+		if err := ca.Prove(i.held, i.chain[0]); err != nil {
+			return fmt.Errorf("embedded: %w", err)
 		}
 	}
 	return i.ledger.do(func() error { return nil })

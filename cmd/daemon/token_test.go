@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -9,7 +9,9 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	node "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
 )
 
 func TestExplainToken(t *testing.T) {
@@ -18,17 +20,17 @@ func TestExplainToken(t *testing.T) {
 		hsm.ErrNoBridge: exit.Failure, hsm.ErrModule: exit.NotFound, hsm.ErrNoToken: exit.NotFound, hsm.ErrAmbiguous: exit.Refused,
 		hsm.ErrPINTries: exit.Refused, hsm.ErrPIN: exit.Verification, hsm.ErrVariant: exit.Verification,
 		hsm.ErrAttributes: exit.Verification, hsm.ErrDuplicate: exit.Refused,
-		engine.ErrKeyNotFound: exit.NotFound, engine.ErrUsage: exit.Refused, node.ErrPINFile: exit.Refused,
-		errors.Join(node.ErrPINFile, fs.ErrNotExist): exit.NotFound,
+		ca.ErrOtherKey: exit.Verification, embedded.ErrNoKey: exit.NotFound, engine.ErrKeyNotFound: exit.NotFound, engine.ErrUsage: exit.Refused, token.ErrPINFile: exit.Refused,
+		errors.Join(token.ErrPINFile, fs.ErrNotExist): exit.NotFound,
 	} {
-		err := program.Explain(fmt.Errorf("hsm: %w", is))
+		err := ExplainToken(fmt.Errorf("hsm: %w", is))
 		e, ok := errors.AsType[*exit.Error](err)
 		if !ok || e.Code != code || e.Hint == "" || !errors.Is(err, is) {
 			t.Errorf("%v: %v, want code %d", is, err, code)
 		}
 	}
 	other := errors.New("another")
-	if err := program.Explain(other); err != other {
+	if err := ExplainToken(other); err != other {
 		t.Errorf("another error became %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -7,12 +7,14 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	node "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/node/token"
+	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
 )
 
-// explainToken gives errors of the token their exit codes, and says what to do next.
-func explainToken(err error) error {
-	if errors.Is(err, node.ErrPINFile) {
+// ExplainToken gives errors of the token their exit codes, and says what to do next.
+func ExplainToken(err error) error {
+	if errors.Is(err, token.ErrPINFile) {
 		code := exit.Refused
 		if errors.Is(err, fs.ErrNotExist) {
 			code = exit.NotFound
@@ -20,7 +22,7 @@ func explainToken(err error) error {
 		return exit.With(code, err, "write the PIN of the token to it: one line, mode 0600")
 	}
 	err, _ = exit.Explain(err,
-		exit.When(hsm.ErrNoBridge, exit.Failure, "make build-hsm builds latchkey-decryptd-hsm, which has it"),
+		exit.When(hsm.ErrNoBridge, exit.Failure, "make build-hsm builds the programs that have it: latchkey-decryptd-hsm and its like"),
 		exit.When(hsm.ErrModule, exit.NotFound, "name the module of the maker: module-path in hsm: uri"),
 		exit.When(hsm.ErrNoToken, exit.NotFound, "see which there are: latchkey hsm list --module PATH"),
 		exit.When(hsm.ErrAmbiguous, exit.Refused, "name one: see latchkey hsm list for serials"),
@@ -28,6 +30,8 @@ func explainToken(err error) error {
 		exit.When(hsm.ErrPIN, exit.Verification, "it was tried once; look at hsm: pin-file before you start again: tokens lock"),
 		exit.When(hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"),
 		exit.When(hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"),
+		exit.When(ca.ErrOtherKey, exit.Verification, "look at the name of the key, and at the file of its certificate"),
+		exit.When(embedded.ErrNoKey, exit.NotFound, "where it is in a token, name it by issuer-key: docs/hsm.md"),
 		exit.When(engine.ErrKeyNotFound, exit.NotFound, "see which keys there are: latchkey key list --hsm"),
 		exit.When(engine.ErrUsage, exit.Refused, "see what the keys are for: latchkey key list --hsm"),
 		exit.When(hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"),
