@@ -184,16 +184,15 @@ func (d *diagnosis) certificate() {
 		return
 	}
 	c := Check{Name: "certificate", Verdict: Fine, Detail: "until " + leaf.NotAfter.UTC().Format(time.RFC3339)}
-	m := d.t.holder.member
 	switch {
 	case d.now.Before(leaf.NotBefore):
 		c.Verdict, c.Next = Broken, "set the clock"
 		c.Detail = fmt.Sprintf("the clock, %s, is before its beginning, %s", d.now.UTC().Format(time.RFC3339), leaf.NotBefore.UTC().Format(time.RFC3339))
 	case d.now.After(leaf.NotAfter):
 		c.Verdict, c.Detail, c.Next = Broken, "ended "+leaf.NotAfter.UTC().Format(time.RFC3339), "check the clock; if it is right, renew at once, or have the terminal registered again"
-	case m != nil && (d.t.renewing || !d.now.Before(m.renewAfter)):
+	case d.t.renewDue(d.now):
 		c.Verdict, c.Next = Soon, "renew"
-	case m == nil && leaf.NotAfter.Sub(d.now) < 30*24*time.Hour:
+	case d.t.holder.member == nil && leaf.NotAfter.Sub(d.now) < 30*24*time.Hour:
 		c.Verdict, c.Next = Soon, "ask for another bundle: a terminal of a bundle is not renewed"
 	}
 	d.add(c)
@@ -270,12 +269,9 @@ func (d *diagnosis) resolve(ctx context.Context, u *url.URL) bool {
 // whether its certificate was taken. That answer carries the clock of the host.
 func (d *diagnosis) handshake(ctx context.Context, e Endpoint, u *url.URL) {
 	c := Check{Name: "tls", Of: u.Host, Verdict: Fine}
-	o, err := d.t.holder.linkOptions(d.t.o.Network, d.t.credential)
-	var l *Link
-	if err == nil {
-		o.Endpoints = []Endpoint{e}
-		l, err = NewLink(o)
-	}
+	o := d.t.o.Network
+	o.Endpoints = []Endpoint{e}
+	l, err := d.t.holder.link(o, d.t.credential)
 	var resp *http.Response
 	if err == nil {
 		defer l.Close()
@@ -313,7 +309,7 @@ func (d *diagnosis) clock(u *url.URL, date string) {
 		c.Detail = "the host does not say its time"
 	case apart > clockSlack:
 		c.Verdict, c.Next = Soon, "set the clock: certificates are judged by it"
-		c.Detail = fmt.Sprintf("%v apart from the host's", apart.Round(time.Second))
+		c.Detail = fmt.Sprintf("%v apart from the host's", apart.Round(time.Minute)) // the host says whole seconds, and the answer took some
 	default:
 		c.Detail = "as the host's"
 	}

@@ -71,10 +71,12 @@ func (t *Terminal) readRenewal() error {
 func (t *Terminal) RenewDue(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.holder.member == nil {
-		return false
-	}
-	return t.renewing || !now.Before(t.holder.member.renewAfter)
+	return !t.closed && t.renewDue(now)
+}
+
+func (t *Terminal) renewDue(now time.Time) bool {
+	m := t.holder.member
+	return m != nil && (t.renewing || !now.Before(m.renewAfter))
 }
 
 // Renew gets the next TLS certificate, for a new key, and the trust list if there is a later one. The new key is durable
