@@ -131,16 +131,22 @@ func writeCopies(f FS, name string, seal func(generation uint64) ([]byte, error)
 	if need*copyBlock*copies > maxFile {
 		return fmt.Errorf("terminal: write %s: %d bytes, want at most %d", name, len(r.sealed), maxFile/copies-copyHeader)
 	}
-	if len(rooms) > 0 && need <= blocks && len(file) == copies*blocks*copyBlock {
-		return rewriteRooms(f, name, appendRoom(nil, blocks, r), r.generation)
+	return putRoom(f, name, file, max(need, blocks), r)
+}
+
+// putRoom makes all copies in a file, whose bytes are these now, rooms of so many blocks: in place where the file has that size, and
+// else in a new file that takes its name when it is whole.
+func putRoom(f FS, name string, file []byte, blocks int, r room) error {
+	one := appendRoom(nil, blocks, r)
+	if len(file) != copies*len(one) {
+		return WriteFile(f, name, bytes.Repeat(one, copies))
 	}
-	one := appendRoom(nil, need, r)
-	return WriteFile(f, name, bytes.Repeat(one, copies))
+	return rewriteRooms(f, name, file, one, r.generation)
 }
 
 // rewriteRooms writes one room over each of a file's, one after the other. A copy that is equal to it already stays untouched:
 // it may be the only good one.
-func rewriteRooms(f FS, name string, one []byte, generation uint64) (err error) {
+func rewriteRooms(f FS, name string, old, one []byte, generation uint64) (err error) {
 	file, err := f.Open(name)
 	if err != nil {
 		return fmt.Errorf("terminal: write %s: %w", name, err)
@@ -154,12 +160,11 @@ func rewriteRooms(f FS, name string, one []byte, generation uint64) (err error) 
 		if planted.On(planted.StateTwoCopies) && n == 2 || planted.On(planted.StateAlternate) && n != int(generation%2) {
 			continue
 		}
-		at := int64(n) * int64(len(one))
-		err := holds(file, one, at)
-		if errors.Is(err, errOther) {
-			err = rewriteRoom(file, one, at)
+		at := n * len(one)
+		if bytes.Equal(old[at:at+len(one)], one) {
+			continue
 		}
-		if err != nil {
+		if err := rewriteRoom(file, one, int64(at)); err != nil {
 			return fmt.Errorf("terminal: write %s: copy %d: %w", name, n+1, err)
 		}
 	}
@@ -177,13 +182,6 @@ func rewriteRoom(file File, one []byte, at int64) error {
 			return err
 		}
 	}
-	return holds(file, one, at)
-}
-
-var errOther = errors.New("the medium gives back other bytes than were written")
-
-// holds fails with errOther when a file does not have a room at a place.
-func holds(file File, one []byte, at int64) error {
 	back := make([]byte, len(one))
 	if n, err := file.ReadAt(back, at); n < len(back) {
 		if err == nil || errors.Is(err, io.EOF) {
@@ -192,7 +190,7 @@ func holds(file File, one []byte, at int64) error {
 		return err
 	}
 	if !bytes.Equal(back, one) {
-		return errOther
+		return errors.New("the medium gives back other bytes than were written")
 	}
 	return nil
 }

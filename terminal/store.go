@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,10 +109,7 @@ func (s store) mendFile(name, label string) error {
 	}
 	plain.Wipe()
 	_, blocks := readRooms(file)
-	if len(file) == copies*blocks*copyBlock {
-		return rewriteRooms(s.fs, name, appendRoom(nil, blocks, r), r.generation)
-	}
-	return WriteFile(s.fs, name, bytes.Repeat(appendRoom(nil, blocks, r), copies))
+	return putRoom(s.fs, name, file, blocks, r)
 }
 
 // sealedUnder returns the label of a file, and whether it is one that is sealed.
