@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -117,23 +118,22 @@ type site struct {
 	owed     map[uint64]bool              // sales that the terminal says it keeps, and has not settled since
 }
 
+func newSite(e *element, h *terminaltest.Host) *site {
+	return &site{
+		element: e, host: h, uses: make(map[dukpt.KSN]message.Digest), approved: make(map[uint64]bool), taken: make(map[uint64]bool),
+		owed: make(map[uint64]bool),
+	}
+}
+
 // fork returns the same site on another medium, from where things go another way.
 func (s *site) fork(medium *terminaltest.FS, found *findings) *site {
 	return &site{
-		medium: medium, element: s.element.fork(), host: s.host.Fork(), found: found, uses: cloneMap(s.uses),
-		approved: cloneMap(s.approved), taken: cloneMap(s.taken), owed: cloneMap(s.owed),
+		medium: medium, element: s.element.fork(), host: s.host.Fork(), found: found, uses: maps.Clone(s.uses),
+		approved: maps.Clone(s.approved), taken: maps.Clone(s.taken), owed: maps.Clone(s.owed),
 	}
 }
 
-func cloneMap[K comparable, V any](m map[K]V) map[K]V {
-	out := make(map[K]V, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
-}
-
-// Exchange implements terminal.Exchanger, as a wire that may lose each answer, and looks at everything that leaves.
+// wire is the way to the host: it may lose each answer, and everything that leaves is looked at.
 func (s *site) wire(fault func() terminaltest.Fault) *watched {
 	return &watched{site: s, wire: &terminaltest.Wire{Host: s.host, Attempts: 1, Fault: fault, Taken: func(raw []byte) {
 		if m, err := message.Parse(raw); err == nil {
@@ -282,14 +282,7 @@ func (s *site) recover(t *testing.T) (again bool) {
 
 // judge compares the ledger of the host with what the merchant knows.
 func (s *site) judge() {
-	booked, reversed := make(map[uint64]int), make(map[uint64]bool)
-	for _, e := range s.host.Entries() {
-		if e.Original != nil {
-			reversed[e.Original.Sequence] = true
-		} else {
-			booked[e.Sequence]++
-		}
-	}
+	booked, reversed := ledger(s.host)
 	if n := s.host.Reused(); n > 0 {
 		s.found.note(&s.found.reused, "the host saw %d keys twice", n)
 	}
@@ -334,10 +327,7 @@ func explore(t *testing.T, scheme dukpt.Scheme, seeds int) (found findings) {
 	medium := terminaltest.NewFS()
 	check(t, terminal.Import(medium, first, lab.Bundle(t)))
 	for point := 0; ; point++ {
-		start := &site{
-			element: first, host: lab.Host, uses: map[dukpt.KSN]message.Digest{}, approved: map[uint64]bool{}, taken: map[uint64]bool{},
-			owed: map[uint64]bool{},
-		}
+		start := newSite(first, lab.Host)
 		s := start.fork(medium.Clone(), &found)
 		s.medium.CutAfter(point)
 		r := rand.New(rand.NewPCG(7, 7)) // the same work up to each cut

@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/message"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
 )
@@ -141,7 +139,7 @@ func faults(t *testing.T) (found findings) {
 		sealer := newElement(t)
 		medium := terminaltest.NewFS()
 		check(t, terminal.Import(medium, sealer, lab.Bundle(t)))
-		start := &site{element: sealer, host: lab.Host, uses: map[dukpt.KSN]message.Digest{}}
+		start := newSite(sealer, lab.Host)
 		for at := 0; ; at++ {
 			s := start.fork(medium.Clone(), &found)
 			bad := c
