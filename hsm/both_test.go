@@ -31,15 +31,7 @@ func withoutDerive(o Options) Options {
 func TestConformanceOutside(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Fixture {
 		token := open(t, withoutDerive(Options{}))
-		return enginetest.Fixture{
-			Engine: token.Engine(),
-			Import: func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error {
-				_, err := token.Import(t.Context(), ref, k, env)
-				return err
-			},
-			KeyMode: func(keys.Algorithm) engine.KeyMode { return engine.BDKInToken },
-			Close:   func() { _ = token.Close() },
-		}
+		return fixture(t, token, engine.BDKInToken)
 	})
 }
 

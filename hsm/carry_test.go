@@ -103,21 +103,9 @@ func TestConformanceCarried(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Fixture {
 		o, _ := withPorter(Options{CarryPINs: true})
 		token := open(t, o)
-		return enginetest.Fixture{
-			Engine: blind{token.Engine()},
-			Import: func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error {
-				_, err := token.Import(t.Context(), ref, k, env)
-				return err
-			},
-			Blind: true,
-			KeyMode: func(a keys.Algorithm) engine.KeyMode {
-				if a.IsAES() {
-					return engine.Token
-				}
-				return engine.BDKInToken
-			},
-			Close: func() { _ = token.Close() },
-		}
+		f := fixture(t, token, engine.Token)
+		f.Engine, f.Blind = blind{f.Engine}, true
+		return f
 	})
 }
 

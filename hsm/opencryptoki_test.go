@@ -11,7 +11,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
@@ -40,15 +39,7 @@ func TestSlotConformance(t *testing.T) {
 	mustURI(t, hsmtest.Opencryptoki(t).URI())
 	enginetest.Run(t, func(t *testing.T) enginetest.Fixture {
 		token := openAgain(t, slot(t), Options{})
-		return enginetest.Fixture{
-			Engine: token.Engine(),
-			Import: func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error {
-				_, err := token.Import(t.Context(), ref, k, env)
-				return err
-			},
-			KeyMode: func(keys.Algorithm) engine.KeyMode { return engine.BDKInToken },
-			Close:   func() { _ = token.Close() },
-		}
+		return fixture(t, token, engine.BDKInToken)
 	})
 }
 

@@ -48,19 +48,24 @@ func openAgain(t *testing.T, u URI, o Options) *Token {
 func TestConformance(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Fixture {
 		token := open(t, Options{})
-		return enginetest.Fixture{
-			Engine: token.Engine(),
-			Import: func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error {
-				_, err := token.Import(t.Context(), ref, k, env)
-				return err
-			},
-			KeyMode: func(a keys.Algorithm) engine.KeyMode {
-				if a.IsAES() {
-					return engine.Token
-				}
-				return engine.BDKInToken
-			},
-			Close: func() { _ = token.Close() },
-		}
+		return fixture(t, token, engine.Token)
 	})
+}
+
+// fixture is a token for the suite of engines, with the mode of its AES keys; TDES keys have one mode in all of them.
+func fixture(t *testing.T, token *Token, aes engine.KeyMode) enginetest.Fixture {
+	return enginetest.Fixture{
+		Engine: token.Engine(),
+		Import: func(ref keyset.KeyRef, k keys.Key, env keyset.Environment) error {
+			_, err := token.Import(t.Context(), ref, k, env)
+			return err
+		},
+		KeyMode: func(a keys.Algorithm) engine.KeyMode {
+			if a.IsAES() {
+				return aes
+			}
+			return engine.BDKInToken
+		},
+		Close: func() { _ = token.Close() },
+	}
 }
