@@ -4,9 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +15,6 @@ import (
 	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
-	"github.com/latchkey-pos/latchkey/internal/filelock"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -36,81 +33,6 @@ const (
 	personCertificate = "cert.pem"
 	personKey         = "key.sealed"
 )
-
-// recordFile is a record on a disk, which nobody else changes meanwhile.
-type recordFile struct {
-	*ceremony.Record
-	file *os.File
-	size int
-}
-
-const recordHint = "--record names the record that latchkey key ceremony plan has made"
-
-// openRecord opens a record to be added to, and waits until nobody else does. The caller closes it.
-func openRecord(path string) (*recordFile, error) {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, badFile(err, recordHint)
-	}
-	r, err := lockRecord(file)
-	if err != nil {
-		return nil, errors.Join(ceremonyRefused(err), file.Close())
-	}
-	return r, nil
-}
-
-func lockRecord(file *os.File) (*recordFile, error) {
-	if err := filelock.Lock(file); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(file, ceremony.MaxRecord+1))
-	if err != nil {
-		return nil, err
-	}
-	r, err := ceremony.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	return &recordFile{Record: r, file: file, size: len(text)}, nil
-}
-
-// readRecord reads a record as it is now.
-func readRecord(path string) (*ceremony.Record, error) {
-	text, err := readFile(path, ceremony.MaxRecord)
-	if err != nil {
-		return nil, badFile(err, recordHint)
-	}
-	r, err := ceremony.Parse(text)
-	return r, ceremonyRefused(err)
-}
-
-// save writes what was added to the end of the file.
-func (r *recordFile) save() error {
-	text := r.Text()
-	if _, err := r.file.WriteAt(text[r.size:], int64(r.size)); err != nil {
-		return err
-	}
-	if err := r.file.Sync(); err != nil {
-		return err
-	}
-	r.size = len(text)
-	return nil
-}
-
-func (r *recordFile) close() { _ = r.file.Close() } // what was saved is on the disk
-
-// ours refuses the record of another deployment. It returns what decides whose certificates count at a time; zero: whenever.
-func (f *folder) ours(r *ceremony.Record, at time.Time) (keyset.Verifier, error) {
-	config, err := f.config()
-	if err != nil {
-		return nil, err
-	}
-	if p := r.Plan(); p.Tenant != config.Tenant || p.Environment != config.Environment {
-		return nil, exit.With(exit.Refused, fmt.Errorf("the ceremony is of %s, %v; the deployment of %s, %v", p.Tenant, p.Environment, config.Tenant, config.Environment),
-			"name the folder of that deployment with --dir")
-	}
-	return deploy.Verifier(f.dir, config.Tenant, at)
-}
 
 // personPath returns a file of one of the people.
 func (f *folder) personPath(name, file string) (string, error) {
@@ -355,23 +277,12 @@ or not. Read what is shown before you give the passphrase: it is what you sign.`
 		Example: `  latchkey key ceremony approve --record bdk-1.ceremony --sealed-file bdk-1.anna --sealed-file bdk-1.bert --as ANNA`,
 		Args:    arguments(),
 		RunE: func(*cobra.Command, []string) error {
-			r, err := openRecord(path)
+			now := time.Now()
+			r, verify, _, err := f.collect(path, files, now)
 			if err != nil {
 				return err
 			}
 			defer r.close()
-			now := time.Now()
-			verify, err := f.ours(r.Record, now)
-			if err != nil {
-				return err
-			}
-			sealed, err := readSealed(files)
-			if err != nil {
-				return err
-			}
-			if err := r.Collect(sealed); err != nil {
-				return ceremonyRefused(err)
-			}
 			noteCeremony(c, r.Record)
 			pass, err := c.passphrase(passFile, "--as-passphrase-file", "passphrase of "+who)
 			if err != nil {
@@ -398,22 +309,6 @@ or not. Read what is shown before you give the passphrase: it is what you sign.`
 	fl.StringVar(&passFile, "as-passphrase-file", "", "file with the passphrase of who approves (mode 0600); - for standard input; default: ask")
 	required(cmd, "record", "sealed-file", "as")
 	return cmd
-}
-
-// readSealed reads the files of all components.
-func readSealed(files []string) ([][]byte, error) {
-	var out [][]byte
-	for i, file := range files {
-		if slices.Contains(files[:i], file) {
-			return nil, exit.With(exit.Usage, fmt.Errorf("%s is named twice", file), "each component has a file of its own")
-		}
-		b, err := readFile(file, ceremony.MaxSealed)
-		if err != nil {
-			return nil, badFile(err, "--sealed-file names what latchkey key ceremony seal has written")
-		}
-		out = append(out, b)
-	}
-	return out, nil
 }
 
 func newCeremonyShow(c *console, f *folder) *cobra.Command {
@@ -534,123 +429,6 @@ func noteCeremony(c *console, r *ceremony.Record) {
 	for _, f := range fields {
 		c.note("%s: %v", f.name, f.value)
 	}
-}
-
-// loading is what import is told about a ceremony.
-type loading struct {
-	record    string
-	files     []string
-	passFiles []string
-}
-
-func (l *loading) flags(cmd *cobra.Command) {
-	fl := cmd.Flags()
-	fl.StringVar(&l.record, "ceremony", "", "record of a ceremony that two custodians have approved, instead of a key in clear")
-	fl.StringArrayVar(&l.files, "sealed-file", nil, "with --ceremony: sealed component; given again for each")
-	fl.StringArrayVar(&l.passFiles, "custodian-passphrase-file", nil,
-		"with --ceremony: file with the passphrase of a custodian (mode 0600), in the order of --sealed-file; default: each is asked")
-}
-
-// load brings the key of a ceremony into the token.
-func (l *loading) load(cmd *cobra.Command, c *console, f *folder, e *element) error {
-	if n := len(l.passFiles); n != 0 && n != len(l.files) {
-		return exit.With(exit.Usage, fmt.Errorf("%d files with passphrases for %d sealed components", n, len(l.files)), "give --custodian-passphrase-file for each, or for none")
-	}
-	sealed, err := readSealed(l.files)
-	if err != nil {
-		return err
-	}
-	r, err := openRecord(l.record)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	now := time.Now()
-	verify, err := f.ours(r.Record, now)
-	if err != nil {
-		return err
-	}
-	if err := r.Collect(sealed); err != nil { // before anybody types anything: all are there
-		return ceremonyRefused(err)
-	}
-	p := r.Plan()
-	if _, err := r.Begin(verify, p.Token, now); err != nil {
-		return ceremonyRefused(err)
-	}
-	return e.with(cmd.Context(), func(t *hsm.Token) error {
-		report, err := t.Probe(cmd.Context())
-		if err != nil {
-			return err
-		}
-		in, err := r.Begin(verify, ceremony.Token{Label: report.Label, Serial: report.Serial}, now)
-		if err != nil {
-			return ceremonyRefused(err)
-		}
-		defer in.Wipe()
-		if err := l.open(c, f, in, sealed, p.Environment); err != nil {
-			return err
-		}
-		k, err := in.Key()
-		if err != nil {
-			return ceremonyRefused(err)
-		}
-		defer k.Wipe()
-		info, err := t.Import(cmd.Context(), p.Name, k, p.Environment)
-		if err != nil {
-			return err
-		}
-		err = in.Finish(ceremony.Loaded{ID: info.ID, KCV: info.KCV, Fingerprint: info.Fingerprint, KeyMode: info.Labels.KeyMode.String()})
-		if err == nil {
-			err = r.save()
-		}
-		if err != nil {
-			return fmt.Errorf("the key %s is in the token, and its record could not be written: %w", p.Name, err)
-		}
-		return showKey(c, info)
-	})
-}
-
-// open has each custodian open the own component.
-func (l *loading) open(c *console, f *folder, in *ceremony.Loading, sealed [][]byte, env keyset.Environment) error {
-	var passes []secret.Bytes
-	defer func() {
-		for _, p := range passes {
-			p.Wipe()
-		}
-	}()
-	for i, b := range sealed {
-		share, number, err := in.Share(b)
-		if err != nil {
-			return ceremonyRefused(err)
-		}
-		_, name, _ := strings.Cut(share.Custodian, "/")
-		file := ""
-		if len(l.passFiles) > 0 {
-			file = l.passFiles[i]
-		}
-		pass, err := c.passphrase(file, "--custodian-passphrase-file", fmt.Sprintf("component %d: passphrase of %s", number, name))
-		if err != nil {
-			return err
-		}
-		for _, other := range passes {
-			if env == keyset.Production && other.Equal(pass) {
-				pass.Wipe()
-				return exit.With(exit.Refused, fmt.Errorf("the passphrase of %s is that of another custodian too: who knows it is both", name),
-					"people have keys under passphrases of their own: latchkey operator add NAME --role custodian --own-passphrase")
-			}
-		}
-		passes = append(passes, pass)
-		who, err := f.custodian(name, pass)
-		if err != nil {
-			return err
-		}
-		kcv, err := in.Open(b, who)
-		if err != nil {
-			return ceremonyRefused(err)
-		}
-		c.note("component %d, of %s: check value %v is right", number, name, kcv)
-	}
-	return nil
 }
 
 // ceremonyRefused gives the errors of a ceremony their exit codes.
