@@ -115,10 +115,9 @@ func (t *Terminal) renew(ctx context.Context) error {
 		}
 		abandoned := r.key
 		r = next
-		if !abandoned.Equal(t.holder.tlsKey) {
-			err = t.store.dropKey(abandoned)
-		}
-		if err != nil {
+		if abandoned.Equal(t.holder.tlsKey) {
+			abandoned.Wipe() // this copy of it: the key is in use
+		} else if err := t.store.dropKey(abandoned); err != nil {
 			return err
 		}
 	}
