@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/ceremony"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
-	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
 func newCeremony(c *console, f *folder) *cobra.Command {
@@ -28,27 +26,13 @@ func newCeremony(c *console, f *folder) *cobra.Command {
 		newCeremonyPlan(c, f), newCeremonySeal(c, f), newCeremonyApprove(c, f), newCeremonyShow(c, f))
 }
 
-// The names in the folder of a person, as operator add makes them.
-const (
-	personCertificate = "cert.pem"
-	personKey         = "key.sealed"
-)
-
-// personPath returns a file of one of the people.
-func (f *folder) personPath(name, file string) (string, error) {
-	if _, err := identity.New("X", identity.Custodian, name); err != nil { // before it becomes a path
-		return "", exit.With(exit.Usage, err, personName)
-	}
-	return filepath.Join(f.dir, "operators", name, file), nil
-}
-
 // custodian opens the key of a custodian under a passphrase.
 func (f *folder) custodian(name string, pass secret.Bytes) (ceremony.Custodian, error) {
-	certificate, err := f.personPath(name, personCertificate)
+	certificate, key, err := deploy.PersonFiles(f.dir, name)
 	if err != nil {
-		return ceremony.Custodian{}, err
+		return ceremony.Custodian{}, exit.With(exit.Usage, err, personName)
 	}
-	cert, err := deploy.Credential(certificate, filepath.Join(filepath.Dir(certificate), personKey), pass)
+	cert, err := deploy.Credential(certificate, key, pass)
 	if err != nil {
 		return ceremony.Custodian{}, notPerson(name, err)
 	}
@@ -133,9 +117,9 @@ func (f *folder) shares(tenant keyset.TenantID, names []string) ([]ceremony.Shar
 	}
 	var out []ceremony.Share
 	for _, name := range names {
-		path, err := f.personPath(name, personCertificate)
+		path, _, err := deploy.PersonFiles(f.dir, name)
 		if err != nil {
-			return nil, err
+			return nil, exit.With(exit.Usage, err, personName)
 		}
 		chain, err := deploy.LoadChain(path)
 		if errors.Is(err, fs.ErrNotExist) {

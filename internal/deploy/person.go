@@ -87,7 +87,7 @@ func (d *Deployment) AddPerson(ctx context.Context, role identity.Role, name str
 	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(d.dir, "operators", name)
+	folder := personFolder(d.dir, name)
 	if err := vacant(folder); err != nil {
 		return nil, err
 	}
@@ -107,12 +107,24 @@ func (d *Deployment) OpenPerson(name string, passphrase secret.Bytes) (*Person, 
 	return d.person(name, passphrase)
 }
 
+// PersonFiles returns where the deployment in a folder keeps the certificate of a person, and the sealed key to it. It refuses what
+// is no name before it becomes a path.
+func PersonFiles(dir, name string) (certificate, key string, err error) {
+	if _, err := identity.New("X", identity.Operator, name); err != nil {
+		return "", "", err
+	}
+	folder := personFolder(dir, name)
+	return filepath.Join(folder, certFile), filepath.Join(folder, keyFile), nil
+}
+
+func personFolder(dir, name string) string { return filepath.Join(dir, "operators", name) }
+
 func (d *Deployment) person(name string, passphrase secret.Bytes) (*Person, error) {
-	if _, err := identity.New(string(d.config.Tenant), identity.Operator, name); err != nil { // before it becomes a path
+	certificate, key, err := PersonFiles(d.dir, name)
+	if err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(d.dir, "operators", name)
-	cert, err := Credential(filepath.Join(folder, certFile), filepath.Join(folder, keyFile), passphrase)
+	cert, err := Credential(certificate, key, passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +133,7 @@ func (d *Deployment) person(name string, passphrase secret.Bytes) (*Person, erro
 		return nil, err
 	}
 	if id.Name != name || id.Tenant != string(d.config.Tenant) {
-		return nil, fmt.Errorf("deploy: the certificate in %s is of %v", folder, id)
+		return nil, fmt.Errorf("deploy: the certificate in %s is of %v", filepath.Dir(certificate), id)
 	}
 	return &Person{id: id, cert: cert, signer: cert.PrivateKey.(crypto.Signer)}, nil // Credential has checked the type
 }
