@@ -15,8 +15,9 @@ export LATCHKEY_REQUIRE := all
 RACE := ./internal/secret ./internal/audit ./internal/keyring ./keys/... ./pin ./dukpt ./hsm ./message ./tls/... \
 	./decrypt/... ./internal/store/... ./internal/serve ./internal/strictjson ./internal/deploy ./internal/node/... ./terminal/... ./examples/...
 
-# Packages whose tests are a part of their own.
-APART := internal/(e2e|ctgrind)$$
+# Packages whose tests are a part of their own. Those on a real Vault are the later, the better: it is built meanwhile.
+APART := (internal/(e2e|ctgrind|vaulttest)|tls/ca/vault|cmd/liblatchkey)$$
+VAULT := ./internal/vaulttest ./tls/ca/vault
 
 .PHONY: help
 help: ## this list
@@ -34,6 +35,10 @@ build-hsm: ## the programs that work with tokens, with the PKCS#11 bridge, which
 	@for service in decryptd keyd provisiond terminal; do \
 		CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o $(DIST)/latchkey-$$service-hsm ./cmd/latchkey-$$service; done
 
+.PHONY: lib
+lib: ## the C library for firmware, core and whole, into dist/lib/; ARCH=arm64 or arm for another machine
+	@for flavour in core link; do .ci/lib $(DIST)/lib/$(or $(ARCH),$$(go env GOARCH))/$$flavour $$flavour $(ARCH); done
+
 .PHONY: demo
 demo: ## build everything and run the whole story on this machine, in about a minute
 	@start=$$(date +%s.%N); $(MAKE) --no-print-directory build; \
@@ -41,18 +46,25 @@ demo: ## build everything and run the whole story on this machine, in about a mi
 	@start=$$(date +%s.%N); $(DIST)/latchkey demo; \
 	awk -v a=$$start -v b=$$(date +%s.%N) 'BEGIN { printf "run time: %.1f s\n", b-a }'
 
+.PHONY: demo-vault
+demo-vault: build vault ## the same on a real Vault, which is built the first time
+	@$(DIST)/latchkey demo --vault --vault-program $(TOOLS)/vault
+
 .PHONY: test
 test: ## everything that must pass before a change lands
 	@rm -f .cache/parts; mkdir -p .cache
 	@$(PART) env .ci/env
+	@.ci/vault >.cache/vault.log 2>&1 & # beside the other work; the part that needs it waits for it
 	@$(PART) tools $(MAKE) --no-print-directory tools
 	@$(PART) laws $(MAKE) --no-print-directory laws
 	@$(PART) unit $(MAKE) --no-print-directory unit
 	@$(PART) ctgrind $(MAKE) --no-print-directory ctgrind
 	@$(PART) cover $(MAKE) --no-print-directory cover
 	@$(PART) vectors $(MAKE) --no-print-directory vectors
+	@$(PART) vault $(MAKE) --no-print-directory on-vault
 	@$(PART) race $(MAKE) --no-print-directory race
 	@$(PART) real $(MAKE) --no-print-directory real
+	@$(PART) clib $(MAKE) --no-print-directory clib
 	@$(PART) fuzz $(MAKE) --no-print-directory fuzz
 	@echo; echo "minutes per part:"; cat .cache/parts
 
@@ -73,10 +85,19 @@ laws: tools ## format, vet, lint and the rules of the house
 
 .PHONY: unit
 unit: ## every test but the ones against whole programs; then those of planted faults
-	@go test $$(go list ./... | grep -vE '$(APART)')
-	@GOARCH=386 go test -short ./internal/des ./internal/mac ./internal/padding ./keys/... ./pin ./dukpt # 32 lanes, and 32-bit int
+	@go test -timeout 20m $$(go list ./... | grep -vE '$(APART)')
+	@.ci/on32 ./internal/des ./internal/mac ./internal/padding ./keys/... ./pin ./dukpt # 32 lanes, and 32-bit int
 	@CGO_ENABLED=0 go test -count=1 -v -run '^TestNoBridge$$' ./hsm | grep -- '--- PASS: TestNoBridge'
-	@go test -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	@go test -timeout 20m -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' ':!tls/ca/vault' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: vault
+vault: ## the Vault that tests run against, built once, in ten minutes
+	@.ci/vault
+
+.PHONY: on-vault
+on-vault: vault ## the issuer of terminals on a real Vault: conformance, faults, logins; then those of planted faults
+	@go test -count=1 -timeout 20m -v $(VAULT) | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //; s/, at https?:.*//' | grep -vE '^(===|--- PASS|    --- PASS|PASS)' | awk '!seen[$$0]++'
+	@go test -count=1 -timeout 20m -tags planted $(VAULT)
 
 .PHONY: cover
 cover: ## statement coverage of the core, 95 % at least
@@ -95,22 +116,27 @@ vectors: ## how many comparisons each vector file got
 	@go test -count=1 -v -run Vectors $$(go list ./... | grep -vE '$(APART)') | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'
 
 .PHONY: race
-race: ## the concurrent packages under the race detector
-	@go test -race -short $(RACE)
+race: vault ## the concurrent packages under the race detector
+	@go test -timeout 20m -race -short $(RACE)
 
 .PHONY: real
-real: build ## whole programs over real sockets and disks: the demo, its guards, kill -9
-	@go test -count=1 -p 1 -timeout 30m -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+real: build vault ## whole programs over real sockets and disks: the demo, its guards, kill -9
+	@go test -count=1 -p 1 -timeout 45m -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
+.PHONY: clib
+clib: ## the C library: vectors, wrong calls and engines in C, on three processors
+	@go test -count=1 -timeout 20m -v -tags testengine ./cmd/liblatchkey | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: fuzz
 fuzz: ## every fuzz target: a count of executions, and a planted bug that must be found
 	@.ci/fuzz
 
 .PHONY: soak
-soak: build ## the long runs: more kills, power cuts, losses of tokens, more executions, mutants
+soak: build vault ## the long runs: more kills, power cuts, losses of tokens, more executions, mutants
 	@LATCHKEY_SOAK=1 go test -count=1 -p 1 -timeout 6h -v ./internal/e2e | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@LATCHKEY_SOAK=1 go test -count=1 -timeout 2h -v -run '^(TestLosses|TestServedLosses|TestGrowth)$$' ./hsm | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
-	@LATCHKEY_SOAK=1 go test -count=1 -timeout 3h -v -run '^TestExplorer$$' ./terminal | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@LATCHKEY_SOAK=1 go test -count=1 -timeout 3h -v -run '^(TestExplorer|TestLinkFaults|TestDeadPeer|TestNoStampede)$$' ./terminal | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@LATCHKEY_SOAK=1 go test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/latchkey-terminal | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 	@FUZZ_EXECS=10000000 .ci/fuzz
 	@$(MAKE) --no-print-directory mutate
 

@@ -8,8 +8,8 @@ import (
 	"github.com/latchkey-pos/latchkey/message"
 )
 
-// ack makes the acknowledgement of a request: its result, a floor for every slot of the terminal, and the host's time,
-// MACed under the response key of the KSN that the request was MACed under. Making it claims nothing: that a request
+// ack makes the acknowledgement of a request: its result, a floor for every slot of the terminal, the host's time, and what the
+// terminal may do without the host, MACed under the response key of the KSN that the request was MACed under. Making it claims nothing: that a request
 // gets one answer of the acquirer's is what the recorded answer is for.
 func (s *Service) ack(ctx context.Context, a acknowledgement) ([]byte, error) {
 	floors, err := s.floors(ctx, a.terminal, a.used)
@@ -18,7 +18,7 @@ func (s *Service) ack(ctx context.Context, a acknowledgement) ([]byte, error) {
 	}
 	payload, err := message.EncodeAck(&message.AckPayload{
 		Version: message.FormatVersion, Result: a.result, Digests: a.digests, Floors: floors,
-		HostTime: s.clock().Unix(), Body: a.body,
+		HostTime: s.clock().Unix(), Body: a.body, Limits: s.offline,
 	})
 	if err != nil {
 		return nil, refuse(CodeAnswerMalformed, "%v", err)
@@ -47,7 +47,7 @@ func (s *Service) floors(ctx context.Context, terminal *keyset.Terminal, used []
 		if err != nil {
 			return nil, s.storeFailed(ctx, err)
 		}
-		out = append(out, message.SlotFloor{Slot: slot.Slot, KeyID: slot.KeyID, Floor: state.Floor})
+		out = append(out, message.SlotFloor{Slot: slot.Slot, KeyID: slot.KeyID, Floor: state.Raised(slot.KeyID, slot.Floor, 0).Floor})
 	}
 	return out, nil
 }

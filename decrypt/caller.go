@@ -18,6 +18,7 @@ type Caller struct {
 	Name    string          // of the caller's certificate
 	Role    string          // RoleAcquirerHost
 	PINKeys []keyset.KeyRef // zone keys that it may have PINs translated to; none when empty
+	Keys    []KeyGrant      // keys of fixed value that it may use
 	Source  string          // network address, for the audit log; may be empty
 }
 

@@ -75,6 +75,12 @@ type Claim struct {
 	Windowed bool
 	W        uint32 // how far below the highest counter a new claim may be, in ordinals
 	J        uint32 // how far above it, in ordinals
+	// Floor is the ordinal up to which the key was used before it came here, as the registry says: nothing new is accepted at or
+	// below it, whatever the store knows of the counter. 0 for a key that was delivered here.
+	Floor uint32
+	// Fences are the ordinals of the fences of the store that judges, which sets it: a key that came here with a floor may have been used that
+	// much further before something was lost, and the store that was restored need not know that it came.
+	Fences uint32
 	// Horizon is the time of the claim less R of its key set: a row that was first seen before it is spent.
 	Horizon time.Time
 }
@@ -94,6 +100,8 @@ func (c *Claim) check() error {
 		return fmt.Errorf("decrypt: a claim for %v with up to %d contents", c.Purpose, c.MaxContents)
 	case c.Windowed && c.J == 0:
 		return fmt.Errorf("decrypt: a claim with a window of no counters")
+	case c.Floor > c.KSN.KeyID().Scheme().MaxOrdinal():
+		return fmt.Errorf("decrypt: a claim above a floor of %d", c.Floor)
 	case c.Horizon.IsZero():
 		return fmt.Errorf("decrypt: a claim without horizon")
 	case c.Authenticated == c.MACKSN.IsZero():
@@ -163,7 +171,7 @@ type KeyIDState struct {
 	High      uint32  // highest that a verified MAC covers
 	Seen      uint32  // highest that was claimed
 	Floor     uint32  // at and below it nothing new is accepted; it never goes down
-	Fences    []Range // closed after a restore; in the format from the first day, not written yet
+	Fences    []Range // closed by Fenced, as far as nothing was claimed there
 	Released  []Range // of the fences, released by two persons; not written yet
 	Spent     []Range // used and closed for good; not written yet
 	Conflicts uint64  // other contents that were refused

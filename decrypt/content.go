@@ -55,13 +55,18 @@ func pinContent(key secret.Bytes, ksn dukpt.KSN, block, digits []byte) (Content,
 
 // DataContent binds a claim to encrypted data, its IV as it was sent (none is another content than zeros) and its mode.
 func DataContent(key secret.Bytes, ksn dukpt.KSN, ciphertext, iv []byte, mode dukpt.CipherMode) (Content, error) {
+	return dataContent(key, ksn, PurposeData, ciphertext, iv, mode)
+}
+
+// dataContent is DataContent for PurposeData and PurposeDataResponse.
+func dataContent(key secret.Bytes, ksn dukpt.KSN, p Purpose, ciphertext, iv []byte, mode dukpt.CipherMode) (Content, error) {
 	if len(ciphertext) == 0 {
 		return Content{}, errContent
 	}
 	if mode != dukpt.CBC && mode != dukpt.ECB {
 		return Content{}, fmt.Errorf("decrypt: a claim has no content for %v", mode)
 	}
-	return content(key, ksn, PurposeData, ciphertext, iv, []byte(mode.String()))
+	return content(key, ksn, p, ciphertext, iv, []byte(mode.String()))
 }
 
 // MACContent binds a claim to bytes and their MAC, for PurposeMAC, PurposeSignIn and PurposeMACResponse.

@@ -25,7 +25,7 @@ type SlotCounters struct {
 	High      uint32 // highest whose MAC has verified
 	Seen      uint32 // highest that was claimed
 	Floor     uint32 // at and below this nothing new is accepted
-	Remaining uint32 // keys above Seen
+	Remaining uint32 // keys above Seen, and above what was used before the key came here
 	Conflicts uint64 // second contents that were refused
 	Labels    engine.Labels
 }
@@ -64,9 +64,10 @@ func (s *Service) counters(ctx context.Context, caller Caller, id keyset.Termina
 		if err != nil {
 			return nil, s.storeFailed(ctx, err)
 		}
+		state = state.Raised(slot.KeyID, slot.Floor, 0)
 		out.Slots = append(out.Slots, SlotCounters{
 			Slot: slot.Slot, KeySet: slot.KeySet, KeyID: slot.KeyID, High: state.High, Seen: state.Seen, Floor: state.Floor,
-			Remaining: slot.KeyID.Scheme().MaxOrdinal() - state.Seen, Conflicts: state.Conflicts,
+			Remaining: slot.KeyID.Scheme().MaxOrdinal() - max(state.Seen, slot.Floor), Conflicts: state.Conflicts,
 			Labels: info.Labels,
 		})
 	}

@@ -109,7 +109,7 @@ func (l *laboratory) made(s decrypt.Store, c decrypt.Catalog) *decrypt.Service {
 	l.tb.Helper()
 	return must[*decrypt.Service](l.tb)(decrypt.New(decrypt.Config{
 		Engine: l.engine, Store: s, Catalog: c, Registry: l.registry, Secrets: l.ring, Clock: l.clock.Now, Instance: "TEST-1",
-		Logger: slog.New(slog.NewJSONHandler(l.log, nil)),
+		Logger: slog.New(slog.NewJSONHandler(l.log, nil)), Offline: l.offline,
 	}))
 }
 
@@ -130,6 +130,11 @@ func TestAServiceNeedsEverything(t *testing.T) {
 		if _, err := decrypt.New(c); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)
 		}
+	}
+	wrong := full
+	wrong.Offline = &message.Limits{Count: 1}
+	if _, err := decrypt.New(wrong); !errors.Is(err, message.ErrMessage) {
+		t.Errorf("limits without a currency: %v", err)
 	}
 	if s := must[*decrypt.Service](t)(decrypt.New(full)); s.Check(t.Context()) != nil {
 		t.Error("a whole service is not ready")

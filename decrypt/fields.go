@@ -18,8 +18,9 @@ import (
 type openField struct {
 	field  *message.Field
 	key    *located
-	pan    pin.PAN // the PAN it begins with, or that its PIN block is made with
-	target target  // of a PIN
+	pan    pin.PAN          // the PAN it begins with, or that its PIN block is made with
+	target target           // of a PIN
+	cipher dukpt.WorkingKey // of a PIN block under AES; zero: AES-128
 	claim  Claim
 	result FieldResult
 }
@@ -137,11 +138,11 @@ func (t *transaction) cardPAN() (pin.PAN, error) {
 	return found, nil
 }
 
-func (t *transaction) resolve(ctx context.Context, asked keyset.KeyRef) (engine.KeyInfo, error) {
-	id, err := t.engine.Resolve(ctx, asked)
+func (s *Service) resolve(ctx context.Context, asked keyset.KeyRef) (engine.KeyInfo, error) {
+	id, err := s.engine.Resolve(ctx, asked)
 	if err == nil {
 		var info engine.KeyInfo
-		info, err = t.engine.Describe(ctx, id)
+		info, err = s.engine.Describe(ctx, id)
 		if err == nil {
 			return info, nil
 		}
@@ -149,30 +150,30 @@ func (t *transaction) resolve(ctx context.Context, asked keyset.KeyRef) (engine.
 	if errors.Is(err, engine.ErrKeyNotFound) {
 		return engine.KeyInfo{}, refuse(CodeKeyNotFound, "%v", asked)
 	}
-	return engine.KeyInfo{}, t.engineFailed(ctx, err)
+	return engine.KeyInfo{}, s.engineFailed(ctx, err)
 }
 
 // translate makes the outgoing block, the same one for the same content and target.
-func (t *transaction) translate(ctx context.Context, f *openField, fillVersion uint32) error {
-	fillKey, err := t.secrets.SecretVersion(SecretFill, fillVersion)
+func (s *Service) translate(ctx context.Context, f *openField, fillVersion uint32) error {
+	fillKey, err := s.secrets.SecretVersion(SecretFill, fillVersion)
 	if err != nil {
-		return t.engineFailed(ctx, err)
+		return s.engineFailed(ctx, err)
 	}
 	defer fillKey.Wipe()
 	fill := hmac.New(sha256.New, fillKey.Expose())
 	fill.Write(f.claim.Content[:])
 	out := engine.PINOut{Format: f.target.format, PAN: f.pan, Key: f.target.resolved.ID, Fill: [8]byte(fill.Sum(nil)[:8])}
-	in := dukpt.PINBlock{Format: f.field.PINFormat, PAN: f.pan, Block: f.field.Ciphertext}
+	in := dukpt.PINBlock{Format: f.field.PINFormat, Key: f.cipher, PAN: f.pan, Block: f.field.Ciphertext}
 	block, err := f.key.ops.TranslatePIN(nil, in, out)
 	switch {
 	case errors.Is(err, dukpt.ErrVerify):
 		return refuse(CodePINBlockInvalid, "KSN %v", f.field.KSN)
-	case errors.Is(err, pin.ErrTranslation), errors.Is(err, dukpt.ErrUnsupported), errors.Is(err, engine.ErrUsage):
+	case errors.Is(err, pin.ErrTranslation), errors.Is(err, dukpt.ErrUnsupported), errors.Is(err, dukpt.ErrStrength), errors.Is(err, engine.ErrUsage):
 		return refuse(CodeTranslationNotPermitted, "from %v to %v under %v", f.field.PINFormat, f.target.format, f.target.asked)
 	case errors.Is(err, engine.ErrKeyNotFound):
 		return refuse(CodeKeyNotFound, "%v", f.target.asked)
 	case err != nil:
-		return t.engineFailed(ctx, err)
+		return s.engineFailed(ctx, err)
 	}
 	f.result.PINBlock, f.result.PINFormat = block, f.target.format
 	f.result.PINKey, f.result.PINKeyKCV = f.target.asked, f.target.resolved.KCV.String()

@@ -52,7 +52,7 @@ type Ruling struct {
 //  5. this content was released with another treatment: CodeTreatmentDiffers, which is no evidence of anything;
 //  6. another content and no room for one more: CodeKSNReplayed, counted as a conflict, and as evidence of a clone or a
 //     roll-back when both contents are authenticated;
-//  7. at or below the floor: CodeKSNFenced inside a fence, else CodeKSNTooOld. This holds for a further content of a row
+//  7. at or below the floor, which is that of the claim or of the counter, whichever is higher: CodeKSNFenced inside a fence, else CodeKSNTooOld. This holds for a further content of a row
 //     too: below the floor nothing new is ever released;
 //  8. more than J above the highest authenticated counter or the floor: CodeKSNOutOfWindow;
 //  9. else Fresh.
@@ -79,10 +79,14 @@ func Judge(state KeyIDState, row []Entry, c Claim) Ruling {
 	if len(row) >= c.MaxContents && !planted.On(planted.GuardClaim) {
 		return replayed(state, row, c)
 	}
-	if code := outside(state, c); code != "" {
+	from := state
+	if !planted.On(planted.ImportUnfloored) {
+		from = state.Raised(c.KSN.KeyID(), c.Floor, c.Fences)
+	}
+	if code := outside(from, c); code != "" {
 		return refuseClaim(state, row, code)
 	}
-	return fresh(state, row, c)
+	return fresh(from, row, c)
 }
 
 // closed refuses the content that a reversal closed, and everything where a reversal came before its message.

@@ -53,6 +53,7 @@ type laboratory struct {
 	caller   decrypt.Caller
 	clock    *testClock
 	log      *syncBuffer
+	offline  *message.Limits // what a service made anew tells terminals
 }
 
 // testClock is a clock that only a test moves.
@@ -110,6 +111,28 @@ func (b *books) Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keyset.
 	defer b.mu.Unlock()
 	t, ok := b.terminals[id]
 	return t, ok && t.Tenant == tenant
+}
+
+func (b *books) KeySetOver(base keys.Fingerprint, id dukpt.KeyID) (*keyset.KeySet, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sets {
+		if s.BaseKeyFingerprint == base && s.Contains(id) {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+func (b *books) Holder(tenant keyset.TenantID, set keyset.ID, id dukpt.KeyID) (*keyset.Terminal, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.terminals {
+		if t.Tenant == tenant && slices.ContainsFunc(t.Slots, func(s keyset.Slot) bool { return s.KeySet == set && s.KeyID == id }) {
+			return t, true
+		}
+	}
+	return nil, false
 }
 
 // changeSet replaces a set by a changed copy.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // Code names a reason for refusing, stable across releases. docs/errors.md lists every one.
@@ -65,6 +66,11 @@ const (
 	CodeRequestUnknown          Code = "RequestUnknown"
 	CodeAnswerMalformed         Code = "AnswerMalformed"
 	CodeAnswerConflict          Code = "AnswerConflict"
+	CodeNotSupported            Code = "NotSupported"
+	CodeKeyNotPermitted         Code = "KeyNotPermitted"
+	CodeKeyBlockInvalid         Code = "KeyBlockInvalid"
+	CodeRateLimited             Code = "RateLimited"
+	CodeDirectionNotPermitted   Code = "DirectionNotPermitted"
 )
 
 // What is wrong with this service.
@@ -75,6 +81,7 @@ const (
 	CodeStoreFull           Code = "StoreFull"
 	CodeStoreDamaged        Code = "StoreDamaged"
 	CodeEngineUnavailable   Code = "EngineUnavailable"
+	CodeOverloaded          Code = "Overloaded"
 	CodeInternal            Code = "InternalError"
 )
 
@@ -95,7 +102,7 @@ var codes = []CodeInfo{
 	{CodeKSNTooOld, http.StatusConflict, "the counter of the KSN is at or below the floor",
 		"pass the ack on: the terminal moves the message to its exception list and continues above the floor"},
 	{CodeKSNFenced, http.StatusConflict, "the counter of the KSN is inside a fence that followed a restore",
-		"have two persons release the message, or enter the sale again"},
+		"pass the ack on: the terminal moves the message to its exception list and goes on beyond the fence; enter the sale again"},
 	{CodeKSNOutOfWindow, http.StatusConflict, "the counter of the KSN is further ahead than the key set allows",
 		"have the terminal sign in; rekey it when its counter really is that far"},
 	{CodeTreatmentDiffers, http.StatusConflict, "the same content was released before in another way",
@@ -175,7 +182,20 @@ var codes = []CodeInfo{
 		"send APPROVED or DECLINED and a body within the limit"},
 	{CodeAnswerConflict, http.StatusConflict, "another answer was recorded for the message before",
 		"keep to the recorded answer: post the message again to see it"},
+	{CodeNotSupported, http.StatusBadRequest, "the service does not do that",
+		"look at what it does: docs/aws.md"},
+	{CodeDirectionNotPermitted, http.StatusForbidden, "the host reads what terminals send and makes what terminals read",
+		"ask for REQUEST or BIDIRECTIONAL to decrypt and verify, and for RESPONSE to encrypt and to make a MAC"},
 
+	{CodeKeyNotPermitted, http.StatusForbidden, "that key may not be used for this, or not by this caller",
+		"have the key and the operation put on the caller's list, and look at the usage and the mode of the key: latchkey key list"},
+	{CodeKeyBlockInvalid, http.StatusBadRequest, "the key block cannot be used under that key",
+		"wrap the key again, in version B or D, under the key that is named; latchkey keyblock inspect shows its header"},
+	{CodeRateLimited, http.StatusTooManyRequests, "that was asked too often",
+		"wait as long as Retry-After says; docs/deployment.md has the limits and where they are set"},
+
+	{CodeOverloaded, http.StatusServiceUnavailable, "too much work waits, so this was not begun",
+		"send it again after the time of Retry-After; nothing was claimed"},
 	{CodeRegistryStale, http.StatusServiceUnavailable, "what the registration authority said last is too old to go by, so nothing is released",
 		"try again later; look at /readyz and at the connection from this service to the registration authority"},
 	{CodeRegistryUnavailable, http.StatusServiceUnavailable, "the sign-in proved a new key and the registration authority could not be told",
@@ -209,8 +229,11 @@ func (c Code) Info() (CodeInfo, bool) {
 // Refusal is the error of everything that is not done. Nothing was released and no claim was changed, but those of a sign-in
 // that ends with CodeRegistryUnavailable: it may come again.
 type Refusal struct {
-	Code   Code
-	Detail string // public values only; may be empty
+	Code       Code
+	Detail     string        // public values only; may be empty
+	RetryAfter time.Duration // of CodeRateLimited: how long to wait
+
+	again bool // like the one before: it has been recorded, and a flood of them is not to fill the log
 }
 
 // Error returns the code, its meaning and the detail.

@@ -114,24 +114,29 @@ func (t *transaction) used(set *ClaimSet) {
 		return
 	}
 	for _, k := range t.order {
-		u := Use{Tenant: t.terminal.Tenant, Terminal: t.terminal.ID, Key: k.at(), Time: t.now}
-		for i := range set.Claims {
-			if c := &set.Claims[i]; c.Authenticated && c.KSN == k.ksn && c.BaseKey == k.set.BaseKeyFingerprint {
-				u.Ordinal = k.ksn.Ordinal()
-			}
-		}
-		t.registry.Used(u)
+		t.registry.Used(k.use(t.terminal, set))
 	}
 }
 
+// use is what there is to note of a key of a terminal after the claims of a set.
+func (k *located) use(terminal *keyset.Terminal, set *ClaimSet) Use {
+	u := Use{Tenant: terminal.Tenant, Terminal: terminal.ID, Key: k.at(), Time: set.Time}
+	for i := range set.Claims {
+		if c := &set.Claims[i]; c.Authenticated && c.KSN == k.ksn && c.BaseKey == k.set.BaseKeyFingerprint {
+			u.Ordinal = k.ksn.Ordinal()
+		}
+	}
+	return u
+}
+
 // suspected raises the alarm about the counter that a refusal is evidence against; the zero value is none.
-func (t *transaction) suspected(ctx context.Context, counter CounterKey) {
+func (s *Service) suspected(ctx context.Context, terminal keyset.TerminalID, counter CounterKey) {
 	if counter == (CounterKey{}) {
 		return
 	}
-	t.log.LogAttrs(ctx, slog.LevelWarn, "evidence of a clone or a roll-back",
-		slog.String("terminal", string(t.terminal.ID)), slog.String("key-id", counter.KeyID.String()))
-	if t.registry != nil {
-		t.registry.Suspected(counter)
+	s.log.LogAttrs(ctx, slog.LevelWarn, "evidence of a clone or a roll-back",
+		slog.String("terminal", string(terminal)), slog.String("key-id", counter.KeyID.String()))
+	if s.registry != nil {
+		s.registry.Suspected(counter)
 	}
 }

@@ -3,6 +3,7 @@ package decrypt
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -54,7 +55,7 @@ func (t *transaction) commit(ctx context.Context, set ClaimSet) (_ ClaimOutcome,
 	outcome, err := t.store.Claim(ctx, set)
 	if r, ok := refused(err); ok && !r.Unavailable() {
 		t.audited = true
-		t.suspected(ctx, outcome.Evidence)
+		t.suspected(ctx, t.terminal.ID, outcome.Evidence)
 		return ClaimOutcome{}, r, nil
 	}
 	if err != nil {
@@ -87,7 +88,7 @@ func (t *transaction) claimsRefused(ctx context.Context, r *Refusal) (*Transacti
 
 // repeat makes the PIN block of a resend again with the zone key and the fill of the first time, when they have changed
 // since.
-func (t *transaction) repeat(ctx context.Context, f *openField, c ClaimResult) error {
+func (s *Service) repeat(ctx context.Context, f *openField, c ClaimResult) error {
 	if c.Verdict != Resend || f.field.Usage != message.UsagePIN {
 		return nil
 	}
@@ -98,11 +99,11 @@ func (t *transaction) repeat(ctx context.Context, f *openField, c ClaimResult) e
 	if first.Resolved == f.target.resolved.ID && c.FillKeyVersion == f.claim.FillKeyVersion {
 		return nil
 	}
-	if f.target.resolved, err = t.resolve(ctx, first.Resolved); err != nil {
+	if f.target.resolved, err = s.resolve(ctx, first.Resolved); err != nil {
 		return err
 	}
 	secret.Wipe(f.result.PINBlock)
-	return t.translate(ctx, f, c.FillKeyVersion)
+	return s.translate(ctx, f, c.FillKeyVersion)
 }
 
 // claimSet is the part that all messages have in common.
@@ -242,16 +243,22 @@ func derivation(set *keyset.KeySet) string {
 
 // claim is the part that all claims have in common. mac is the MAC that covers the KSN.
 func (t *transaction) claim(k *located, purpose Purpose, mac message.MACRef, treatment Treatment) (Claim, error) {
+	c, err := k.claim(purpose, t.now, treatment)
+	if err == nil && t.evident(mac) {
+		c.Authenticated, c.MACKSN = true, mac.KSN
+	}
+	return c, err
+}
+
+// claim is the part of a claim on the key that the key itself decides. The content is left to the caller.
+func (k *located) claim(purpose Purpose, now time.Time, treatment Treatment) (Claim, error) {
 	encoded, err := treatment.Encode()
 	if err != nil {
 		return Claim{}, err
 	}
 	c := Claim{
 		BaseKey: k.set.BaseKeyFingerprint, KSN: k.ksn, Purpose: purpose, Treatment: encoded, MaxContents: maxContents(k.set, purpose),
-		Horizon: t.now.Add(-k.set.R),
-	}
-	if t.evident(mac) {
-		c.Authenticated, c.MACKSN = true, mac.KSN
+		Floor: k.floor, Horizon: now.Add(-k.set.R),
 	}
 	if k.set.Counter == keyset.Authenticated {
 		c.Windowed, c.W, c.J = true, k.set.W, k.set.J

@@ -8,14 +8,18 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
 )
 
 // The names of the secrets that a service uses.
 const (
 	SecretClaim = "claim" // HMAC key of claim contents
 	SecretFill  = "fill"  // HMAC key of the fill of outgoing PIN blocks
+	SecretPAN   = "pan"   // HMAC key of the digests that PANs and PIN blocks are counted by
 )
 
 // Catalog knows the key sets and the terminals. It answers from memory and is safe for concurrent use. What it returns
@@ -25,6 +29,10 @@ type Catalog interface {
 	KeySet(id keyset.ID) (*keyset.KeySet, bool)
 	// Terminal returns the latest record of a terminal.
 	Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keyset.Terminal, bool)
+	// KeySetOver returns the latest revision of the set over a base key that holds a key id. There is one at most.
+	KeySetOver(base keys.Fingerprint, id dukpt.KeyID) (*keyset.KeySet, bool)
+	// Holder returns the latest record of the terminal that has the key of a set and id in one of its slots, in whatever state.
+	Holder(tenant keyset.TenantID, set keyset.ID, id dukpt.KeyID) (*keyset.Terminal, bool)
 }
 
 // Secrets gives the named HMAC keys of the host. Keys are copies that the caller wipes.
@@ -35,7 +43,7 @@ type Secrets interface {
 	SecretVersion(name string, version uint32) (secret.Bytes, error)
 }
 
-// Config is what a service is made of. Every field but Registry is required.
+// Config is what a service is made of. Every field but Registry and Offline is required.
 type Config struct {
 	Engine   engine.Engine
 	Store    Store
@@ -45,6 +53,8 @@ type Config struct {
 	Clock    func() time.Time
 	Instance string // names this instance in the audit log
 	Logger   *slog.Logger
+	Offline  *message.Limits // what terminals are told in each ack of the sales they may make without the host; nil: none
+	Limits   Limits          // how often what may be asked; the zero value of each says what that means
 }
 
 // Service verifies, decrypts and translates what terminals send, each content once. It is safe for concurrent use and
@@ -58,6 +68,8 @@ type Service struct {
 	clock    func() time.Time
 	instance string
 	log      *slog.Logger
+	offline  *message.Limits // may be nil
+	limits   *limits
 }
 
 // New checks that nothing is missing. The parts stay the caller's, who closes them after the last call.
@@ -70,9 +82,19 @@ func New(c Config) (*Service, error) {
 			return nil, fmt.Errorf("decrypt: a service needs %s", name)
 		}
 	}
+	if c.Offline != nil {
+		if err := c.Offline.Check(); err != nil {
+			return nil, fmt.Errorf("decrypt: %w", err)
+		}
+	}
+	limits, err := newLimits(c.Limits)
+	if err != nil {
+		return nil, err
+	}
 	return &Service{
+		limits: limits,
 		engine: c.Engine, store: c.Store, catalog: c.Catalog, registry: c.Registry, secrets: c.Secrets,
-		clock: c.Clock, instance: c.Instance, log: c.Logger,
+		clock: c.Clock, instance: c.Instance, log: c.Logger, offline: c.Offline,
 	}, nil
 }
 

@@ -14,6 +14,8 @@ import (
 type Ledger interface {
 	State(CounterKey) (KeyIDState, error)
 	Row(RowKey) ([]Entry, error)
+	// Fences returns the ordinals of all fences that there were.
+	Fences() (uint32, error)
 	// Drained returns how many messages were let through under a drain grant.
 	Drained(grant string) (uint32, error)
 	// Accused reports whether a message was evidence before.
@@ -103,7 +105,7 @@ func (s *Settlement) drain(set *ClaimSet, l Ledger) (*Refusal, error) {
 			return nil, nil
 		}
 	}
-	return &Refusal{CodeDrainGrantSpent, fmt.Sprintf("KSN %v", set.Claims[0].KSN)}, nil
+	return &Refusal{Code: CodeDrainGrantSpent, Detail: fmt.Sprintf("KSN %v", set.Claims[0].KSN)}, nil
 }
 
 // mixed refuses a message of which a part was released before and a part was not: a field that was captured from one sale
@@ -121,14 +123,30 @@ func (s *Settlement) mixed(set *ClaimSet, l Ledger) (*Refusal, error) {
 	}
 	after := before
 	after.Conflicts++
-	if c.Authenticated {
+	if c.Authenticated && s.captured(set) {
 		after.Evidence++
 	}
 	if err := s.conflict(set, i, before, after, l); err != nil {
 		return nil, err
 	}
-	return &Refusal{CodeKSNReplayed, fmt.Sprintf("KSN %v, purpose %v is %v where the message is %v",
+	return &Refusal{Code: CodeKSNReplayed, Detail: fmt.Sprintf("KSN %v, purpose %v is %v where the message is %v",
 		c.KSN, c.Purpose, s.Outcome.Claims[i].Verdict, s.Outcome.Claims[0].Verdict)}, nil
+}
+
+// captured reports whether a part that was released before came from another message: its MAC vouched for that part, as this one's
+// does. A part that was released without any MAC says nothing of the terminal, and nor does this message's own MAC, which somebody
+// else may have shown first.
+func (s *Settlement) captured(set *ClaimSet) bool {
+	for i := range s.Outcome.Claims[:set.own()] {
+		c := &set.Claims[i]
+		if s.Outcome.Claims[i].Verdict != Resend || c.Purpose == PurposeMAC {
+			continue
+		}
+		if slices.ContainsFunc(s.Rows[c.Row()], func(e Entry) bool { return e.Content == c.Content && e.Authenticated }) {
+			return true
+		}
+	}
+	return false
 }
 
 // own is how many claims are of the message that is answered: all but the last one of a resend, which is the MAC outside.
@@ -159,6 +177,11 @@ func (s *Settlement) claim(set *ClaimSet, i int, l Ledger) (*Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Floor > 0 {
+		if c.Fences, err = l.Fences(); err != nil {
+			return nil, err
+		}
+	}
 	r := Judge(before, row, c)
 	if r.Verdict == Refused {
 		clear(s.States)
@@ -167,7 +190,7 @@ func (s *Settlement) claim(set *ClaimSet, i int, l Ledger) (*Refusal, error) {
 				return nil, err
 			}
 		}
-		return &Refusal{r.Code, fmt.Sprintf("KSN %v, purpose %v, ordinal %d, floor %d", c.KSN, c.Purpose, c.KSN.Ordinal(), before.Floor)}, nil
+		return &Refusal{Code: r.Code, Detail: fmt.Sprintf("KSN %v, purpose %v, ordinal %d, floor %d", c.KSN, c.Purpose, c.KSN.Ordinal(), max(before.Floor, c.Floor))}, nil
 	}
 	e := &r.Row[r.Entry]
 	if r.Verdict == Fresh {
@@ -216,6 +239,9 @@ func (s *Settlement) collides(c Claim, row []Entry, l Ledger) (bool, error) {
 // furthest joins two states that grew out of one: the zero state, or any that a claim of the same message led to.
 func furthest(a, b KeyIDState) KeyIDState {
 	b.High, b.Seen, b.Floor = max(a.High, b.High), max(a.Seen, b.Seen), max(a.Floor, b.Floor)
+	if n := len(a.Fences); n > 0 && (len(b.Fences) == 0 || a.Fences[n-1].To > b.Fences[len(b.Fences)-1].To) {
+		b.Fences = a.Fences
+	}
 	return b
 }
 
@@ -271,10 +297,10 @@ func (set *ClaimSet) contradicts() *Refusal {
 	for i := range set.Claims {
 		c := &set.Claims[i]
 		if slices.ContainsFunc(set.Claims[:i], func(d Claim) bool { return d.Row() == c.Row() && d.Content == c.Content }) {
-			return &Refusal{CodeMessageMalformed, fmt.Sprintf("one content under KSN %v twice", c.KSN)}
+			return &Refusal{Code: CodeMessageMalformed, Detail: fmt.Sprintf("one content under KSN %v twice", c.KSN)}
 		}
 		if set.Closes != nil && c.Row() == set.Closes.row() {
-			return &Refusal{CodeMessageMalformed, fmt.Sprintf("a reversal of the message that carries it, KSN %v", c.KSN)}
+			return &Refusal{Code: CodeMessageMalformed, Detail: fmt.Sprintf("a reversal of the message that carries it, KSN %v", c.KSN)}
 		}
 	}
 	return nil

@@ -23,7 +23,8 @@ const (
 // What a method returns without error, and every *Refusal for a rule of the claims, is durable before it returns: it
 // survives a kill and a power cut. A call that ends by its context while it waits has done nothing, or has done all of it
 // durably; either way nothing may be released. Errors that are not about a rule are a *Refusal with CodeStoreUnavailable,
-// CodeStoreFull or CodeStoreDamaged, or the error of the context, and then nothing was changed.
+// CodeStoreFull or CodeStoreDamaged, or the error of the context, and then nothing was changed; or, of a database on another
+// machine, it could not be found out in time whether it was: that is as when the context ends.
 type Store interface {
 	// Claim judges every claim of one message against the state before the message, and stores all of them or none. When
 	// one is refused it returns that *Refusal, and only conflict counts and the audit log have changed. So it does when some
@@ -40,7 +41,7 @@ type Store interface {
 	LookupAnswer(ctx context.Context, digest message.Digest) (Answer, bool, error)
 	// LookupRequest returns what was claimed under a digest.
 	LookupRequest(ctx context.Context, digest message.Digest) (Request, bool, error)
-	// Counters returns the state of a counter; the zero state when nothing was ever claimed.
+	// Counters returns the state of a counter; when nothing was ever claimed the zero state, behind the fence if there is one.
 	Counters(ctx context.Context, base keys.Fingerprint, id dukpt.KeyID) (KeyIDState, error)
 	// EachCounter calls f for every counter that something is known about, in any order. An error of f ends it and is returned.
 	EachCounter(ctx context.Context, f func(CounterKey, KeyIDState) error) error
@@ -49,6 +50,13 @@ type Store interface {
 	// EvidenceReported notes that the registration authority knows of so much of the evidence about a counter. What is
 	// noted never goes down and never beyond the evidence that there is.
 	EvidenceReported(ctx context.Context, key CounterKey, evidence uint64) error
+	// Fence puts every counter behind a fence, as KeyIDState.Fenced does: those that something is known about, and, from here on,
+	// those that nothing is. It returns how many were known. The record is stored with it.
+	Fence(ctx context.Context, n uint32, r audit.Record) (known int, err error)
+	// Raise raises the floors of counters, as KeyIDState.Raised does: of those that something is known about, and of others, about
+	// which something is known then. It returns how many have moved; when none has, nothing is stored, the record neither. None
+	// goes down. Floors that CheckFloors refuses are an error.
+	Raise(ctx context.Context, floors []Floor, r audit.Record) (moved int, err error)
 	// Audit appends a record. Its Sequence is set by the store.
 	Audit(ctx context.Context, r audit.Record) error
 	// Check reports whether the store can write: it does, and what it writes is no claim.

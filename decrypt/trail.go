@@ -30,7 +30,7 @@ func (s *Service) Refuse(ctx context.Context, caller Caller, action string, err 
 // keepRefusal records err if it is a refusal to be recorded. The record says who asked for what.
 func (s *Service) keepRefusal(ctx context.Context, err error, r audit.Record) error {
 	refusal, ok := refused(err)
-	if !ok || refusal.Unavailable() {
+	if !ok || refusal.Unavailable() || refusal.again {
 		return err
 	}
 	if _, ok := errors.AsType[*kept](err); ok {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -114,6 +115,14 @@ func (r *TransactionResult) Wipe() {
 func (s *Service) Transaction(ctx context.Context, caller Caller, req TransactionRequest) (*TransactionResult, error) {
 	t := &transaction{Service: s, caller: caller, req: req, now: s.clock()}
 	defer t.end()
+	if err := t.prepare(ctx); err != nil {
+		return nil, t.failed(ctx, err)
+	}
+	return t.finish(ctx)
+}
+
+// finish goes on after prepare and makes a refusal of what goes wrong.
+func (t *transaction) finish(ctx context.Context) (*TransactionResult, error) {
 	res, err := t.run(ctx)
 	if err != nil {
 		return nil, t.failed(ctx, err)
@@ -131,6 +140,7 @@ type place struct {
 type located struct {
 	place
 	state keyset.SlotState
+	floor uint32 // ordinal up to which it was used before it came here
 	set   *keyset.KeySet
 	info  engine.KeyInfo
 	ops   engine.HostOps // nil until begun
@@ -159,6 +169,7 @@ func (t *transaction) end() {
 	for _, k := range t.order {
 		if k.ops != nil {
 			k.ops.End()
+			k.ops = nil
 		}
 	}
 	for _, f := range t.fields {
@@ -166,14 +177,19 @@ func (t *transaction) end() {
 	}
 }
 
-func (t *transaction) run(ctx context.Context) (*TransactionResult, error) {
+// prepare reads the message and finds its keys.
+func (t *transaction) prepare(ctx context.Context) error {
 	if err := t.parse(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := t.locate(ctx); err != nil {
-		return nil, err
-	}
+	return t.locate(ctx)
+}
+
+func (t *transaction) run(ctx context.Context) (*TransactionResult, error) {
 	if err := t.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.limits.terminal(t.terminal, t.now); err != nil { // a stranger cannot use up what a terminal may
 		return nil, err
 	}
 	if t.m.Payload.Type == message.SignIn {
@@ -303,7 +319,7 @@ func (t *transaction) find(ctx context.Context, at place) (*located, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &located{place: at, state: slot.State, set: set, info: info}, nil
+	return &located{place: at, state: slot.State, floor: slot.Floor, set: set, info: info}, nil
 }
 
 // checkSlot refuses keys that the terminal may not use for a message of this type. A key that drains is as good as an active
@@ -466,19 +482,24 @@ func (t *transaction) checkPurposes() error {
 
 // failed records a refusal, unless the store did, and gives it to the caller.
 func (t *transaction) failed(ctx context.Context, err error) error {
+	return t.settled(ctx, err, t.audited, t.record)
+}
+
+// settled makes a refusal of whatever ended the work on a request, and records it unless the store did.
+func (s *Service) settled(ctx context.Context, err error, audited bool, record func(result string, code Code) audit.Record) error {
 	r, ok := refused(err)
 	if !ok && errors.Is(err, engine.ErrUnavailable) {
-		return t.engineFailed(ctx, err)
+		return s.engineFailed(ctx, err)
 	}
 	if !ok { // a fault of our own
-		t.log.LogAttrs(ctx, slog.LevelError, "transaction failed", slog.String("error", err.Error()))
+		s.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("error", err.Error()))
 		r = refuse(CodeInternal, "nothing was answered and nothing was released")
 	}
-	if t.audited {
+	if audited {
 		return r
 	}
 	if !ok {
 		err = r
 	}
-	return t.keepRefusal(ctx, err, t.record("REFUSED", r.Code))
+	return s.keepRefusal(ctx, err, record("REFUSED", r.Code))
 }

@@ -49,7 +49,10 @@ func aesDescend(key, scratch []byte, w WorkingKey, id *KeyID, from, to uint32) {
 // aesStep is aesDerive with derivation data that stand in scratch already, and stay there.
 func aesStep(dst, key, scratch []byte) {
 	c := newAES(key)
-	aesExpand(dst, c, scratch)
+	c.Encrypt(dst, scratch[:16])
+	if len(dst) > 16 {
+		aesSecond(dst[16:], c, scratch)
+	}
 	secret.WipeCipher(c)
 }
 

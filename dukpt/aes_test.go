@@ -119,7 +119,7 @@ func vectorWorkingKey(v testvec.Vector) (int, error) {
 		return 0, err
 	}
 	s := session{cell: secret.New(sessionSize)}
-	f.descend(s.cell.Expose()[:f.size], ik, s.scratch(), id, 0, counter)
+	f.descend(s.cell.Expose()[:f.size], ik, s.scratch(), &id, 0, counter)
 	s.bind(f, KSN{id: id, counter: counter})
 	k, err := s.derive(usage, w)
 	c.ok(err)

@@ -9,7 +9,8 @@ import (
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
-var errWiped = errors.New("dukpt: the key is wiped")
+// ErrWiped says that a key was wiped before the call, or during it.
+var ErrWiped = errors.New("dukpt: the key is wiped")
 
 // BaseKey is a base derivation key (BDK): the host's one key for all terminals of a family, made ready once for all of them.
 // It is safe for concurrent use, Wipe included. Terminals never hold it.
@@ -37,7 +38,8 @@ func NewBaseKey(k keys.Key) (*BaseKey, error) {
 	if err := k.CheckWeak(); err != nil {
 		return nil, fmt.Errorf("dukpt: base key: %w", err)
 	}
-	ready := f.prepare(k.Material().Expose())
+	var ready *prepared
+	secret.Do(func() { ready = f.prepare(k.Material().Expose()) })
 	return &BaseKey{family: f, ready: &ready}, nil
 }
 
@@ -50,7 +52,7 @@ func (b *BaseKey) Derive(id KeyID) (*InitialKey, error) {
 	room := secret.New(b.family.size + aesScratch)
 	defer room.Wipe()
 	root, scratch := room.Expose()[:b.family.size], room.Expose()[b.family.size:]
-	if err := b.descend(root, scratch, id, 0); err != nil {
+	if err := b.descend(root, scratch, &id, 0); err != nil {
 		return nil, err
 	}
 	k, err := keys.NewKey(keys.Attributes{
@@ -80,7 +82,7 @@ func (b *BaseKey) Begin(ksn KSN) (*HostTransaction, error) {
 // when tx has not ended.
 func (b *BaseKey) Bind(tx *HostTransaction, ksn KSN) error {
 	tx.s.free("Bind")
-	if err := b.descend(tx.s.cell.Expose()[:b.family.size], tx.s.scratch(), ksn.KeyID(), ksn.Counter()); err != nil {
+	if err := b.descend(tx.s.cell.Expose()[:b.family.size], tx.s.scratch(), &ksn.id, ksn.counter); err != nil {
 		return err
 	}
 	tx.s.bind(b.family, ksn)
@@ -98,22 +100,25 @@ func (b *BaseKey) Wipe() {
 }
 
 // descend computes the key of a counter under id; that of counter 0 is the initial key.
-func (b *BaseKey) descend(dst, scratch []byte, id KeyID, counter uint32) error {
+func (b *BaseKey) descend(dst, scratch []byte, id *KeyID, counter uint32) error {
 	return b.use(id, func(base *prepared) {
 		b.family.initial(dst, base, scratch, id)
 		b.family.descend(dst, dst, scratch, id, 0, counter)
 	})
 }
 
-// use calls f with the base key, for a terminal of its scheme.
-func (b *BaseKey) use(id KeyID, f func(*prepared)) error {
-	if id.Scheme() != b.family.scheme {
-		return fmt.Errorf("%w: %v is not of the scheme %v", ErrKSN, id, b.family.scheme)
+// use calls f with the base key, for a terminal of its scheme. It fails as family.check does.
+func (b *BaseKey) use(id *KeyID, f func(*prepared)) error {
+	if id.scheme != b.family.scheme {
+		return fmt.Errorf("%w: %v is not of the scheme %v", ErrKSN, *id, b.family.scheme)
+	}
+	if err := b.family.check(); err != nil {
+		return err
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.ready == nil {
-		return errWiped
+		return ErrWiped
 	}
 	secret.Do(func() { f(*b.ready) })
 	return nil

@@ -80,7 +80,7 @@ func (b *BaseKey) batchTDES(ksns []KSN, order []int, tx *HostTransaction, use fu
 	defer room.wipe()
 	for len(runs) > 0 {
 		n := min(len(runs), maxRoots)
-		err := b.use(runs[0].id, func(base *prepared) { room.begin(base.tdes, runs[:n]) })
+		err := b.use(&runs[0].id, func(base *prepared) { room.begin(base.tdes, runs[:n]) })
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ type run struct {
 // to where a part begins is walked twice, which pays from eight keys on.
 func runsOf(ksns []KSN, order []int) []run {
 	longest := max(8, len(order)/des.Lanes)
-	var runs []run
+	runs := make([]run, 0, min(len(order), maxRoots)) // of one key each at worst
 	for start := 0; start < len(order); {
 		end := start + 1
 		for end < len(order) && end-start < longest && ksns[order[end]].id == ksns[order[start]].id {
@@ -175,7 +175,7 @@ func (l *lanes) walk(f family, ksns []KSN, runs []run, tx *HostTransaction, use 
 					n++
 					break
 				}
-				copy(tx.s.cell.Expose(), w.keys[w.depth][:])
+				secret.Do(func() { copy(tx.s.cell.Expose(), w.keys[w.depth][:]) })
 				tx.s.bind(f, ksn)
 				err := use(w.run.order[0], tx)
 				tx.End()
@@ -188,10 +188,12 @@ func (l *lanes) walk(f family, ksns []KSN, runs []run, tx *HostTransaction, use 
 		if n == 0 {
 			return nil
 		}
-		secret.Do(func() { l.engine.steps(l.keys[:n], l.ids[:n], l.counters[:n]) })
-		for i := range n {
-			l.lane[l.at[i]].down(&l.keys[i], l.counters[i])
-		}
+		secret.Do(func() {
+			l.engine.steps(l.keys[:n], l.ids[:n], l.counters[:n])
+			for i := range n {
+				l.lane[l.at[i]].down(&l.keys[i], l.counters[i])
+			}
+		})
 	}
 }
 

@@ -22,7 +22,7 @@ func (id KeyID) InitialDerivation(base WorkingKey) (Derivation, error) {
 	if !base.isAES() {
 		return Derivation{}, fmt.Errorf("%w: AES DUKPT under a key of %v", ErrUnsupported, base)
 	}
-	return newDerivation(usageInitialKey, base, id, 0), nil
+	return newDerivation(usageInitialKey, base, &id, 0), nil
 }
 
 // Derivations gives the steps from the initial key of this type down to the key of the transaction, and for each the counter
@@ -35,7 +35,7 @@ func (k KSN) Derivations(initial WorkingKey) (counters []uint32, steps []Derivat
 	for node := uint32(0); node != k.counter; {
 		node = below(node, k.counter)
 		counters = append(counters, node)
-		steps = append(steps, newDerivation(usageDerivation, initial, k.id, node))
+		steps = append(steps, newDerivation(usageDerivation, initial, &k.id, node))
 	}
 	return counters, steps, nil
 }
@@ -87,31 +87,35 @@ func working(k KSN, usage aesUsage, w, parent WorkingKey) (Derivation, error) {
 	if err := checkStrength(w, parent); err != nil {
 		return Derivation{}, fmt.Errorf("%w: %v under %v", err, w, parent)
 	}
-	return newDerivation(usage, w, k.id, k.counter), nil
+	return newDerivation(usage, w, &k.id, k.counter), nil
 }
 
-func newDerivation(usage aesUsage, w WorkingKey, id KeyID, counter uint32) Derivation {
+func newDerivation(usage aesUsage, w WorkingKey, id *KeyID, counter uint32) Derivation {
 	d := Derivation{Key: w, Data: make([]byte, (int(workingKeys[w].bits)/8+15)/16*16)}
 	for n := range len(d.Data) / 16 {
 		block := d.Data[16*n : 16*n+16]
-		derivationData(block, usage, w, &id, counter)
+		derivationData(block, usage, w, id, counter)
 		block[1] = byte(n + 1)
 	}
 	return d
 }
 
 // Begin derives the key of one transaction from the initial key, for a host that has no base key at hand. The initial key is
-// not kept, and the caller wipes it. It fails with [ErrKSN] when ksn is not one of this initial key. End the result.
+// not kept, and the caller wipes it. It fails with [ErrKSN] when ksn is not one of this initial key, and as [NewInitialKey]
+// does where TDES is forbidden. End the result.
 func (ik *InitialKey) Begin(ksn KSN) (*HostTransaction, error) {
 	if ik.key.IsZero() {
-		return nil, errWiped
+		return nil, ErrWiped
 	}
 	if ksn.id != ik.id { // the zero value is of no key id
 		return nil, fmt.Errorf("%w: %v is not of the initial key %v", ErrKSN, ksn, ik.id)
 	}
+	if err := ik.family.check(); err != nil {
+		return nil, err
+	}
 	tx := NewHostTransaction()
 	secret.Do(func() {
-		ik.family.descend(tx.s.cell.Expose()[:ik.family.size], ik.key.Material().Expose(), tx.s.scratch(), ik.id, 0, ksn.counter)
+		ik.family.descend(tx.s.cell.Expose()[:ik.family.size], ik.key.Material().Expose(), tx.s.scratch(), &ik.id, 0, ksn.counter)
 	})
 	tx.s.bind(ik.family, ksn)
 	return tx, nil

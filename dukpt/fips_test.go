@@ -1,6 +1,7 @@
 package dukpt
 
 import (
+	"crypto/fips140"
 	"errors"
 	"strings"
 	"testing"
@@ -55,6 +56,8 @@ func fipsOnly(t *testing.T) {
 	_, err = OpenTerminal(state)
 	refused("TDES terminal state", err)
 
+	fipsLater(t, tdesKSN, refused)
+
 	base, err := NewBaseKey(newKey(keys.AES128, keys.UsageBDK, keys.ModeDerive))
 	if err != nil {
 		t.Fatal(err)
@@ -97,3 +100,76 @@ func fipsOnly(t *testing.T) {
 		t.Errorf("AES terminal: %v", err)
 	}
 }
+
+// fipsLater has TDES keys that were made where it was allowed, and uses them where it is not.
+func fipsLater(t *testing.T, ksn KSN, refused func(string, error)) {
+	t.Helper()
+	var base *BaseKey
+	var terminal *Terminal
+	var ik *InitialKey
+	tx, host := NewTransaction(), NewHostTransaction()
+	save := func(secret.Bytes) error { return nil }
+	fips140.WithoutEnforcement(func() {
+		k, err := keys.NewKey(keys.Attributes{
+			Algorithm: keys.TDES2, Usage: keys.UsageBDK, Mode: keys.ModeDerive, Exportability: keys.Exportable,
+		}, []byte("0123456789abcdef"))
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(err)
+		base, err = NewBaseKey(k)
+		must(err)
+		ik, err = base.Derive(ksn.KeyID())
+		must(err)
+		terminal, err = NewTerminal(ik)
+		must(err)
+		ik, err = base.Derive(ksn.KeyID())
+		must(err)
+		must(terminal.Reserve(1, save))
+		must(terminal.Next(tx))
+		must(base.Bind(host, ksn))
+	})
+	defer tx.End()
+	defer host.End()
+	_, err := base.Begin(ksn)
+	refused("Begin", err)
+	_, err = base.Derive(ksn.KeyID())
+	refused("Derive", err)
+	refused("Seek", base.NewPath().Seek(NewHostTransaction(), ksn))
+	refused("DeriveBatch", base.DeriveBatch([]KSN{ksn}, func(int, *HostTransaction) error { return nil }))
+	_, err = ik.Begin(ksn)
+	refused("Begin of an initial key", err)
+	_, err = NewTerminal(ik)
+	refused("NewTerminal", err)
+	refused("Reserve", terminal.Reserve(1, save))
+	later, err := ksn.KeyID().AtOrdinal(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("SkipTo", terminal.SkipTo(later, save))
+	pan, err := pin.ParsePAN("4111111111111111")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pin.ParsePIN([]byte("1234"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.EncryptPIN(nil, pin.Format0, p, pan)
+	refused("EncryptPIN", err)
+	_, err = tx.EncryptData(nil, TDES.DefaultData(), make([]byte, 8))
+	refused("EncryptData", err)
+	_, err = tx.MAC(nil, TDES.DefaultMAC(), pan13)
+	refused("MAC", err)
+	_, err = host.TranslatePIN(nil, PINBlock{Format: pin.Format0, Block: make([]byte, 8), PAN: pan}, PINTarget{
+		Format: pin.Format4, PAN: pan, Cipher: newAES(make([]byte, 16)),
+	})
+	refused("TranslatePIN", err)
+	_, err = host.DecryptData(nil, TDES.DefaultData(), make([]byte, 8))
+	refused("DecryptData", err)
+	refused("VerifyMAC", host.VerifyMAC(TDES.DefaultMAC(), pan13, make([]byte, 8)))
+}
+
+var pan13 = []byte("4111111111111")

@@ -544,7 +544,7 @@ func TestBaseKeyConcurrent(t *testing.T) {
 					ksn := mustAt(t, b.id, uint32(1+g*1000+i))
 					tx, err := b.base.Begin(ksn)
 					if err != nil {
-						if !errors.Is(err, errWiped) {
+						if !errors.Is(err, ErrWiped) {
 							t.Error(err)
 						}
 						return

@@ -19,7 +19,7 @@ const updateCounter = 0xFFFFFFFF
 // forbids them, and with [ErrStrength]. The caller wipes the result.
 func (ik *InitialKey) UpdateKey(w WorkingKey) (keys.Key, error) {
 	if ik.key.IsZero() {
-		return keys.Key{}, errWiped
+		return keys.Key{}, ErrWiped
 	}
 	a, err := keyEncryption(ik.family, w, keys.ModeBoth)
 	if err != nil {
@@ -29,7 +29,7 @@ func (ik *InitialKey) UpdateKey(w WorkingKey) (keys.Key, error) {
 	defer room.Wipe()
 	k, node, scratch := room.Expose()[:a.Algorithm.KeyBytes()], room.Expose()[maxKey:][:ik.family.size], room.Expose()[2*maxKey:]
 	secret.Do(func() {
-		ik.family.descend(node, ik.key.Material().Expose(), scratch, ik.id, 0, updateCounter)
+		ik.family.descend(node, ik.key.Material().Expose(), scratch, &ik.id, 0, updateCounter)
 		aesDerive(k, node, scratch, usageKeyEncryption, w, &ik.id, updateCounter)
 	})
 	return keys.NewKey(a, k)

@@ -54,17 +54,17 @@ func (p *Path) Seek(tx *HostTransaction, ksn KSN) error {
 // walk leaves the path at ksn, and returns how many steps that took. A path that fails starts anew.
 func (p *Path) walk(ksn KSN) (steps int, err error) {
 	f := p.base.family
-	err = p.base.use(ksn.KeyID(), func(base *prepared) {
+	err = p.base.use(&ksn.id, func(base *prepared) {
 		if p.depth < 0 || p.id != ksn.id {
 			p.forget(0)
-			f.initial(p.key(0), base, p.scratch(), ksn.id)
+			f.initial(p.key(0), base, p.scratch(), &ksn.id)
 			p.id, p.depth = ksn.id, 0
 		}
 		p.forget(p.nodes.shared(p.depth, ksn.counter) + 1)
 		for p.nodes[p.depth] != ksn.counter {
 			from := p.nodes[p.depth]
 			p.nodes[p.depth+1] = below(from, ksn.counter)
-			f.descend(p.key(p.depth+1), p.key(p.depth), p.scratch(), p.id, from, p.nodes[p.depth+1])
+			f.descend(p.key(p.depth+1), p.key(p.depth), p.scratch(), &p.id, from, p.nodes[p.depth+1])
 			p.depth++
 			steps++
 		}

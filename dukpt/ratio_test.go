@@ -147,8 +147,8 @@ func hostTDES(t *testing.T, b testBase) contest {
 			}
 		}},
 		{"floor: passes of the engine alone", 0, func(n int) {
-			var s des.Schedule
-			var x des.Blocks
+			var s des.PairSchedule
+			var x des.Pair
 			for i := range n {
 				for range 3 + bits.OnesCount32(at(i).Counter()) {
 					x.Encrypt(&s)

@@ -78,8 +78,8 @@ func TestWipeInSave(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := change(t, b, term, func(secret.Bytes) error { term.Wipe(); return nil })
-			if !errors.Is(err, errWiped) {
-				t.Errorf("%s, %s: %v, want %v", b.name, name, err, errWiped)
+			if !errors.Is(err, ErrWiped) {
+				t.Errorf("%s, %s: %v, want %v", b.name, name, err, ErrWiped)
 			}
 			if ksn, ok := term.NextKSN(); ok || term.Available() != 0 {
 				t.Errorf("%s, %s: the wiped terminal has %d keys, next %v", b.name, name, term.Available(), ksn)

@@ -96,6 +96,9 @@ func (s *session) usesDES(w WorkingKey) bool { return s.family.scheme == TDES ||
 
 // pinKey computes the PIN encryption key of a validated specification.
 func (s *session) pinKey(spec PINSpec) ([]byte, error) {
+	if err := s.family.check(); err != nil {
+		return nil, err
+	}
 	if s.family.scheme == TDES {
 		return s.variant(maskPIN)[:], nil
 	}
@@ -106,6 +109,9 @@ func (s *session) pinKey(spec PINSpec) ([]byte, error) {
 func (s *session) dataKey(spec DataSpec) ([]byte, error) {
 	if s.family.scheme == AES {
 		return s.derive(dataUsage(spec.Direction), spec.Key)
+	}
+	if err := s.family.check(); err != nil {
+		return nil, err
 	}
 	mask := maskDataRequest
 	if spec.Direction == Response {
@@ -138,6 +144,9 @@ func dataUsage(d Direction) aesUsage {
 
 // macKey computes the MAC key of a direction.
 func (s *session) macKey(d Direction, w WorkingKey) ([]byte, error) {
+	if err := s.family.check(); err != nil {
+		return nil, err
+	}
 	if s.family.scheme == TDES {
 		if d == Response {
 			return s.variant(maskMACResponse)[:], nil

@@ -24,86 +24,125 @@ var (
 // maskInitial is the mask of initial keys and of one half of each later key, C0C0C0C0 00000000.
 const maskInitial uint64 = 0xC0C0C0C0_00000000
 
-var flipInitial = des.NewMask(maskInitial)
-
-// The two halves of a new key come from two encryptions whose keys and blocks differ in maskInitial: they are made at once,
-// in the lanes plain and masked.
-const (
-	plain  = 0
-	masked = 1
+// The two halves of a new key come from two encryptions whose keys and blocks differ in maskInitial. A pair of blocks makes them
+// at once.
+var (
+	flipInitial = des.NewMask(maskInitial)
+	flipPair    = des.NewPairMask(maskInitial)
 )
 
-// tdesBase is a base key made ready for the initial keys of many terminals, without the mask in the first lane and with it in
-// the second.
-type tdesBase [2]des.Schedule
+// tdesBase is a base key made ready for the initial keys of many terminals. Of one at a time the pair of blocks has the key
+// without the mask and with it; of as many as there are lanes, all have the one and then the other.
+type tdesBase struct {
+	pair         tdesPair
+	many, masked tdesParts
+}
 
 func newTDESBase(key *tdesKey) *tdesBase {
 	b := new(tdesBase)
-	b.set(key)
-	b.flip(1 << masked)
+	b.pair.set(key)
+	left, right := tdesHalves(key)
+	for i, half := range []uint64{left, right} {
+		b.pair[i].Flip(flipPair)
+		b.many[i].Set(half)
+		b.masked[i].Set(half ^ maskInitial)
+	}
 	return b
 }
 
-// set takes a key for all lanes.
-func (b *tdesBase) set(key *tdesKey) {
-	left, right := tdesHalves(key)
-	b[0].Set(left)
-	b[1].Set(right)
+func (b *tdesBase) wipe() {
+	b.pair.wipe()
+	for i := range b.many {
+		b.many[i].Wipe()
+		b.masked[i].Wipe()
+	}
 }
 
-func (b *tdesBase) flip(lanes uint) {
-	b[0].Flip(flipInitial, lanes)
-	b[1].Flip(flipInitial, lanes)
+// tdesPair is a double-length key for two blocks.
+type tdesPair [2]des.PairSchedule
+
+func (k *tdesPair) set(key *tdesKey) {
+	left, right := tdesHalves(key)
+	k[0].Set(left)
+	k[1].Set(right)
 }
 
 // encrypt is TDES.
-func (b *tdesBase) encrypt(blocks *des.Blocks) {
-	blocks.Encrypt(&b[0])
-	blocks.Decrypt(&b[1])
-	blocks.Encrypt(&b[0])
+func (k *tdesPair) encrypt(blocks *des.Pair) {
+	blocks.Encrypt(&k[0])
+	blocks.Decrypt(&k[1])
+	blocks.Encrypt(&k[0])
 }
 
-func (b *tdesBase) wipe() {
-	b[0].Wipe()
-	b[1].Wipe()
+func (k *tdesPair) wipe() {
+	k[0].Wipe()
+	k[1].Wipe()
 }
 
-// generator is where one key after the other is computed, in two lanes. Whoever has used one wipes it. The zero value is
-// ready.
+// tdesParts is a double-length key in all lanes.
+type tdesParts [2]des.Schedule
+
+// encrypt is TDES.
+func (k *tdesParts) encrypt(blocks *des.Blocks) {
+	blocks.Encrypt(&k[0])
+	blocks.Decrypt(&k[1])
+	blocks.Encrypt(&k[0])
+}
+
+// generator is where one key after the other is computed, as a pair of blocks: without the mask, and with it. Whoever has used
+// one wipes it. The zero value is ready.
 type generator struct {
-	key    des.Schedule
-	blocks des.Blocks
-	out    [2]uint64
+	key    des.PairSchedule
+	blocks des.Pair
 }
 
 func (g *generator) wipe() {
 	g.key.Wipe()
 	g.blocks.Wipe()
-	clear(g.out[:])
 	runtime.KeepAlive(g)
 }
 
 // initial computes the initial key: the first eight bytes of the KSN with a zero counter, encrypted under the base key for
 // the left half and under the base key with the mask for the right half (X9.24-1:2009, A.6).
-func (g *generator) initial(dst *tdesKey, base *tdesBase, id KeyID) {
-	g.blocks.Set(binary.BigEndian.Uint64(id.b[:8]))
-	base.encrypt(&g.blocks)
-	g.blocks.Store(g.out[:])
-	tdesJoin(dst, g.out[plain], g.out[masked])
+func (g *generator) initial(dst *tdesKey, base *tdesBase, id *KeyID) {
+	serial := binary.BigEndian.Uint64(id.b[:8])
+	g.blocks.Set(serial, serial)
+	base.pair.encrypt(&g.blocks)
+	left, right := g.blocks.Blocks()
+	tdesJoin(dst, left, right)
 }
 
-// step computes the key of counter from the key of its parent by the non-reversible key generation process (X9.24-1:2009,
-// A.2): the register XOR the right half, encrypted under the left half by single DES, XOR the right half gives the right
-// half of the new key; the same with the mask on both halves gives its left half. dst may be key.
-func (g *generator) step(dst, key *tdesKey, id KeyID, counter uint32) {
+// step computes the key of counter from the key of its parent. dst may be key.
+func (g *generator) step(dst, key *tdesKey, id *KeyID, counter uint32) {
 	left, right := tdesHalves(key)
+	g.set(left)
+	g.child(dst, right, id, counter)
+}
+
+// children is multiplier.children for a few.
+func (g *generator) children(dst []byte, key *tdesKey, id *KeyID, counter uint32) {
+	left, right := tdesHalves(key)
+	g.set(left)
+	for i := range len(dst) / 16 {
+		g.child((*tdesKey)(dst[16*i:]), right, id, counter|1<<i)
+	}
+}
+
+// set takes the left half of a key.
+func (g *generator) set(left uint64) {
 	g.key.Set(left)
-	g.key.Flip(flipInitial, 1<<masked)
-	g.blocks.Set(tdesRegister(id, counter) ^ right)
-	g.blocks.Flip(flipInitial, 1<<masked)
+	g.key.Flip(flipPair)
+}
+
+// child computes the key of counter by the non-reversible key generation process (X9.24-1:2009, A.2): the register XOR the
+// right half of the parent's key, encrypted under its left half by single DES, XOR its right half gives the right half of the
+// new key; the same with the mask on both halves gives its left half.
+func (g *generator) child(dst *tdesKey, right uint64, id *KeyID, counter uint32) {
+	in := tdesRegister(id, counter) ^ right
+	g.blocks.Set(in, in^maskInitial)
 	g.blocks.Encrypt(&g.key)
-	g.blocks.Store(g.out[:])
-	tdesJoin(dst, g.out[masked]^right^maskInitial, g.out[plain]^right)
+	plain, masked := g.blocks.Blocks()
+	tdesJoin(dst, masked^right^maskInitial, plain^right)
 }
 
 // multiplier is where keys are computed side by side, in all lanes: without the mask, and then with it. Whoever has used one
@@ -132,14 +171,10 @@ func (m *multiplier) initials(dst []tdesKey, base *tdesBase, ids []KeyID) {
 	}
 	m.blocks.Load(m.in[:n])
 	m.others = m.blocks
-	lanes := *base
-	lanes.flip(1 << masked)
-	lanes.encrypt(&m.blocks)
+	base.many.encrypt(&m.blocks)
 	m.blocks.Store(m.plain[:n])
-	lanes.flip(^uint(0))
-	lanes.encrypt(&m.others)
+	base.masked.encrypt(&m.others)
 	m.others.Store(m.masked[:n])
-	lanes.wipe()
 	for i := range ids {
 		tdesJoin(&dst[i], m.plain[i], m.masked[i])
 	}
@@ -153,7 +188,7 @@ func (m *multiplier) steps(keys []tdesKey, ids []KeyID, counters []uint32) {
 	}
 	m.key.SetEach(m.in[:n])
 	for i := range keys {
-		m.in[i] = tdesRegister(ids[i], counters[i]) ^ m.last[i]
+		m.in[i] = tdesRegister(&ids[i], counters[i]) ^ m.last[i]
 	}
 	m.pairs(n)
 	for i := range keys {
@@ -163,7 +198,7 @@ func (m *multiplier) steps(keys []tdesKey, ids []KeyID, counters []uint32) {
 
 // children computes the keys of counter with one of the lowest bits set, as many as there are places in dst: the lowest
 // bit's is the first. There are at most 21.
-func (m *multiplier) children(dst []byte, key *tdesKey, id KeyID, counter uint32) {
+func (m *multiplier) children(dst []byte, key *tdesKey, id *KeyID, counter uint32) {
 	left, right := tdesHalves(key)
 	n := len(dst) / 16
 	m.key.Set(left)
@@ -189,7 +224,7 @@ func (m *multiplier) pairs(n int) {
 }
 
 // tdesRegister is the input to a step: the last eight bytes of the KSN with this counter.
-func tdesRegister(id KeyID, counter uint32) uint64 {
+func tdesRegister(id *KeyID, counter uint32) uint64 {
 	return binary.BigEndian.Uint64(id.b[2:]) | uint64(counter)
 }
 
@@ -204,16 +239,15 @@ func tdesJoin(dst *tdesKey, left, right uint64) {
 
 // tdesOneWay encrypts each half of key under the whole of it: the last step of data keys (X9.24-1:2009, A.4.1).
 func tdesOneWay(key *tdesKey) {
-	var g generator
-	g.out[0], g.out[1] = tdesHalves(key)
-	var whole tdesBase
+	var whole tdesPair
 	whole.set(key)
-	g.blocks.Load(g.out[:])
-	whole.encrypt(&g.blocks)
-	g.blocks.Store(g.out[:])
-	tdesJoin(key, g.out[0], g.out[1])
+	var halves des.Pair
+	halves.Set(tdesHalves(key))
+	whole.encrypt(&halves)
+	left, right := halves.Blocks()
+	tdesJoin(key, left, right)
 	whole.wipe()
-	g.wipe()
+	halves.Wipe()
 }
 
 func tdesXOR(key *tdesKey, mask *tdesMask) {
@@ -223,8 +257,8 @@ func tdesXOR(key *tdesKey, mask *tdesMask) {
 	}
 }
 
-// newDES panics when called with a key of another length than 8, 16 or 24, or where DES is forbidden: familyOf refuses TDES
-// there before any key of it exists, and PINTarget.check refuses a TDES target.
+// newDES panics when called with a key of another length than 8, 16 or 24, or where DES is forbidden: whoever calls it has the
+// key from a method that asks, or has asked (checkDES).
 func newDES(key []byte) *des.Cipher {
 	c, err := des.New(key)
 	if err != nil {

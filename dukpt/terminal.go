@@ -50,13 +50,16 @@ type registers struct {
 // first Reserve does that.
 func NewTerminal(ik *InitialKey) (*Terminal, error) {
 	if ik.key.IsZero() {
-		return nil, errWiped
+		return nil, ErrWiped
+	}
+	if err := ik.family.check(); err != nil {
+		return nil, err
 	}
 	defer ik.Wipe()
 	r := newRegisters(ik.family, ik.id)
 	r.next = 1
 	root := ik.key.Material().Expose()
-	secret.Do(func() { r.family.children(r.cell.Expose(), root, r.work.Expose(), r.id, 0) })
+	secret.Do(func() { r.family.children(r.cell.Expose(), root, r.work.Expose(), &r.id, 0) })
 	return newTerminal(r), nil
 }
 
@@ -100,6 +103,9 @@ func (t *Terminal) Reserve(n int, save func(state secret.Bytes) error) error {
 	if t.next == 0 {
 		return ErrExhausted
 	}
+	if err := t.family.check(); err != nil {
+		return err
+	}
 	t.compact()
 	size := t.family.size
 	fresh := t.reserved.Expose()[t.available*size:]
@@ -142,7 +148,7 @@ func (t *Terminal) Next(tx *Transaction) error {
 	}
 	ksn, _ := t.NextKSN()
 	k := t.reservedKey(t.first)
-	copy(tx.s.cell.Expose(), k)
+	secret.Do(func() { copy(tx.s.cell.Expose(), k) }) // by way of registers
 	tx.s.bind(t.family, ksn)
 	t.live = tx
 	t.drop(1)
@@ -175,6 +181,9 @@ func (t *Terminal) SkipTo(ksn KSN, save func(state secret.Bytes) error) error {
 			t.drop(i)
 			return nil
 		}
+	}
+	if err := t.family.check(); err != nil {
+		return err
 	}
 	after := t.registers
 	after.cell = t.spare
@@ -216,7 +225,7 @@ func (t *Terminal) commit(after registers, save func(state secret.Bytes) error) 
 		return err
 	}
 	if !t.saving { // wiped meanwhile: what was computed before must not come back
-		return errWiped
+		return ErrWiped
 	}
 	t.registers, t.spare = after, t.cell
 	return nil
@@ -276,7 +285,7 @@ func (r *registers) take(dst []byte) (steps int) {
 	k := r.at(low)
 	copy(dst, k)
 	if bits.OnesCount32(r.next) < r.id.scheme.maxOnes() {
-		r.family.children(r.cell.Expose()[:low*r.family.size], k, r.work.Expose(), r.id, r.next)
+		r.family.children(r.cell.Expose()[:low*r.family.size], k, r.work.Expose(), &r.id, r.next)
 		steps = low
 	}
 	secret.Wipe(k)
@@ -294,7 +303,7 @@ func (r *registers) skip(before *registers, to uint32) {
 			continue
 		}
 		j := before.above(node)
-		r.family.descend(r.at(i), before.at(j), r.work.Expose(), r.id, before.node(j), node)
+		r.family.descend(r.at(i), before.at(j), r.work.Expose(), &r.id, before.node(j), node)
 	}
 }
 

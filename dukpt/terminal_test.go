@@ -214,13 +214,13 @@ func (b testBase) model(t *rapid.T) {
 func (b testBase) ancestors(t fataler, counter uint32) map[uint32][]byte {
 	t.Helper()
 	root := make([]byte, b.base.family.size)
-	if err := b.base.descend(root, make([]byte, aesScratch), b.id, 0); err != nil {
+	if err := b.base.descend(root, make([]byte, aesScratch), &b.id, 0); err != nil {
 		t.Fatalf("initial key: %v", err)
 	}
 	out := map[uint32][]byte{}
 	for c := counter; ; c &= c - 1 {
 		k := make([]byte, len(root))
-		b.base.family.descend(k, root, make([]byte, aesScratch), b.id, 0, c)
+		b.base.family.descend(k, root, make([]byte, aesScratch), &b.id, 0, c)
 		out[c] = k
 		if c == 0 {
 			return out

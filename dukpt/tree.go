@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"fmt"
 	"math/bits"
+	"sync"
 
 	"github.com/latchkey-pos/latchkey/internal/des"
 	"github.com/latchkey-pos/latchkey/internal/secret"
@@ -21,15 +22,21 @@ type family struct {
 // familyOf returns the tree under a base or initial key of this algorithm, if this process may compute it.
 func familyOf(a keys.Algorithm) (family, error) {
 	if a == keys.TDES2 {
-		if err := checkDES(); err != nil {
-			return family{}, err
-		}
-		return family{scheme: TDES, size: a.KeyBytes()}, nil
+		f := family{scheme: TDES, size: a.KeyBytes()}
+		return f, f.check()
 	}
 	if w := WorkingKeyOf(a); w != 0 {
 		return family{scheme: AES, size: a.KeyBytes(), key: w}, nil
 	}
 	return family{}, fmt.Errorf("%w: DUKPT under a key of %v", ErrUnsupported, a)
+}
+
+// check refuses a tree of TDES where Go's FIPS mode forbids it, which may change from call to call: see fips140.WithoutEnforcement.
+func (f family) check() error {
+	if f.scheme == TDES {
+		return checkDES()
+	}
+	return nil
 }
 
 // checkDES refuses TDES where Go's FIPS mode forbids it, with ErrUnsupported that is [keys.ErrForbidden] too.
@@ -74,9 +81,9 @@ func (p *prepared) wipe() {
 }
 
 // initial computes the root of the tree of id from the base key. scratch is as for aesDerive, here and below.
-func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
+func (f family) initial(dst []byte, base *prepared, scratch []byte, id *KeyID) {
 	if f.scheme == AES {
-		derivationData(scratch[:16], usageInitialKey, f.key, &id, 0)
+		derivationData(scratch[:16], usageInitialKey, f.key, id, 0)
 		aesExpand(dst, base.aes, scratch)
 		return
 	}
@@ -87,10 +94,10 @@ func (f family) initial(dst []byte, base *prepared, scratch []byte, id KeyID) {
 
 // descend computes the key of counter to from the key of its ancestor from: one step for each one bit that to has more,
 // the highest first. dst may be key.
-func (f family) descend(dst, key, scratch []byte, id KeyID, from, to uint32) {
+func (f family) descend(dst, key, scratch []byte, id *KeyID, from, to uint32) {
 	copy(dst, key)
 	if f.scheme == AES {
-		aesDescend(dst, scratch, f.key, &id, from, to)
+		aesDescend(dst, scratch, f.key, id, from, to)
 		return
 	}
 	if from == to {
@@ -115,19 +122,30 @@ func leadsTo(node, counter uint32) bool {
 	return node>>low == counter>>low
 }
 
+// fewChildren is up to how many keys one after the other take less time than all lanes.
+const fewChildren = 3
+
+// multipliers are wiped, and not on a stack: one that grows or shrinks leaves the old one behind as it was, and here is a key in
+// every lane.
+var multipliers = sync.Pool{New: func() any { return new(multiplier) }}
+
 // children computes the keys of all nodes that have one of the lowest bits more than counter, for as many bits as there are
 // places in dst, the lowest first. key may not be in dst.
-func (f family) children(dst, key, scratch []byte, id KeyID, counter uint32) {
+func (f family) children(dst, key, scratch []byte, id *KeyID, counter uint32) {
 	switch {
 	case f.scheme == AES:
 		for i := range len(dst) / f.size {
-			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, &id, counter|1<<i)
+			aesDerive(dst[i*f.size:][:f.size], key, scratch, usageDerivation, f.key, id, counter|1<<i)
 		}
-	case len(dst) == f.size:
-		f.descend(dst, key, scratch, id, counter, counter|1)
-	case len(dst) > 0:
-		var m multiplier
+	case len(dst) == 0:
+	case len(dst) <= fewChildren*f.size:
+		var g generator
+		g.children(dst, (*tdesKey)(key), id, counter)
+		g.wipe()
+	default:
+		m := multipliers.Get().(*multiplier)
 		m.children(dst, (*tdesKey)(key), id, counter)
 		m.wipe()
+		multipliers.Put(m)
 	}
 }

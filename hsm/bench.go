@@ -218,7 +218,7 @@ func (b *bench) begin(f Figure) (end func(), err error) {
 	if f.Cached {
 		most = b.token.options.CacheObjects + 64 // whatever the token is set to: one terminal, 17 keys
 	}
-	b.paths = newPaths(&connection{device: d, owners: []*owner{{session: s}}}, most, &counts{})
+	b.paths = newPaths(&connection{device: d, owners: []*owner{{turn: newTurn(), session: s}}}, most, &counts{})
 	return end, nil
 }
 
@@ -269,7 +269,7 @@ func (b *bench) ours(f Figure, ksn dukpt.KSN) ([]byte, error) {
 	}
 	var key object
 	made := false
-	err = b.paths.walk(b.token.shape, b.entry, ksn, func(parent object) (err error) {
+	err = b.paths.walk(context.Background(), b.token.shape, b.entry, ksn, func(parent object) (err error) {
 		key, err = b.token.shape.derive(c.device, l.session, parent, step, useSign)
 		made = err == nil
 		return err

@@ -8,9 +8,11 @@ package hsm
 import "C"
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,21 +20,26 @@ import (
 	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 
+	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // Built says whether this program has the bridge to PKCS#11 modules.
 const Built = true
 
-// library is a module that is loaded: one for each path in a process, because C_Initialize and C_Finalize are of the process.
+// library is a module: one for each path in a process, because C_Initialize and C_Finalize are of the process.
 type library struct {
-	path string
-	ctx  *pkcs11.Ctx
+	path string // what the first path led to: where it leads to another file later, that is another library
 	gate gate
 
-	mu      sync.Mutex // held while the module is initialised, finalised, or its members change
+	turn    turn        // of who loads, initialises or finalises the module, or changes its members
+	ctx     *pkcs11.Ctx // nil while it is not loaded
 	members map[*bridge]struct{}
 	apart   time.Duration // between two restarts for one of several tokens: a dead one shall not take the others along all the time
+
+	abandoned sync.Once
+	dead      chan struct{} // closed when a call into the module does not return
+	why       error         // then: which one
 
 	// split says that crypto11 and ctx have each a module of their own behind the one path, with its own logins and connections:
 	// p11-kit-client.so makes another one for whoever asks for its functions.
@@ -42,11 +49,63 @@ type library struct {
 // restartsApart is how often one of several tokens of a module may have it started anew.
 const restartsApart = 30 * time.Second
 
-// libraries are the modules in use. The mutex is held while one is loaded or let go of.
+// libraries are the modules that were ever used, by what their paths lead to: a module that was abandoned must not come in again by
+// another name. The mutex is not held while one is called.
 var (
 	librariesMu sync.Mutex
 	libraries   = map[string]*library{}
 )
+
+// libraryOf returns the library of a path, which has a file.
+func libraryOf(path string) (*library, error) {
+	if _, err := os.Stat(path); err != nil { // dlopen would look for other names elsewhere
+		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+	}
+	leads, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		leads, err = filepath.Abs(leads)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+	}
+	librariesMu.Lock()
+	defer librariesMu.Unlock()
+	l := libraries[leads]
+	if l == nil {
+		l = &library{path: leads, turn: newTurn(), members: map[*bridge]struct{}{}, apart: restartsApart, dead: make(chan struct{})}
+		libraries[leads] = l
+	}
+	return l, nil
+}
+
+// take waits for the turn. Whoever has it calls the module, and is watched: it gives it back, or the library is abandoned.
+func (l *library) take(ctx context.Context) error {
+	select {
+	case l.turn <- struct{}{}:
+	case <-l.dead:
+		return l.why
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-l.dead: // a call that came back too late gives the turn, too
+		l.turn.give()
+		return l.why
+	default:
+		return nil
+	}
+}
+
+// abandon refuses the module to whoever asks for it from here on. What is in it stays, and so does who uses it.
+func (l *library) abandon(why error) {
+	if planted.On(planted.ModuleReopened) {
+		return
+	}
+	l.abandoned.Do(func() {
+		l.why = fmt.Errorf("%w, in module %s, which is not used any more in this process", why, l.path)
+		close(l.dead)
+	})
+}
 
 // bridge is one token of a library.
 type bridge struct {
@@ -56,8 +115,9 @@ type bridge struct {
 	patience time.Duration
 	tries    bool // log in although one more wrong PIN would lock the token
 	closed   sync.Once
+	born     uint64 // the count of the gate of the library when it joined: its generations are those since
 
-	restarted time.Time // under the mutex of the library: when it last had the module started anew
+	restarted time.Time // in the turn of the library: when it last had the module started anew
 
 	mu      sync.Mutex
 	slot    uint
@@ -71,62 +131,84 @@ const (
 	signingWait     = 5 * time.Second
 )
 
-// openModule finds the token that a URI names and makes it ready, without login. The caller keeps the PIN until it has closed
-// the token.
-func openModule(u URI, pin secret.Bytes, o Options) (cryptoki, error) {
-	librariesMu.Lock()
-	defer librariesMu.Unlock()
-	l, err := load(u.Module())
+// newDevice returns the bridge to the token that a URI names. The module is not called yet. The caller keeps the PIN until it has
+// closed the token.
+func newDevice(u URI, pin secret.Bytes, o Options) (cryptoki, error) {
+	l, err := libraryOf(u.Module())
 	if err != nil {
 		return nil, err
 	}
-	b := &bridge{library: l, uri: u, pin: pin, patience: o.Patience, tries: o.FinalTry}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.join(b); err != nil {
-		l.release()
-		return nil, err
-	}
-	return b, nil
+	return &bridge{library: l, uri: u, pin: pin, patience: o.Patience, tries: o.FinalTry}, nil
 }
 
-// load returns the library of a path. It has no members yet, or is initialised.
-func load(path string) (*library, error) {
-	if l := libraries[path]; l != nil {
-		return l, nil
+// findModule returns the module of a path.
+func findModule(path string) (module, error) {
+	l, err := libraryOf(path)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := os.Stat(path); err != nil { // dlopen would look for other names elsewhere
-		return nil, fmt.Errorf("%w: %w", ErrModule, err)
-	}
-	ctx := pkcs11.New(path)
-	if ctx == nil {
-		return nil, fmt.Errorf("%w: %s is no PKCS#11 module", ErrModule, path)
-	}
-	l := &library{path: path, ctx: ctx, members: map[*bridge]struct{}{}, apart: restartsApart}
-	libraries[path] = l
 	return l, nil
 }
 
-// join finds the token of a bridge and adds it. The library is locked, and so are the libraries.
-func (l *library) join(b *bridge) error {
+func (b *bridge) attach(ctx context.Context, step func(call string)) error {
+	l := b.library
+	if err := l.take(ctx); err != nil {
+		return err
+	}
+	defer l.turn.give()
+	err := l.load(step)
+	if err == nil {
+		err = l.join(b, step)
+	}
+	l.release(step)
+	return err
+}
+
+func (b *bridge) abandon(why error) { b.library.abandon(why) }
+
+// load has the module in memory. It has no members yet, or is initialised. It is the caller's turn.
+func (l *library) load(step func(call string)) error {
+	if l.ctx != nil {
+		return nil
+	}
+	step("dlopen")
+	l.ctx = pkcs11.New(l.path)
+	if l.ctx == nil {
+		return fmt.Errorf("%w: %s is no PKCS#11 module", ErrModule, l.path)
+	}
+	step("C_GetFunctionList")
+	if err := functions(l.path); err != nil {
+		l.ctx.Destroy()
+		l.ctx = nil
+		return fmt.Errorf("%w: %s gives no functions: %w", ErrModule, l.path, err)
+	}
+	return nil
+}
+
+// join finds the token of a bridge and adds it. It is the caller's turn.
+func (l *library) join(b *bridge, step func(call string)) error {
 	if len(l.members) == 0 {
 		// crypto11 has to initialise the module, or it fails; it wants to know the slot before.
+		step("C_Initialize")
 		if err := convert(l.ctx.Initialize()); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrModule, l.path, err)
 		}
 	}
+	step("C_GetSlotList or C_GetTokenInfo")
 	info, err := l.find(b.uri)
 	if len(l.members) == 0 {
+		step("C_Finalize")
 		_ = l.ctx.Finalize() // what matters is whether crypto11 can initialise it again
 	}
 	if err == nil {
 		b.slot = info.slot
+		step("C_Initialize or C_OpenSession")
 		err = l.attach(b)
 	}
 	if err != nil {
 		return err
 	}
-	l.members[b] = struct{}{}
+	l.members[b], b.born = struct{}{}, l.gate.count()
 	return nil
 }
 
@@ -159,11 +241,12 @@ func (b *bridge) configure(c crypto11.Config) (*crypto11.Context, error) {
 
 // again attaches a token after a restart, in the slot where it is now: makers number slots as they please.
 func (l *library) again(b *bridge) error {
-	if err := l.attach(b); err != nil {
-		return err
+	attached := l.attach(b)
+	if attached != nil && !errors.Is(attached, ErrNoToken) { // that the slot has none says nothing of the others
+		return attached
 	}
-	info, err := l.find(b.uri)
-	if err == nil && info.slot == b.currentSlot() {
+	info, err := l.seek(b.uri)
+	if err == nil && info.slot == b.currentSlot() && attached == nil {
 		return nil
 	}
 	b.detach()
@@ -174,6 +257,17 @@ func (l *library) again(b *bridge) error {
 	b.slot = info.slot
 	b.mu.Unlock()
 	return l.attach(b)
+}
+
+// seek finds a token in a module that is initialised, or is for as long as this takes. It is the caller's turn.
+func (l *library) seek(u URI) (tokenInfo, error) {
+	switch err := convert(l.ctx.Initialize()); {
+	case err == nil:
+		defer func() { _ = l.ctx.Finalize() }() // what matters is whether crypto11 can initialise it again
+	case !errors.Is(err, rvInitialized):
+		return tokenInfo{}, err
+	}
+	return l.find(u)
 }
 
 // detach closes what crypto11 has of a token. The last one of a library finalises the module.
@@ -187,16 +281,19 @@ func (b *bridge) detach() {
 	}
 }
 
-// release unloads a library that nobody uses. It is locked, and so are the libraries.
-func (l *library) release() {
-	if len(l.members) == 0 {
-		delete(libraries, l.path)
-		l.finalizeSplit()
-		l.ctx.Destroy()
+// release unloads a library that nobody uses. It is the caller's turn.
+func (l *library) release(step func(call string)) {
+	if len(l.members) > 0 || l.ctx == nil {
+		return
 	}
+	step("C_Finalize")
+	l.finalizeSplit()
+	step("dlclose")
+	l.ctx.Destroy()
+	l.ctx = nil
 }
 
-// finalizeSplit finalises the module that crypto11 does not, if there is one. The library is locked.
+// finalizeSplit finalises the module that crypto11 does not, if there is one. It is the caller's turn.
 func (l *library) finalizeSplit() {
 	if l.split.Swap(false) {
 		_ = l.ctx.Finalize() // what matters is whether it can be initialised again
@@ -231,36 +328,42 @@ func (l *library) find(u URI) (tokenInfo, error) {
 	return u.choose(all)
 }
 
-// listModule returns the tokens of a module that nobody need be logged in to.
-func listModule(path string) ([]tokenInfo, error) {
-	librariesMu.Lock()
-	defer librariesMu.Unlock()
-	l, err := load(path)
-	if err != nil {
+func (l *library) list(ctx context.Context, step func(call string)) ([]tokenInfo, error) {
+	if err := l.take(ctx); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.release()
-	if len(l.members) == 0 {
-		if err := convert(l.ctx.Initialize()); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrModule, path, err)
-		}
-		defer func() { _ = l.ctx.Finalize() }() // the list is made
+	defer l.turn.give()
+	if err := l.load(step); err != nil {
+		return nil, err
 	}
+	defer l.release(step)
+	if len(l.members) == 0 {
+		step("C_Initialize")
+		if err := convert(l.ctx.Initialize()); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrModule, l.path, err)
+		}
+		defer func() {
+			step("C_Finalize")
+			_ = l.ctx.Finalize() // the list is made
+		}()
+	}
+	step("C_GetSlotList or C_GetTokenInfo")
 	return l.tokens()
 }
 
 // restart finalises the module, when no call is under way in any of its tokens, and initialises it again. It does nothing when
 // somebody else has done so since the caller looked, or when this token has, not long ago, and others use the module.
-func (b *bridge) restart(known uint64) error {
+func (b *bridge) restart(known uint64, step func(call string)) error {
 	l := b.library
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gate.count() != known || len(l.members) > 1 && time.Since(b.restarted) < l.apart {
+	if err := l.take(context.Background()); err != nil {
+		return err
+	}
+	defer l.turn.give()
+	if b.generation() != known || len(l.members) > 1 && time.Since(b.restarted) < l.apart {
 		return nil
 	}
 	b.restarted = time.Now()
+	step("C_Finalize, C_Initialize or C_OpenSession") // and first those under way, which have a time of their own
 	return l.gate.replace(b.patience, func() error {
 		for m := range l.members {
 			m.detach()
@@ -276,21 +379,25 @@ func (b *bridge) restart(known uint64) error {
 	})
 }
 
-func (b *bridge) generation() uint64       { return b.library.gate.count() }
-func (b *bridge) enter(known uint64) error { return b.library.gate.enter(known) }
+func (b *bridge) generation() uint64       { return b.library.gate.count() - b.born }
+func (b *bridge) enter(known uint64) error { return b.library.gate.enter(known + b.born) }
 func (b *bridge) leave()                   { b.library.gate.leave() }
 
 // close lets go of the token. The sessions of the caller are closed already.
-func (b *bridge) close() {
+func (b *bridge) close(step func(call string)) {
 	b.closed.Do(func() {
-		librariesMu.Lock()
-		defer librariesMu.Unlock()
 		l := b.library
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		if err := l.take(context.Background()); err != nil {
+			return // the module is left as it is
+		}
+		defer l.turn.give()
+		if _, joined := l.members[b]; !joined {
+			return
+		}
+		step("C_CloseSession or C_Finalize")
 		b.detach()
 		delete(l.members, b)
-		l.release()
+		l.release(step)
 	})
 }
 

@@ -19,7 +19,7 @@ func TestNoBridge(t *testing.T) {
 	if _, err := Open(t.Context(), u, secret.From([]byte("1234")), Options{}); !errors.Is(err, ErrNoBridge) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Tokens("/nowhere"); !errors.Is(err, ErrNoBridge) {
+	if _, err := Tokens(t.Context(), "/nowhere"); !errors.Is(err, ErrNoBridge) {
 		t.Errorf("got %v", err)
 	}
 }

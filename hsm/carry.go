@@ -1,10 +1,12 @@
 package hsm
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/pin"
 )
 
@@ -43,9 +45,40 @@ var (
 	carryDES3 = []use{useUnwrap}
 )
 
+// CheckCarry reports what keeps PIN blocks of base keys in mode token from passing to these zone keys with the clear block
+// inside: Options.CarryPINs is not set, the token has not shown that it derives and carries, or a zone key may not wrap. It is
+// for callers who would rather do without PINs than have them in host memory. Errors wrap ErrCarry, engine.ErrKeyNotFound,
+// engine.ErrUsage or engine.ErrUnavailable.
+func (t *Token) CheckCarry(ctx context.Context, zones ...keyset.KeyRef) error {
+	c, err := t.current(ctx)
+	if err != nil {
+		return err
+	}
+	if !t.options.CarryPINs {
+		return fmt.Errorf("%w: it is not wanted", ErrCarry)
+	}
+	for _, check := range t.report.Checks {
+		if (check.Name == CheckDerive || check.Name == CheckBlockWrap) && !check.OK {
+			return fmt.Errorf("%w: %s: %s", ErrCarry, check.Name, check.Why)
+		}
+	}
+	for _, ref := range zones {
+		e, err := c.keys.Load().pinKey(ref)
+		switch {
+		case err != nil:
+			return err
+		case !e.wraps:
+			return fmt.Errorf("%w: %s may not wrap: it was loaded without that", ErrCarry, ref)
+		case e.info.Attributes.Algorithm.IsTDES() && t.shape.carriesDES3 == carriesNot:
+			return fmt.Errorf("%w: %s is of TDES, under which the token carries nothing", ErrCarry, ref)
+		}
+	}
+	return nil
+}
+
 // carry moves a PIN block from the key of the transaction to a zone key as a wrapped key, and fails for everything that would
 // need a clear block: it is not looked at, so that one which does not open becomes one which does not open.
-func (o *inside) carry(dst []byte, in dukpt.PINBlock, out engine.PINOut, zone *entry, step dukpt.Derivation) ([]byte, error) {
+func (o *inside) carry(dst []byte, in dukpt.PINBlock, out engine.PINOut, zone *entry, step step) ([]byte, error) {
 	tdes := step.Key.Algorithm().IsTDES()
 	way := o.token.shape.carriageOf(tdes)
 	switch {

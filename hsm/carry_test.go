@@ -184,7 +184,7 @@ func pinBlockUnder(t *testing.T, token *Token, base keyset.KeyRef, ksn dukpt.KSN
 			return err
 		}
 		step := must(dukpt.PINBlock{Format: f, Key: w}.Derivation(ksn, e.parent))
-		return c.paths.walk(token.shape, e, ksn, func(parent object) error {
+		return c.paths.walk(l.ctx, token.shape, e, ksn, func(parent object) error {
 			key, err := token.shape.derive(c.device, l.session, parent, step, useEncrypt)
 			if err != nil {
 				return err
@@ -233,5 +233,54 @@ func TestCarryRefuses(t *testing.T) {
 	must(c.keys.Load().find(zone)).wraps = true
 	if got, err := ops.TranslatePIN(nil, in, out); err == nil || got != nil {
 		t.Errorf("carried by a token that does not: %X, %v", got, err)
+	}
+}
+
+// TestCheckCarry says what keeps PIN blocks from being carried, and nothing where they are.
+func TestCheckCarry(t *testing.T) {
+	t.Parallel()
+	u := hsmURI(t)
+	plain := openAgain(t, u, Options{})
+	base, old := put(t, plain, keys.AES128), alias(t, "old")
+	in := func(token *Token, ref keyset.KeyRef, a keys.Algorithm, value string) keyset.KeyRef {
+		if _, err := token.Import(t.Context(), ref, newKey(t, attributesFor(a, keys.UsagePIN, keys.ModeEncrypt), value), keyset.Test); err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	in(plain, old, keys.AES128, zoneKey)
+	o, _ := withPorter(Options{CarryPINs: true})
+	carries := openAgain(t, u, o)
+	aes, tdes := in(carries, alias(t, "new"), keys.AES128, aesBDK[2:]+"00"), in(carries, alias(t, "tdes"), keys.TDES2, tdesBDK)
+	if err := carries.CheckCarry(t.Context(), aes, tdes); err != nil {
+		t.Error(err)
+	}
+	for name, tt := range map[string]struct {
+		token *Token
+		zones []keyset.KeyRef
+		want  error
+	}{
+		"not wanted":     {plain, nil, ErrCarry},
+		"not by SoftHSM": {openAgain(t, u, Options{CarryPINs: true}), nil, ErrCarry},
+		"may not wrap":   {carries, []keyset.KeyRef{aes, old}, ErrCarry},
+		"no zone key":    {carries, []keyset.KeyRef{base}, engine.ErrUsage},
+		"no key":         {carries, []keyset.KeyRef{alias(t, "none")}, engine.ErrKeyNotFound},
+	} {
+		if err := tt.token.CheckCarry(t.Context(), tt.zones...); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+	carries.shape.carriesDES3 = carriesNot
+	if err := carries.CheckCarry(t.Context(), aes); err != nil {
+		t.Error(err)
+	}
+	if err := carries.CheckCarry(t.Context(), tdes); !errors.Is(err, ErrCarry) {
+		t.Errorf("a TDES zone key where only AES is carried: %v", err)
+	}
+	if err := carries.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := carries.CheckCarry(t.Context()); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("after Close: %v", err)
 	}
 }

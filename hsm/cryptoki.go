@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"context"
 	"crypto"
 	"encoding/binary"
 	"fmt"
@@ -10,9 +11,14 @@ import (
 // cryptoki is one token as this room uses it: the part of PKCS#11 that it needs, with the module behind it. The bridge is one,
 // and the tests have another that makes errors. A session is for one goroutine at a time, everything else for many.
 type cryptoki interface {
+	// attach loads the module, initialises it where nobody has, and finds the token, without login. Before anything else. It tells
+	// step each call into the module before it is made, and "" when it waits for others.
+	attach(ctx context.Context, step func(call string)) error
+	// abandon says that a call into the module does not return. Nobody else in this process gets into it from here on.
+	abandon(why error)
 	// restart finalises the module and initialises it, which all its tokens in this process notice by another generation. It
-	// does nothing when the generation is no more the known one.
-	restart(known uint64) error
+	// does nothing when the generation is no more the known one. It tells what it calls as attach does.
+	restart(known uint64, step func(call string)) error
 	// generation counts the restarts of the module.
 	generation() uint64
 	// enter marks calls under way, so that no restart cuts them off; it fails when the generation is no more the known one.
@@ -22,7 +28,8 @@ type cryptoki interface {
 	// login logs in where nobody is. It tries the PIN once, and never again when it was refused.
 	login(s session) error
 	info() (tokenInfo, error)
-	close()
+	// close lets go of the token, and tells what it calls as attach does. It may be called where attach failed, and more than once.
+	close(step func(call string))
 
 	openSession() (session, error)
 	closeSession(s session) error
@@ -42,6 +49,13 @@ type cryptoki interface {
 	signer(label, id []byte) (crypto.Signer, error)
 	wrapKey(s session, m mechanism, wrapping, key object) ([]byte, error)
 	unwrapKey(s session, m mechanism, wrapping object, wrapped []byte, template []attribute) (object, error)
+}
+
+// module is a PKCS#11 module of which nothing is known but its path.
+type module interface {
+	// list returns the tokens that are there. It tells what it calls as attach does.
+	list(ctx context.Context, step func(call string)) ([]tokenInfo, error)
+	abandon(why error)
 }
 
 // session and object are handles of the module.
@@ -124,7 +138,9 @@ const (
 	classSecret  = 4
 
 	typeEC      = 0x03
+	typeEdwards = 0x40
 	typeGeneric = 0x10
+	typeDES     = 0x13
 	typeDES2    = 0x14
 	typeDES3    = 0x15
 	typeAES     = 0x1F
@@ -132,20 +148,25 @@ const (
 
 // Mechanisms (CKM_).
 const (
+	mechDESECB     = 0x121
 	mechDES3ECB    = 0x132
 	mechDES3CBC    = 0x133
 	mechDES3CMAC   = 0x138
 	mechSHA256HMAC = 0x251
+	mechExtract    = 0x365 // CKM_EXTRACT_KEY_FROM_KEY
 	mechSHA384HMAC = 0x261
 	mechSHA512HMAC = 0x271
 	mechECKeyPair  = 0x1040
 	mechECDSA      = 0x1041
 	mechECDH       = 0x1050
+	mechEdKeyPair  = 0x1055 // CKM_EC_EDWARDS_KEY_PAIR_GEN
+	mechEdDSA      = 0x1057
 	mechAESKeyGen  = 0x1080
 	mechAESECB     = 0x1081
 	mechAESCBC     = 0x1082
 	mechAESGCM     = 0x1087
 	mechAESCMAC    = 0x108A
+	mechDES3Derive = 0x1102 // CKM_DES3_ECB_ENCRYPT_DATA
 	mechAESDerive  = 0x1104 // CKM_AES_ECB_ENCRYPT_DATA
 	mechAESKeyWrap = 0x2109
 )

@@ -83,11 +83,7 @@ func (d *DeviceKeys) Make(curve elliptic.Curve, agrees bool) ([]byte, error) {
 		return nil
 	})
 	if err != nil {
-		if k := classify(err); k == classLogin || k == classLost {
-			d.token.lost(conn, err)
-			return nil, unavailable(err)
-		}
-		return nil, unsupported(err)
+		return nil, d.token.unrepeated(ctx, conn, err)
 	}
 	return id, nil
 }

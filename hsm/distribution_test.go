@@ -185,7 +185,7 @@ func TestDistributionRecordOfAnother(t *testing.T) {
 	token := openAgain(t, u, Options{})
 	key := newKey(t, attributesFor(keys.AES128, keys.UsageBDK, keys.ModeDerive), "FEDCBA9876543210F1F1F1F1F1F1F1F1")
 	err := token.use(t.Context(), func(c *connection, l *lease) error {
-		in := loader{reader: reader{device: c.device, session: l.session, shape: token.shape, derives: true}, options: token.options, known: c.keys.Load(), distributes: true}
+		in := loader{reader: reader{device: c.device, session: l.session, shape: token.shape}, options: token.options, known: c.keys.Load(), distributes: true}
 		fp, err := fingerprintOf(keys.AES128, key.Material().Expose())
 		if err != nil {
 			return err

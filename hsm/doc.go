@@ -6,7 +6,8 @@
 //	token         AES DUKPT wholly inside: base key, initial key and all keys below are objects that are sensitive, cannot be
 //	              extracted and have one use each
 //	bdk-in-token  the base key stays inside; one terminal's initial key comes out for one request, and is wiped. So works
-//	              TDES, and AES on a token that cannot derive
+//	              TDES, and AES on a token that cannot derive; TDES is inside, too, where a maker's mechanisms do it ([OneCall],
+//	              untested)
 //
 // A token may vanish and come back: errors are told apart, sessions and keys are made anew, and work that may be repeated is
 // repeated once. A wrong PIN is never tried again.

@@ -34,7 +34,7 @@ func (n tokenEngine) Begin(ctx context.Context, base keyset.KeyRef, ksn dukpt.KS
 		}
 		if e.info.Labels.KeyMode == engine.Token {
 			ops = &inside{token: n.token, base: e.info.ID, environment: e.info.Labels.Environment, ksn: ksn, parent: e.parent, carries: e.info.Labels.PINExposure == engine.None}
-			return c.paths.walk(n.token.shape, e, ksn, func(object) error { return nil })
+			return c.parent(l, n.token.shape, e, ksn, func(object) error { return nil })
 		}
 		tx, err := e.outside(c, l, ksn)
 		ops = &outside{token: n.token, environment: e.info.Labels.Environment, tx: tx}
@@ -93,22 +93,14 @@ func (n tokenEngine) Resolve(ctx context.Context, ref keyset.KeyRef) (keyset.Key
 	return info.ID, err
 }
 
-// Check uses one key after another, call by call; without keys it encrypts under a published one.
+// Check uses one key after another, call by call; without keys it encrypts under a published one, where the token can.
 func (n tokenEngine) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	t := n.token
 	return t.use(ctx, func(c *connection, l *lease) error {
-		list := c.keys.Load().list()
-		if len(list) == 0 {
-			p := &prober{device: c.device, session: l.session, shape: t.shape}
-			defer p.tidy()
-			return p.aesECB()
-		}
-		e := list[t.probe.Add(1)%uint64(len(list))]
-		r := reader{device: c.device, session: l.session, shape: t.shape}
-		if err := r.is(e.object, e.info.Attributes.Algorithm, e.base != 0, e.info.Fingerprint); err != nil {
+		if err := t.answers(c, l); err != nil {
 			return unavailable(err)
 		}
 		return nil
@@ -197,14 +189,23 @@ func (e *entry) initialAES(c *connection, l *lease, id dukpt.KeyID) ([]byte, err
 	return material, whole(material, len(step.Data), err)
 }
 
-// zone returns the outgoing PIN key of a translation, for a base key of this environment.
-func (v *inventory) zone(ref keyset.KeyRef, env keyset.Environment) (*entry, error) {
+// pinKey returns a key for outgoing PIN blocks.
+func (v *inventory) pinKey(ref keyset.KeyRef) (*entry, error) {
 	e, err := v.find(ref)
 	if err != nil {
 		return nil, err
 	}
 	if e.info.Attributes.Usage != keys.UsagePIN {
 		return nil, fmt.Errorf("%w: %s has usage %s, want %s", engine.ErrUsage, ref, e.info.Attributes.Usage, keys.UsagePIN)
+	}
+	return e, nil
+}
+
+// zone returns the outgoing PIN key of a translation, for a base key of this environment.
+func (v *inventory) zone(ref keyset.KeyRef, env keyset.Environment) (*entry, error) {
+	e, err := v.pinKey(ref)
+	if err != nil {
+		return nil, err
 	}
 	if e.info.Labels.Environment != env {
 		return nil, fmt.Errorf("%w: %s is a %v key, the base key is of %v", engine.ErrUsage, ref, e.info.Labels.Environment, env)

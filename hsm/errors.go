@@ -27,6 +27,11 @@ var (
 	ErrExists = errors.New("hsm: name is taken")
 	// ErrDuplicate says that the token has this very key under another name.
 	ErrDuplicate = errors.New("hsm: the key is here under another name")
+	// ErrCarry says that PIN blocks cannot pass as wrapped keys, although Options.CarryPINs wants it.
+	ErrCarry = errors.New("hsm: PIN blocks cannot be carried")
+	// ErrStuck says that a call into the module has not returned in time. Nothing can be done to such a call: the module is used by
+	// nobody in this process any more, not even after the call has returned. The program should end, and be started again.
+	ErrStuck = fmt.Errorf("%w: a call into the module does not return", engine.ErrUnavailable)
 	// ErrVariant says that a TDES base key lacks its variant in the token, from which half of each initial key comes.
 	ErrVariant = errors.New("hsm: the C0 variant of a base key is missing")
 )
@@ -34,8 +39,11 @@ var (
 var (
 	errClosed = fmt.Errorf("%w: token is closed", engine.ErrUnavailable)
 	errBusy   = fmt.Errorf("%w: no session is free", engine.ErrUnavailable)
-	errStuck  = fmt.Errorf("%w: a call into the module does not return", engine.ErrUnavailable)
+	errSilent = errors.New("hsm: the token does not answer what it has answered before")
 )
+
+// stuckIn says which call does not return.
+func stuckIn(call string) error { return fmt.Errorf("%w: %s", ErrStuck, call) }
 
 // rv is a return value of the module other than CKR_OK.
 type rv uint
@@ -90,6 +98,7 @@ const (
 	rvUserNotIn         rv = 0x101
 	rvNotInitialized    rv = 0x190
 	rvInitialized       rv = 0x191
+	rvVendor            rv = 0x80000000 // from here on each maker has its own
 )
 
 var rvNames = map[rv]string{
@@ -125,7 +134,7 @@ func classify(err error) class {
 	if errors.Is(err, ErrPIN) || errors.Is(err, ErrPINTries) {
 		return classPIN
 	}
-	if errors.Is(err, ErrNoToken) { // an empty list of slots is how a module says that its token is away
+	if errors.Is(err, ErrNoToken) || errors.Is(err, errSilent) { // an empty list of slots is how a module says that its token is away
 		return classLost
 	}
 	code, ok := errors.AsType[rv](err)
@@ -145,6 +154,22 @@ func classify(err error) class {
 		return classBusy
 	}
 	return classRequest
+}
+
+// doubtful reports whether an error says that something failed, and not what: some modules say so of a request that they do not like,
+// others when their line is gone. By itself it is one of the request, because that is what it means of what a token lacks, and what was
+// decided about a key stays decided.
+func doubtful(err error) bool {
+	code, ok := errors.AsType[rv](err)
+	return ok && (code == rvFailed || code >= rvVendor) && classify(err) == classRequest && !errors.Is(err, ErrAttributes)
+}
+
+// silent says that an error came where nobody's request was to blame.
+func silent(err error) error {
+	if !doubtful(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errSilent, err)
 }
 
 // unavailable says that the token cannot work now, and why.

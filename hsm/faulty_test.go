@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,11 +21,13 @@ type faulty struct {
 	faults   map[string][]error // the errors of the next calls, by name
 	lacks    map[uint]bool      // mechanisms
 	dead     bool
-	absent   bool // the token is not there when the module starts
-	forgets  int  // restarts until it finds objects again
+	says     error // what it says when it is dead; nil: a device error
+	absent   bool  // the token is not there when the module starts
+	forgets  int   // restarts until it finds objects again
 	sessions map[session]map[object]bool
 	most     int
 	hang     map[string]chan struct{} // calls that wait
+	once     map[string]chan struct{} // the next call waits
 	hanging  chan string
 	secrets  [][]byte // bytes that must not pass
 	leaks    []string
@@ -37,7 +40,7 @@ type faulty struct {
 func newFaulty(c cryptoki) *faulty {
 	return &faulty{
 		cryptoki: c, calls: map[string]int{}, faults: map[string][]error{}, lacks: map[uint]bool{},
-		sessions: map[session]map[object]bool{}, hang: map[string]chan struct{}{}, hanging: make(chan string, 16),
+		sessions: map[session]map[object]bool{}, hang: map[string]chan struct{}{}, once: map[string]chan struct{}{}, hanging: make(chan string, 16),
 	}
 }
 
@@ -128,13 +131,17 @@ func (f *faulty) before(name string, code uint, passing ...[]byte) error {
 	case f.then != nil && f.until == -1:
 		err, f.then = f.then, nil
 	case f.dead:
-		err = rvDeviceError
+		err = cmp.Or(f.says, error(rvDeviceError))
 	case len(queue) > 0:
 		err, f.faults[name] = queue[0], queue[1:]
 	case code != 0 && f.lacks[code]:
 		err = rvMechanism
 	}
 	wait := f.hang[name]
+	if once := f.once[name]; once != nil {
+		wait = once
+		delete(f.once, name)
+	}
 	f.mu.Unlock()
 	if wait != nil {
 		f.hanging <- name
@@ -178,7 +185,7 @@ func (f *faulty) generation() uint64       { return f.gate.count() }
 func (f *faulty) enter(known uint64) error { return f.gate.enter(known) }
 func (f *faulty) leave()                   { f.gate.leave() }
 
-func (f *faulty) restart(known uint64) error {
+func (f *faulty) restart(known uint64, _ func(string)) error {
 	if f.gate.count() != known {
 		return nil
 	}
@@ -196,6 +203,13 @@ func (f *faulty) restart(known uint64) error {
 		f.dead, f.forgets = false, max(f.forgets-1, 0)
 		return nil
 	})
+}
+
+// abandon keeps the module for the other tests: nothing hangs in truth.
+func (f *faulty) abandon(error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls["abandon"]++
 }
 
 func (f *faulty) login(s session) error {

@@ -52,7 +52,7 @@ func (g *gate) leave() {
 }
 
 // replace shuts the gate, waits until nobody is inside, calls f, counts it, whatever f returns, and opens the gate again. When
-// somebody stays inside for longer than patience it fails with errStuck, f is not called, and the gate stays shut for good:
+// somebody stays inside for longer than patience it fails with ErrStuck, f is not called, and the gate stays shut for good:
 // nothing can be replaced under a call that uses it. There is one replace at a time, which is up to the caller.
 func (g *gate) replace(patience time.Duration, f func() error) error {
 	empty := g.close()
@@ -62,7 +62,7 @@ func (g *gate) replace(patience time.Duration, f func() error) error {
 		select {
 		case <-empty:
 		case <-wait.C:
-			return errStuck
+			return ErrStuck
 		}
 	}
 	err := f()

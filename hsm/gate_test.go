@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
 )
 
 func TestGate(t *testing.T) {
@@ -45,7 +46,7 @@ func TestGate(t *testing.T) {
 	if err := g.enter(1); err != nil {
 		t.Errorf("after an error the gate stays shut: %v", err)
 	}
-	if err := g.replace(time.Millisecond, func() error { t.Error("replaced under a call"); return nil }); !errors.Is(err, errStuck) {
+	if err := g.replace(time.Millisecond, func() error { t.Error("replaced under a call"); return nil }); !errors.Is(err, ErrStuck) {
 		t.Errorf("got %v", err)
 	}
 	if err := g.enter(1); !errors.Is(err, errShut) {
@@ -85,6 +86,18 @@ func TestClassify(t *testing.T) {
 			}
 		}
 	}
+	for err, want := range map[error]bool{
+		rvFailed: true, rvVendor: true, rv(0xCE534351): true, unavailable(rvFailed): true, fmt.Errorf("%w: %w", dukpt.ErrUnsupported, rvVendor): true,
+		rvVendor - 1: false, rvGeneral: false, rvKeySize: false, errPlanted: false, fmt.Errorf("%w: %w", ErrPIN, rvFailed): false,
+		fmt.Errorf("%w: %w", ErrAttributes, rvFailed): false, fmt.Errorf("%w: %w", rvUserNotIn, rvFailed): false,
+	} {
+		if doubtful(err) != want {
+			t.Errorf("%v: doubtful is %v, want %v", err, !want, want)
+		}
+		if got := classify(silent(err)); want && got != classLost || !want && got != classify(err) {
+			t.Errorf("%v: got class %d where nobody is to blame", err, got)
+		}
+	}
 	if s := rvKeyUnextractable.Error(); s != "pkcs11: CKR_KEY_UNEXTRACTABLE (0x6A)" {
 		t.Errorf("reads %s", s)
 	}
@@ -98,7 +111,7 @@ func TestClassify(t *testing.T) {
 
 func TestPoolWaits(t *testing.T) {
 	t.Parallel()
-	p := newPool(nil, 1, time.Millisecond)
+	p := newPool(nil, 1, time.Millisecond, new(counts))
 	l, err := p.take(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -28,35 +28,57 @@ type inside struct {
 }
 
 // under calls f with a working key in a session. f may be called again after the token was lost.
-func (o *inside) under(step dukpt.Derivation, u use, f func(c *connection, l *lease, key object) error) error {
+func (o *inside) under(step step, u use, f func(c *connection, l *lease, key object) error) error {
 	return o.underFor(step, []use{u}, f)
 }
 
 // underFor is under with a key for several uses.
-func (o *inside) underFor(step dukpt.Derivation, uses []use, f func(c *connection, l *lease, key object) error) error {
+func (o *inside) underFor(step step, uses []use, f func(c *connection, l *lease, key object) error) error {
+	whole := func(c *connection, l *lease, parent object) (object, error) {
+		return step.make(o.token.shape, c.device, l.session, parent, uses...)
+	}
+	return o.underAll(func(c *connection, l *lease, made []object) error { return f(c, l, made[0]) }, whole)
+}
+
+// underAll calls f with as many working keys as there are ways to make one of the key of the transaction.
+func (o *inside) underAll(f func(c *connection, l *lease, made []object) error, ways ...func(*connection, *lease, object) (object, error)) error {
 	t := o.token
 	err := t.use(context.Background(), func(c *connection, l *lease) error {
 		e, err := c.keys.Load().find(o.base)
 		if err != nil {
 			return err
 		}
-		var key object
-		made := false
-		err = c.paths.walk(t.shape, e, o.ksn, func(parent object) error {
-			t.counts.derivations.Add(1)
-			k, err := t.shape.derive(c.device, l.session, parent, step, uses...)
-			key, made = k, err == nil
-			return err
+		var made []object
+		err = c.parent(l, t.shape, e, o.ksn, func(parent object) error {
+			for _, way := range ways {
+				t.counts.derivations.Add(1)
+				key, err := way(c, l, parent)
+				if err != nil {
+					return err
+				}
+				made = append(made, key)
+			}
+			return nil
 		})
-		if made {
-			defer l.destroy(c, key)
-		}
+		defer func() {
+			for _, key := range made {
+				l.destroy(c, key)
+			}
+		}()
 		if err != nil {
 			return err
 		}
-		return f(c, l, key)
+		return f(c, l, made)
 	})
 	return unsupported(err)
+}
+
+// parent calls f with what working keys are made of: the key of the transaction, or under TDES the base key.
+func (c *connection) parent(l *lease, s shape, e *entry, ksn dukpt.KSN, f func(parent object) error) error {
+	if ksn.Scheme() == dukpt.TDES {
+		return f(e.base)
+	}
+	return c.paths.walk(l.ctx, s, e, ksn, f)
 }
 
 // destroy destroys a session object, and has the session closed, which takes it along, where the token does not.
@@ -110,21 +132,21 @@ func (o *inside) TranslatePIN(dst []byte, in dukpt.PINBlock, out engine.PINOut) 
 }
 
 // checkPIN refuses a translation that may not be, and returns the step to the PIN key.
-func (o *inside) checkPIN(in dukpt.PINBlock, out engine.PINOut, zone *entry) (dukpt.Derivation, error) {
+func (o *inside) checkPIN(in dukpt.PINBlock, out engine.PINOut, zone *entry) (step, error) {
 	if err := pin.CheckTranslation(in.Format, out.Format, !in.PAN.Equal(out.PAN)); err != nil {
-		return dukpt.Derivation{}, err
+		return step{}, err
 	}
-	step, err := in.Derivation(o.ksn, o.parent)
+	made, err := o.pinStep(in)
 	if err != nil {
-		return dukpt.Derivation{}, err
+		return step{}, err
 	}
 	if tdes := zone.info.Attributes.Algorithm.IsTDES(); out.Format.BlockSize() != blockSize(tdes) {
-		return dukpt.Derivation{}, fmt.Errorf("%w: a PIN block of %v under a key of %v", dukpt.ErrUnsupported, out.Format, zone.info.Attributes.Algorithm)
+		return step{}, fmt.Errorf("%w: a PIN block of %v under a key of %v", dukpt.ErrUnsupported, out.Format, zone.info.Attributes.Algorithm)
 	}
 	if len(in.Block) != in.Format.BlockSize() {
-		return dukpt.Derivation{}, fmt.Errorf("%w: a block of %v has %d bytes, not %d", dukpt.ErrLength, in.Format, in.Format.BlockSize(), len(in.Block))
+		return step{}, fmt.Errorf("%w: a block of %v has %d bytes, not %d", dukpt.ErrLength, in.Format, in.Format.BlockSize(), len(in.Block))
 	}
-	return step, nil
+	return made, nil
 }
 
 // translate opens a block under one key of the token and closes it under another. The clear PIN lives inside this call only.
@@ -149,7 +171,7 @@ func (o *inside) DecryptData(dst []byte, s dukpt.DataSpec, ct []byte) ([]byte, e
 	if o.ended {
 		return dst, engine.ErrEnded
 	}
-	step, err := s.Derivation(o.ksn, o.parent, dukpt.Request)
+	step, err := o.stepOf(s, dukpt.Request)
 	if err != nil {
 		return dst, err
 	}
@@ -177,7 +199,7 @@ func (o *inside) EncryptResponse(dst []byte, s dukpt.DataSpec, plain []byte) ([]
 	if o.ended {
 		return dst, engine.ErrEnded
 	}
-	step, err := s.Derivation(o.ksn, o.parent, dukpt.Response)
+	step, err := o.stepOf(s, dukpt.Response)
 	if err != nil {
 		return dst, err
 	}
@@ -227,9 +249,12 @@ func (o *inside) MACResponse(dst []byte, s dukpt.MACSpec, msg []byte) ([]byte, e
 
 // mac returns the whole MAC of a message: at least as many bytes as s asks for.
 func (o *inside) mac(s dukpt.MACSpec, implied dukpt.Direction, msg []byte) ([]byte, error) {
-	step, err := s.Derivation(o.ksn, o.parent, implied)
+	step, err := o.stepOf(s, implied)
 	if err != nil {
 		return nil, err
+	}
+	if s.Algorithm == dukpt.MACRetail {
+		return o.retail(s, step, msg)
 	}
 	code, u, err := macOf(s.Algorithm, step.Key.Algorithm().IsTDES())
 	if err != nil {
@@ -243,6 +268,31 @@ func (o *inside) mac(s dukpt.MACSpec, implied dukpt.Direction, msg []byte) ([]by
 		}
 		full, err = c.device.sign(l.session, mechanism{code: code}, key, msg)
 		return whole(full, max(s.Length, len(full)), err)
+	})
+	if err != nil {
+		secret.Wipe(full)
+		return nil, err
+	}
+	return full, nil
+}
+
+// retail returns a retail MAC, where the token has shown that it makes one.
+func (o *inside) retail(s dukpt.MACSpec, step step, msg []byte) (full []byte, err error) {
+	if step.code != mechAESDerive {
+		return o.retailOneCall(s, step, msg)
+	}
+	if !o.token.report.OK(CheckRetail) {
+		return nil, fmt.Errorf("%w: %v under a working key %v: the token does no single DES under the left part of a derived key (%s)",
+			dukpt.ErrUnsupported, s.Algorithm, step.Key, CheckRetail)
+	}
+	shape := o.token.shape
+	err = o.underAll(func(c *connection, l *lease, made []object) (err error) {
+		full, err = retailMAC(newSingle(c.device, l.session, made[0]), newBlock(c, l, made[1], true), s, msg)
+		return err
+	}, func(c *connection, l *lease, parent object) (object, error) {
+		return shape.left(c.device, l.session, parent, step.Derivation)
+	}, func(c *connection, l *lease, parent object) (object, error) {
+		return step.make(shape, c.device, l.session, parent, useEncrypt)
 	})
 	if err != nil {
 		secret.Wipe(full)
@@ -273,8 +323,7 @@ func chain(b *block, s dukpt.MACSpec, msg []byte) ([]byte, error) {
 	return full, err
 }
 
-// macOf returns the mechanism of a MAC and what its key must be permitted to do. A retail MAC needs single DES under half of a
-// key, which no token does.
+// macOf returns the mechanism of a MAC and what its key must be permitted to do. A retail MAC takes two keys, and is not for here.
 func macOf(a dukpt.MACAlgorithm, tdes bool) (code uint, u use, err error) {
 	switch a {
 	case dukpt.MACCMAC:

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,8 +75,10 @@ func (t *Token) objectsOf(c *connection, s session) ([]object, error) {
 // it: nothing is decided on what is left.
 func (t *Token) readKeys(c *connection) (*inventory, error) {
 	o := c.owners[0]
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	if err := o.turn.take(context.Background()); err != nil { // nobody else has the connection yet
+		return nil, err
+	}
+	defer o.turn.give()
 	found, err := t.objectsOf(c, o.session)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func (t *Token) readKeys(c *connection) (*inventory, error) {
 			return nil, err
 		}
 	}
-	r := reader{device: c.device, session: o.session, shape: t.shape, derives: t.report.OK(CheckDerive), carries: t.carries()}
+	r := reader{device: c.device, session: o.session, shape: t.shape, carries: t.carries()}
 	for _, e := range v.list() {
 		if err := r.open(e, variants); err != nil {
 			return nil, fmt.Errorf("key %s: %w", e.info.Ref, err)

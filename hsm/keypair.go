@@ -21,29 +21,34 @@ const maxLabel = 64 // bytes of the name of a key pair
 // does nothing else and never leaves. It is read back and asked for its value before it counts. Errors wrap ErrExists,
 // ErrAttributes, ErrURI or engine.ErrUnavailable.
 func (t *Token) GenerateSigner(ctx context.Context, name string, curve elliptic.Curve) (crypto.Signer, error) {
-	if name == "" || len(name) > maxLabel || !utf8.ValidString(name) {
-		return nil, fmt.Errorf("%w: a key pair has a name of 1 to %d bytes", ErrURI, maxLabel)
-	}
 	params, ok := paramsOf[curve]
 	if !ok {
 		return nil, fmt.Errorf("%w: a key pair is on P-256, P-384 or P-521", ErrAttributes)
 	}
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	return t.generatePair(ctx, name, pairKind{mechanism: mechECKeyPair, keyType: typeEC, params: params})
+}
+
+// pairKind says what key pair is made.
+type pairKind struct {
+	mechanism, keyType uint
+	params             []byte
+}
+
+func (t *Token) generatePair(ctx context.Context, name string, kind pairKind) (crypto.Signer, error) {
+	if name == "" || len(name) > maxLabel || !utf8.ValidString(name) {
+		return nil, fmt.Errorf("%w: a key pair has a name of 1 to %d bytes", ErrURI, maxLabel)
+	}
+	if err := t.loading.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.loading.give()
 	c, err := t.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = t.once(ctx, c, func(c *connection, l *lease) error { return t.pair(c, l, name, params) })
-	switch {
-	case err == nil:
-	case classify(err) == classLogin, classify(err) == classLost: // it is not repeated: the pair may be there already
-		t.lost(c, err)
-		return nil, unavailable(err)
-	case classify(err) == classBusy, classify(err) == classSession:
-		return nil, unavailable(err)
-	default:
-		return nil, unsupported(err)
+	err = t.once(ctx, c, func(c *connection, l *lease) error { return t.pair(c, l, name, kind) })
+	if err != nil {
+		return nil, t.unrepeated(ctx, c, err)
 	}
 	t.options.Log.Info("key pair made", "token", t, "key", name)
 	return t.Signer(ctx, KeyURI(name))
@@ -57,7 +62,7 @@ func KeyURI(name string) URI {
 }
 
 // pair makes a key pair, and destroys one that is not what it should be.
-func (t *Token) pair(c *connection, l *lease, name string, params []byte) error {
+func (t *Token) pair(c *connection, l *lease, name string, kind pairKind) error {
 	t.counts.finds.Add(1)
 	there, err := c.device.findObjects(l.session, []attribute{text(attrLabel, name)}, 1)
 	if err != nil {
@@ -67,11 +72,11 @@ func (t *Token) pair(c *connection, l *lease, name string, params []byte) error 
 		return fmt.Errorf("%w: %s", ErrExists, name)
 	}
 	id := newID().String() // joins the two halves
-	public, private, err := c.device.generateKeyPair(l.session, mechanism{code: mechECKeyPair}, []attribute{
-		number(attrClass, classPublic), number(attrKeyType, typeEC), flag(attrToken, true), {attrECParams, params}, flag(attrVerify, true),
+	public, private, err := c.device.generateKeyPair(l.session, mechanism{code: kind.mechanism}, []attribute{
+		number(attrClass, classPublic), number(attrKeyType, kind.keyType), flag(attrToken, true), {attrECParams, kind.params}, flag(attrVerify, true),
 		text(attrLabel, name), text(attrID, id), flag(attrModifiable, false),
 	}, []attribute{
-		number(attrClass, classPrivate), number(attrKeyType, typeEC), flag(attrToken, true), flag(attrPrivate, true), flag(attrSensitive, true),
+		number(attrClass, classPrivate), number(attrKeyType, kind.keyType), flag(attrToken, true), flag(attrPrivate, true), flag(attrSensitive, true),
 		flag(attrExtractable, false), flag(attrSign, true), flag(attrDerive, false), flag(attrDecrypt, false), flag(attrUnwrap, false),
 		text(attrLabel, name), text(attrID, id), flag(attrModifiable, false),
 	})

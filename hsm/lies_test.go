@@ -31,8 +31,8 @@ func TestProbeLies(t *testing.T) {
 	for name, checks := range map[string][]string{
 		"encrypt": {CheckDerive, CheckAESECB, CheckAESCBC, CheckDES3ECB, CheckDES3CBC, CheckWrap, CheckECDH},
 		"decrypt": {CheckDeriveDES2, CheckDeriveDES3, CheckAESECB, CheckAESCBC, CheckDES3ECB, CheckDES3CBC},
-		"sign":    {CheckAESCMAC, CheckDES3CMAC, CheckHMAC, CheckSign},
-		"wrapKey": {CheckWrap}, "attributes": {CheckECDH, CheckSign},
+		"sign":    {CheckAESCMAC, CheckDES3CMAC, CheckHMAC, CheckSign, CheckEd25519},
+		"wrapKey": {CheckWrap}, "attributes": {CheckECDH, CheckSign, CheckEd25519},
 	} {
 		for _, lie := range []func([]byte) []byte{flipped, shorter, longer} {
 			o, _ := withFaults(Options{}, func(f *faulty) { f.lie(name, lie) })

@@ -81,8 +81,10 @@ type loader struct {
 
 // load has a key made and takes it in. It is not repeated when the token is lost on the way: the key may be there already.
 func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, make func(loader) (object, record, []object, error)) (engine.KeyInfo, error) {
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	if err := t.loading.take(ctx); err != nil {
+		return engine.KeyInfo{}, err
+	}
+	defer t.loading.give()
 	c, err := t.current(ctx)
 	if err != nil {
 		return engine.KeyInfo{}, err
@@ -91,7 +93,7 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, m
 	err = t.once(ctx, c, func(c *connection, l *lease) error {
 		known := c.keys.Load()
 		in := loader{
-			reader:  reader{device: c.device, session: l.session, shape: t.shape, derives: t.report.OK(CheckDerive), carries: t.carries()},
+			reader:  reader{device: c.device, session: l.session, shape: t.shape, carries: t.carries()},
 			options: t.options, known: known, distributes: distributes,
 		}
 		if err := t.vacant(c, l.session, ref); err != nil {
@@ -101,7 +103,7 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, m
 		if err != nil {
 			return err
 		}
-		e, err := in.accept(ref, o, r, beside, c.owners[0])
+		e, err := in.accept(l.ctx, ref, o, r, beside, c.owners[0])
 		if err != nil {
 			for _, o := range append(beside, o) {
 				l.destroy(c, o)
@@ -112,17 +114,11 @@ func (t *Token) load(ctx context.Context, ref keyset.KeyRef, distributes bool, m
 		info = e.info
 		return nil
 	})
-	switch {
-	case err == nil:
-		t.options.Log.Info("key loaded", "token", t, "key", info.Ref.String(), "kcv", info.KCV.String())
-		return info, nil
-	case classify(err) == classLogin, classify(err) == classLost:
-		t.lost(c, err)
-		return engine.KeyInfo{}, unavailable(err)
-	case classify(err) == classBusy, classify(err) == classSession:
-		return engine.KeyInfo{}, unavailable(err)
+	if err != nil {
+		return engine.KeyInfo{}, t.unrepeated(ctx, c, err)
 	}
-	return engine.KeyInfo{}, unsupported(err)
+	t.options.Log.Info("key loaded", "token", t, "key", info.Ref.String(), "kcv", info.KCV.String())
+	return info, nil
 }
 
 // vacant refuses a name that is taken, also by a key that somebody else has made since the keys were read.
@@ -213,7 +209,7 @@ func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (obje
 	}
 	r := l.record(a, env, k.KCV(), fp)
 	var beside []object
-	if a.Usage == keys.UsageBDK && a.Algorithm.IsTDES() {
+	if a.Usage == keys.UsageBDK && a.Algorithm.IsTDES() && uses[0] != useDerive {
 		v, err := l.putVariant(ref, r.id, k)
 		if err != nil {
 			return 0, record{}, nil, err
@@ -234,7 +230,7 @@ func (l loader) put(ref keyset.KeyRef, k keys.Key, env keyset.Environment) (obje
 func (l loader) usesOf(a keys.Attributes) ([]use, error) {
 	e := entry{wraps: a.Usage == keys.UsagePIN && l.carries, distributes: l.distributes}
 	e.info.Attributes = a
-	return e.uses(l.derives)
+	return e.uses(l.shape.derivesKeys(a.Algorithm))
 }
 
 func (l loader) putVariant(ref, id keyset.KeyRef, k keys.Key) (object, error) {
@@ -255,7 +251,7 @@ func (l loader) create(a keys.Algorithm, value []byte, label, id string, uses []
 }
 
 // accept reads a new key back as a connection does, and asks it for what it must refuse.
-func (l loader) accept(ref keyset.KeyRef, o object, r record, beside []object, owner *owner) (*entry, error) {
+func (l loader) accept(ctx context.Context, ref keyset.KeyRef, o object, r record, beside []object, owner *owner) (*entry, error) {
 	v := inventory{byID: map[keyset.KeyRef]*entry{}, names: map[keyset.KeyRef]*entry{}}
 	got, err := l.device.attributes(l.session, o, []uint{attrID, attrLabel})
 	if err != nil {
@@ -284,10 +280,12 @@ func (l loader) accept(ref keyset.KeyRef, o object, r record, beside []object, o
 	}
 	e := v.byID[r.id]
 	owned := l.reader // what the engine keeps has to outlive the session of the loader
-	owner.mu.Lock()
+	if err := owner.turn.take(ctx); err != nil {
+		return nil, err
+	}
 	owned.session = owner.session
 	err = owned.open(e, variants)
-	owner.mu.Unlock()
+	owner.turn.give()
 	if err != nil {
 		return nil, err
 	}
@@ -296,9 +294,10 @@ func (l loader) accept(ref keyset.KeyRef, o object, r record, beside []object, o
 		err = l.refuses(o, e.info.Attributes.Algorithm, uses)
 	}
 	if err != nil && e.base != 0 && e.base != e.object {
-		owner.mu.Lock()
-		defer owner.mu.Unlock()
-		_ = l.device.destroyObject(owner.session, e.base) // it ends with its session otherwise
+		if owner.turn.take(ctx) == nil { // it ends with its session otherwise
+			_ = l.device.destroyObject(owner.session, e.base)
+			owner.turn.give()
+		}
 	}
 	return e, err
 }

@@ -12,12 +12,19 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys"
+	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
 // fast is a clock on which pauses between attempts pass quickly.
 func fast() func() time.Time {
 	start := time.Now()
 	return func() time.Time { return start.Add(100 * time.Since(start)) }
+}
+
+// lasting is a clock by which every connection has lasted, and every pause is over, when it is looked at.
+func lasting() func() time.Time {
+	var hours atomic.Int64
+	return func() time.Time { return time.Unix(3600*hours.Add(1), 0) }
 }
 
 // until polls for something that has to become true soon.
@@ -131,6 +138,9 @@ func TestRepeated(t *testing.T) {
 		"token removed":            {"deriveKey", []error{rvDeviceRemoved}, nil, 1, 1},
 		"device errors":            {"sign", []error{rvDeviceError, rvDeviceError}, engine.ErrUnavailable, -1, -1},
 		"no memory":                {"deriveKey", []error{rvDeviceMemory}, engine.ErrUnavailable, 0, 0},
+		"failed":                   {"sign", []error{rvFailed}, nil, 0, 0},
+		"a maker's error":          {"deriveKey", []error{rv(0x80000001)}, nil, 0, 0},
+		"failed again":             {"sign", []error{rvFailed, rv(0xFFFFFFFF)}, dukpt.ErrUnsupported, 0, 0},
 		"refused":                  {"sign", []error{rvKeySize}, dukpt.ErrUnsupported, 0, 0},
 		"not of the module":        {"sign", []error{errPlanted}, errPlanted, 0, 0},
 		"kept key cannot be freed": {"destroyObject", []error{rvFailed}, nil, 0, -1},
@@ -196,8 +206,7 @@ func TestForgotten(t *testing.T) {
 // TestPINOnReconnect has the PIN refused when the token comes back: it is tried once, and then never again.
 func TestPINOnReconnect(t *testing.T) {
 	t.Parallel()
-	var hours atomic.Int64 // a clock on which every pause is over when it is looked at
-	o, faults := withFaults(Options{Clock: func() time.Time { return time.Unix(3600*hours.Add(1), 0) }}, nil)
+	o, faults := withFaults(Options{Clock: lasting()}, nil)
 	token := open(t, o)
 	f := *faults
 	base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
@@ -249,11 +258,91 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
+// TestPeculiar has a request that fails whenever it is made, with words that others have for a lost line: the token answers everything
+// else, so it is the request, and nothing is made anew for it.
+func TestPeculiar(t *testing.T) {
+	t.Parallel()
+	for _, code := range []rv{rvFailed, rvVendor, 0xCE534351} {
+		o, faults := withFaults(Options{Clock: lasting()}, nil)
+		token := open(t, o)
+		f := *faults
+		base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
+		opened := f.count("openSession")
+		for range 10 {
+			f.fail("sign", code, code)
+			if err := s.verify(t, token.Engine(), base); !errors.Is(err, code) || errors.Is(err, engine.ErrUnavailable) {
+				t.Errorf("%v: got %v", code, err)
+			}
+		}
+		if n := token.Stats().Reconnects; n != 0 || f.count("restart") != 0 {
+			t.Errorf("%v: %d connections, %d restarts", code, n, f.count("restart"))
+		}
+		if n := f.count("openSession") - opened; n < 10 {
+			t.Errorf("%v: tried again in the same session: %d were opened", code, n)
+		}
+	}
+}
+
+// TestVagueLine has the line of a token go, of which the module says nothing but that something failed: the token is lost, and found.
+func TestVagueLine(t *testing.T) {
+	t.Parallel()
+	for _, code := range []rv{rvFailed, 0x80000130} {
+		o, faults := withFaults(Options{Clock: fast()}, nil)
+		token := open(t, o)
+		f, e := *faults, token.Engine()
+		vague := func() {
+			f.mu.Lock()
+			f.dead, f.says = true, code
+			f.mu.Unlock()
+		}
+		vague() // before there is a key
+		if _, err := token.Generate(t.Context(), alias(t, "no"), bdkAttributes(keys.AES128), keyset.Test); !errors.Is(err, engine.ErrUnavailable) {
+			t.Errorf("%v: generated: %v", code, err)
+		}
+		until(t, "a connection", func() bool { return e.Check(t.Context()) == nil })
+		base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
+		for _, ask := range map[string]func() error{
+			"a message": func() error { return s.verify(t, e, base) }, "a check": func() error { return e.Check(t.Context()) },
+		} {
+			vague()
+			restarts := f.count("restart")
+			if err := ask(); !errors.Is(err, engine.ErrUnavailable) {
+				t.Errorf("%v: got %v", code, err)
+			}
+			until(t, "a connection", func() bool { return s.verify(t, e, base) == nil })
+			if n := f.count("restart") - restarts; n != 1 {
+				t.Errorf("%v: %d restarts", code, n)
+			}
+		}
+	}
+}
+
+// TestVagueStart has a module say no more when a connection is made than that something failed: it is started anew, as for a lost line.
+func TestVagueStart(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{"openSession", "findObjects"} {
+		o, faults := withFaults(Options{Clock: fast()}, nil)
+		token := open(t, o)
+		f, e := *faults, token.Engine()
+		base, s := put(t, token, keys.AES128), newTill(t, keys.AES128, "1234567890123456").send(t)
+		c, err := token.current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token.lost(c, rvUserNotIn)
+		f.fail(call, rvFailed)
+		until(t, "a connection", func() bool { return s.verify(t, e, base) == nil })
+		if n := f.count("restart"); n != 1 {
+			t.Errorf("%s: %d restarts", call, n)
+		}
+	}
+}
+
 // TestStuck has a call that does not return while the token is lost: nobody waits for it longer than it takes to notice.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	var stuck atomic.Int64
-	o, faults := withFaults(Options{Clock: fast(), Patience: 20 * time.Millisecond, Stuck: func() { stuck.Add(1) }}, nil)
+	o, faults := withFaults(Options{Clock: fast(), Patience: 20 * time.Millisecond, call: time.Hour, Stuck: func() { stuck.Add(1) }}, nil)
 	u := hsmURI(t)
 	token := openAgain(t, u, o)
 	f, e := *faults, token.Engine()
@@ -285,10 +374,10 @@ func TestStuck(t *testing.T) {
 	f.mu.Unlock()
 	close(release)
 	<-done
-	if err := token.Close(); !errors.Is(err, errStuck) {
+	if err := token.Close(); !errors.Is(err, ErrStuck) {
 		t.Errorf("Close of what was given up: %v", err)
 	}
-	f.cryptoki.close() // for the other tests: nothing hangs in truth
+	f.cryptoki.close(func(string) {}) // for the other tests: nothing hangs in truth
 }
 
 // TestManyCallers lets a thousand work on four sessions.

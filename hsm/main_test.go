@@ -7,4 +7,4 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(hsmtest.Binary(m, 170)) }
+func TestMain(m *testing.M) { os.Exit(hsmtest.Binary(m, 232)) }

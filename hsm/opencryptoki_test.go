@@ -53,7 +53,7 @@ func TestSlotProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	can := map[string]bool{
-		CheckAESECB: true, CheckAESCBC: true, CheckDES3ECB: true, CheckDES3CBC: true, CheckHMAC: true, CheckBlockWrap: true,
+		CheckAESECB: true, CheckAESCBC: true, CheckDES3ECB: true, CheckDES3CBC: true, CheckHMAC: true, CheckShortHMAC: true, CheckBlockWrap: true,
 		CheckBlockDES3: true,
 	}
 	for _, c := range r.Checks {

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"container/list"
+	"context"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -36,7 +37,7 @@ type path struct {
 	owner   *owner
 	element *list.Element
 
-	mu       sync.Mutex
+	turn     turn     // of one caller at a time
 	gone     bool     // dropped from the cache: take it again
 	counters []uint32 // of the keys; the first is 0, the initial key
 	keys     []object
@@ -54,78 +55,101 @@ func (p *paths) size() int {
 }
 
 // walk calls f with the key of a transaction, which stays what it is until f returns. One terminal is walked by one caller at
-// a time.
-func (p *paths) walk(s shape, e *entry, ksn dukpt.KSN, f func(key object) error) error {
-	way := p.take(pathID{e.info.ID, ksn.KeyID()})
+// a time; the others wait, no longer than ctx says.
+func (p *paths) walk(ctx context.Context, s shape, e *entry, ksn dukpt.KSN, f func(key object) error) error {
+	way, err := p.take(ctx, pathID{e.info.ID, ksn.KeyID()})
+	if err != nil {
+		return err
+	}
 	before := len(way.keys)
-	err := way.seek(p, s, e, ksn)
+	err = way.seek(ctx, p, s, e, ksn)
 	if err == nil {
 		err = f(way.keys[len(way.keys)-1])
 	}
 	grown := len(way.keys) - before
-	way.mu.Unlock()
-	if again := p.settle(way, grown); err == nil {
+	way.turn.give()
+	if again := p.settle(ctx, grown); err == nil {
 		err = again
 	}
 	return err
 }
 
-// take returns the path of a terminal, locked.
-func (p *paths) take(id pathID) *path {
+// take returns the path of a terminal, for the caller alone.
+func (p *paths) take(ctx context.Context, id pathID) (*path, error) {
 	for {
 		p.mu.Lock()
 		way := p.byKey[id]
 		if way == nil {
 			owners := p.connection.owners
-			way = &path{id: id, owner: owners[maphash.Comparable(p.seed, id)%uint64(len(owners))]}
+			way = &path{id: id, owner: owners[maphash.Comparable(p.seed, id)%uint64(len(owners))], turn: newTurn()}
 			way.element = p.recent.PushFront(way)
 			p.byKey[id] = way
 		} else {
 			p.recent.MoveToFront(way.element)
 		}
 		p.mu.Unlock()
-		way.mu.Lock()
-		if !way.gone {
-			return way
+		if err := way.turn.take(ctx); err != nil {
+			return nil, err
 		}
-		way.mu.Unlock()
+		if !way.gone {
+			return way, nil
+		}
+		way.turn.give()
 	}
 }
 
-// settle counts how a path has grown, and drops paths that were not used for long until there is room. It fails when the
-// token keeps a key that it should drop.
-func (p *paths) settle(way *path, grown int) error {
-	var over []*path
+// settle counts how a path has grown, and drops paths that were not used for long until there is room. Those that are in use
+// now, whoever has them settles afterwards. It fails when the token keeps a key that it should drop.
+func (p *paths) settle(ctx context.Context, grown int) error {
 	p.mu.Lock()
 	p.objects += grown
-	for p.objects > p.most && p.recent.Len() > 0 {
-		last := p.recent.Back().Value.(*path)
-		p.recent.Remove(last.element)
-		delete(p.byKey, last.id)
-		over = append(over, last)
-		p.mu.Unlock()
-		last.mu.Lock() // its user may still be adding to it, and settles afterwards
-		last.gone = true
-		held := len(last.keys)
-		last.mu.Unlock()
-		p.mu.Lock()
-		p.objects -= held
-	}
 	p.mu.Unlock()
-	for _, old := range over {
-		p.counts.evictions.Add(1)
-		old.mu.Lock()
-		err := old.cut(p, 0)
-		old.mu.Unlock()
+	for {
+		old := p.over()
+		if old == nil {
+			return nil
+		}
+		err := p.drop(ctx, old)
+		old.turn.give()
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// over returns the path that was not used for longest, for the caller alone, when there are too many keys; nil if not.
+func (p *paths) over() *path {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.objects <= p.most {
+		return nil
+	}
+	for e := p.recent.Back(); e != nil; e = e.Prev() {
+		if old := e.Value.(*path); old.turn.try() { // nothing else is in the list
+			return old
 		}
 	}
 	return nil
 }
 
-// seek leaves the path at a transaction. It is locked.
-func (w *path) seek(p *paths, s shape, e *entry, ksn dukpt.KSN) error {
+// drop takes a path out of the cache and its keys out of the token. The caller has it.
+func (p *paths) drop(ctx context.Context, old *path) error {
+	if err := old.owner.turn.take(ctx); err != nil {
+		return err // it stays what it is
+	}
+	defer old.owner.turn.give()
+	p.mu.Lock()
+	p.recent.Remove(old.element)
+	delete(p.byKey, old.id)
+	p.objects -= len(old.keys)
+	p.mu.Unlock()
+	old.gone = true
+	p.counts.evictions.Add(1)
+	return old.cut(p, 0)
+}
+
+// seek leaves the path at a transaction. The caller has it.
+func (w *path) seek(ctx context.Context, p *paths, s shape, e *entry, ksn dukpt.KSN) error {
 	first, err := ksn.KeyID().InitialDerivation(e.parent)
 	if err != nil {
 		return err
@@ -139,11 +163,16 @@ func (w *path) seek(p *paths, s shape, e *entry, ksn dukpt.KSN) error {
 	for shared < len(w.counters) && shared < len(counters) && w.counters[shared] == counters[shared] {
 		shared++
 	}
+	if shared == len(w.counters) && shared == len(steps) {
+		return nil // it is there already
+	}
+	if err := w.owner.turn.take(ctx); err != nil {
+		return err
+	}
+	defer w.owner.turn.give()
 	if err := w.cut(p, shared); err != nil {
 		return err
 	}
-	w.owner.mu.Lock()
-	defer w.owner.mu.Unlock()
 	for i := shared; i < len(steps); i++ {
 		parent := e.base
 		if i > 0 {
@@ -159,13 +188,8 @@ func (w *path) seek(p *paths, s shape, e *entry, ksn dukpt.KSN) error {
 	return nil
 }
 
-// cut drops the keys from a place on. It is locked.
+// cut drops the keys from a place on. The caller has the path and its owner.
 func (w *path) cut(p *paths, from int) error {
-	if from >= len(w.keys) {
-		return nil
-	}
-	w.owner.mu.Lock()
-	defer w.owner.mu.Unlock()
 	for i := len(w.keys) - 1; i >= from; i-- {
 		key := w.keys[i]
 		w.counters, w.keys = w.counters[:i], w.keys[:i]

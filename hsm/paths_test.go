@@ -197,17 +197,17 @@ func TestUnsupported(t *testing.T) {
 // TestDroppedPath has a caller come to a path that was dropped while it waited: it takes another one.
 func TestDroppedPath(t *testing.T) {
 	t.Parallel()
-	p := newPaths(&connection{owners: []*owner{{}}}, 0, &counts{})
+	p := newPaths(&connection{owners: []*owner{{turn: newTurn()}}}, 0, &counts{})
 	id := pathID{newID(), must(dukpt.ParseKeyID("1234567890123456"))}
-	way := p.take(id)
-	way.mu.Unlock()
+	way := must(p.take(t.Context(), id))
+	way.turn.give()
 	p.objects = 1
-	if err := p.settle(way, 0); err != nil || !way.gone {
+	if err := p.settle(t.Context(), 0); err != nil || !way.gone {
 		t.Fatalf("%v, gone: %v", err, way.gone)
 	}
 	p.byKey[id] = way // as a caller has it that looked before
 	found := make(chan *path)
-	go func() { found <- p.take(id) }()
+	go func() { found <- must(p.take(t.Context(), id)) }()
 	p.mu.Lock()
 	delete(p.byKey, id)
 	p.mu.Unlock()

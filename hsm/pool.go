@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type pool struct {
 	free   chan *lease
 	gone   chan struct{} // closed when the pool is
 	wait   time.Duration
+	counts *counts
 }
 
 // lease is a session that one operation has.
@@ -18,10 +20,12 @@ type lease struct {
 	session session
 	open    bool
 	spoilt  bool // something is left in it that its end must take away
+
+	ctx context.Context // of the operation that has it, for what that waits for
 }
 
-func newPool(d cryptoki, sessions int, wait time.Duration) *pool {
-	p := &pool{device: d, free: make(chan *lease, sessions), gone: make(chan struct{}), wait: wait}
+func newPool(d cryptoki, sessions int, wait time.Duration, n *counts) *pool {
+	p := &pool{device: d, free: make(chan *lease, sessions), gone: make(chan struct{}), wait: wait, counts: n}
 	for range sessions {
 		p.free <- &lease{}
 	}
@@ -35,6 +39,17 @@ func (p *pool) take(ctx context.Context) (*lease, error) {
 		return l, nil
 	default:
 	}
+	p.counts.waits.Add(1)
+	began := time.Now()
+	l, err := p.await(ctx)
+	p.counts.waited.Add(uint64(time.Since(began)))
+	if err != nil && !errors.Is(err, errShut) {
+		p.counts.busy.Add(1)
+	}
+	return l, err
+}
+
+func (p *pool) await(ctx context.Context) (*lease, error) {
 	wait := time.NewTimer(p.wait)
 	defer wait.Stop()
 	select {
@@ -45,9 +60,12 @@ func (p *pool) take(ctx context.Context) (*lease, error) {
 	case <-wait.C:
 		return nil, errBusy
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, overdue(ctx, errBusy)
 	}
 }
+
+// inUse returns how many sessions are lent.
+func (p *pool) inUse() int { return cap(p.free) - len(p.free) }
 
 // ready opens the session of a lease, if it is not open.
 func (p *pool) ready(l *lease) error {
@@ -63,7 +81,10 @@ func (p *pool) ready(l *lease) error {
 }
 
 // put takes a session back.
-func (p *pool) put(l *lease) { p.free <- l }
+func (p *pool) put(l *lease) {
+	l.ctx = nil
+	p.free <- l
+}
 
 // drop closes a session that is not to be used any more. Its session objects go with it.
 func (p *pool) drop(l *lease) {

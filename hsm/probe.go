@@ -2,19 +2,14 @@ package hsm
 
 import (
 	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"math/big"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -59,11 +54,15 @@ const (
 	CheckAESCMAC    = "aes-cmac"          // RFC 4493
 	CheckDES3CMAC   = "des3-cmac"         // SP 800-38B, under 2TDEA
 	CheckHMAC       = "hmac-sha256"       // under 32 bytes
+	CheckShortHMAC  = "hmac-sha256-short" // under 16 bytes, which is shorter than the hash
+	CheckRetail     = "retail-mac"        // under a 2TDEA working key of AES DUKPT: single DES under the left part of it
+	CheckOneCall    = "tdes-dukpt"        // the mechanisms of a maker ([OneCall]); only where they are named
 	CheckWrap       = "aes-key-wrap"      // RFC 3394, there and back
 	CheckBlockWrap  = "block-unwrap"      // a block as a wrapped key, out again under another: PINs without a clear block
 	CheckBlockDES3  = "block-unwrap-des3" // the same under TDES: PINs of other formats than 4
 	CheckECDH       = "ecdh-p256"         // agreement with the host
 	CheckSign       = "ecdsa-p256"        // a signature that the host verifies
+	CheckEd25519    = "ed25519"           // the same, of a message; for audit checkpoints
 )
 
 // OK reports whether a check was made and passed.
@@ -81,8 +80,8 @@ var errAnswer = errors.New("hsm: the answer is another one")
 
 // probe asks a token for known answers, in a session that it leaves as it found it. What a token lists is no proof: SoftHSM
 // lists DES, and cannot do it. An error that is not about what was asked is returned: a token that was away for a moment shall
-// not count as one that can do less.
-func probe(d cryptoki, in session) (Report, shape, error) {
+// not count as one that can do less. When ctx ends no further check is made.
+func probe(ctx context.Context, d cryptoki, in session, oneCall *OneCall) (Report, shape, error) {
 	p := &prober{device: d, session: in, shape: shape{unsized: map[uint]bool{}}}
 	if err := p.lengths(); err != nil {
 		return Report{}, shape{}, err
@@ -91,15 +90,24 @@ func probe(d cryptoki, in session) (Report, shape, error) {
 	if info, err := d.info(); err == nil {
 		r.Label, r.Manufacturer, r.Model, r.Serial = info.label, info.manufacturer, info.model, info.serial
 	}
-	for _, c := range []struct {
+	type asked struct {
 		name string
 		ask  func() error
-	}{
+	}
+	all := []asked{
 		{CheckDerive, p.deriveAES}, {CheckDeriveDES2, p.deriveDES2}, {CheckDeriveDES3, p.deriveDES3},
 		{CheckAESECB, p.aesECB}, {CheckAESCBC, p.aesCBC}, {CheckDES3ECB, p.des3ECB}, {CheckDES3CBC, p.des3CBC},
-		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockAES}, {CheckBlockDES3, p.blockDES3},
-		{CheckECDH, p.ecdh}, {CheckSign, p.sign},
-	} {
+		{CheckAESCMAC, p.aesCMAC}, {CheckDES3CMAC, p.des3CMAC}, {CheckHMAC, p.hmac},
+		{CheckShortHMAC, p.shortHMAC}, {CheckRetail, p.retail}, {CheckWrap, p.wrap}, {CheckBlockWrap, p.blockAES}, {CheckBlockDES3, p.blockDES3},
+		{CheckECDH, p.ecdh}, {CheckSign, p.sign}, {CheckEd25519, p.signEdwards},
+	}
+	if oneCall != nil {
+		all = append(all, asked{CheckOneCall, func() error { return p.oneCall(oneCall) }})
+	}
+	for _, c := range all {
+		if err := ctx.Err(); err != nil {
+			return Report{}, shape{}, err
+		}
 		check := Check{Name: c.name, OK: true}
 		err := c.ask()
 		p.tidy()
@@ -110,6 +118,10 @@ func probe(d cryptoki, in session) (Report, shape, error) {
 			check.OK, check.Why = false, err.Error()
 		}
 		r.Checks = append(r.Checks, check)
+	}
+	p.shape.derivesAES = r.OK(CheckDerive)
+	if r.OK(CheckOneCall) {
+		p.shape.oneCall = oneCall
 	}
 	return r, p.shape, nil
 }
@@ -206,12 +218,7 @@ func (p *prober) deriveDES(w dukpt.WorkingKey) error {
 	if err != nil {
 		return err
 	}
-	base, err := dukpt.NewBaseKey(must(keys.NewKey(bdkAttributes(keys.AES128), sampleBase)))
-	if err != nil {
-		return err
-	}
-	defer base.Wipe()
-	tx, err := base.Begin(sampleKSN)
+	tx, err := sampleTransaction()
 	if err != nil {
 		return err
 	}
@@ -235,6 +242,19 @@ func (s spec128) Derivation(k dukpt.KSN, parent dukpt.WorkingKey) (dukpt.Derivat
 
 // derived makes a working key of the sample, and finds the template that the token wants.
 func (p *prober) derived(spec deriver, u use) (object, error) {
+	key, err := p.transaction()
+	if err != nil {
+		return 0, err
+	}
+	last, err := spec.Derivation(sampleKSN, dukpt.KeyAES128)
+	if err != nil {
+		return 0, err
+	}
+	return p.step(key, last, u)
+}
+
+// transaction makes the key of the sample's transaction.
+func (p *prober) transaction() (object, error) {
 	base, err := p.put(keys.AES128, sampleBase, useDerive)
 	if err != nil {
 		return 0, err
@@ -253,11 +273,7 @@ func (p *prober) derived(spec deriver, u use) (object, error) {
 			return 0, err
 		}
 	}
-	last, err := spec.Derivation(sampleKSN, dukpt.KeyAES128)
-	if err != nil {
-		return 0, err
-	}
-	return p.step(key, last, u)
+	return key, nil
 }
 
 // step derives one key. Where the token refuses it with its length it tries without, and remembers what went well.
@@ -361,15 +377,62 @@ func (p *prober) des3CMAC() error {
 	return same(got, mac.CMAC(nil, block, probeText), err)
 }
 
-func (p *prober) hmac() error {
-	key, err := p.put(keys.HMAC256, probeText, useSign)
+func (p *prober) hmac() error { return p.hmacUnder(keys.HMAC256, probeText) }
+
+func (p *prober) shortHMAC() error { return p.hmacUnder(keys.HMAC128, probeKey) }
+
+func (p *prober) hmacUnder(a keys.Algorithm, value []byte) error {
+	key, err := p.put(a, value, useSign)
 	if err != nil {
 		return err
 	}
 	got, err := p.device.sign(p.session, mechanism{code: mechSHA256HMAC}, key, probeText)
-	h := hmac.New(sha256.New, probeText)
+	h := hmac.New(sha256.New, value)
 	h.Write(probeText)
 	return same(got, h.Sum(nil), err)
+}
+
+// retail makes a retail MAC of the sample as a transaction does, and compares with the host.
+func (p *prober) retail() error {
+	spec := dukpt.MACSpec{Algorithm: dukpt.MACRetail, Key: dukpt.KeyTDES2, Padding: dukpt.MACPadding2, Length: des.BlockSize}
+	parent, err := p.transaction()
+	if err != nil {
+		return err
+	}
+	step, err := spec.Derivation(sampleKSN, dukpt.KeyAES128, dukpt.Response)
+	if err != nil {
+		return err
+	}
+	left, err := p.keep(p.shape.left(p.device, p.session, parent, step))
+	if err != nil {
+		return err
+	}
+	key, err := p.step(parent, step, useEncrypt)
+	if err != nil {
+		return err
+	}
+	triple := &block{device: p.device, session: p.session, key: key, code: mechDES3ECB, size: des.BlockSize}
+	got, err := retailMAC(newSingle(p.device, p.session, left), triple, spec, probeText)
+	if err != nil {
+		return err
+	}
+	tx, err := sampleTransaction()
+	if err != nil {
+		return err
+	}
+	defer tx.End()
+	want, err := tx.MACResponse(nil, spec, probeText)
+	return same(got, want, err)
+}
+
+// sampleTransaction is the host side of the sample, in the host.
+func sampleTransaction() (*dukpt.HostTransaction, error) {
+	base, err := dukpt.NewBaseKey(must(keys.NewKey(bdkAttributes(keys.AES128), sampleBase)))
+	if err != nil {
+		return nil, err
+	}
+	defer base.Wipe()
+	return base.Begin(sampleKSN)
 }
 
 // wrap wraps a key that may be, and unwraps it to one that encrypts.
@@ -461,85 +524,6 @@ func (p *prober) block(a keys.Algorithm, code uint, uses []use, under, over, blo
 
 // The curve P-256 in the parameters of PKCS#11.
 var paramsP256 = must(asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}))
-
-// pair makes a key pair of P-256 for one use, and returns the public point.
-func (p *prober) pair(u use) (private object, point []byte, err error) {
-	public := []attribute{
-		number(attrClass, classPublic), number(attrKeyType, typeEC), flag(attrToken, false), {attrECParams, paramsP256},
-		flag(attrVerify, u == useSign),
-	}
-	secretly := []attribute{
-		number(attrClass, classPrivate), number(attrKeyType, typeEC), flag(attrToken, false), flag(attrPrivate, true),
-		flag(attrSensitive, true), flag(attrExtractable, false), flag(attrSign, u == useSign), flag(attrDerive, u == useDerive),
-	}
-	pub, private, err := p.device.generateKeyPair(p.session, mechanism{code: mechECKeyPair}, public, secretly)
-	if err != nil {
-		return 0, nil, err
-	}
-	p.made = append(p.made, pub, private)
-	got, err := p.device.attributes(p.session, pub, []uint{attrECPoint})
-	if err != nil {
-		return 0, nil, err
-	}
-	if rest, err := asn1.Unmarshal(got[0].bytes, &point); err != nil || len(rest) > 0 {
-		return 0, nil, errAnswer
-	}
-	return private, point, nil
-}
-
-// ecdh agrees on a key with the host, and encrypts zeros under it.
-func (p *prober) ecdh() error {
-	private, point, err := p.pair(useDerive)
-	if err != nil {
-		return err
-	}
-	theirs, err := ecdh.P256().NewPublicKey(point)
-	if err != nil {
-		return errAnswer
-	}
-	ours, err := ecdh.P256().GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	z, err := ours.ECDH(theirs)
-	if err != nil {
-		return err
-	}
-	m := mechanism{code: mechECDH, public: ours.PublicKey().Bytes()}
-	key, err := p.keep(p.device.deriveKey(p.session, m, private, p.shape.child(dukpt.KeyAES256, useEncrypt)))
-	if err != nil {
-		return err
-	}
-	want := make([]byte, 16)
-	inAES(z).Encrypt(want, want)
-	got, err := p.device.encrypt(p.session, mechanism{code: mechAESECB}, key, make([]byte, 16))
-	return same(got, want, err)
-}
-
-// sign signs a digest, and has the host verify.
-func (p *prober) sign() error {
-	private, point, err := p.pair(useSign)
-	if err != nil {
-		return err
-	}
-	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-	if err != nil {
-		return errAnswer
-	}
-	digest := sha256.Sum256(probeText)
-	signature, err := p.device.sign(p.session, mechanism{code: mechECDSA}, private, digest[:])
-	if err != nil {
-		return err
-	}
-	if len(signature) != 64 {
-		return fmt.Errorf("%w: a signature of %d bytes", errAnswer, len(signature))
-	}
-	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
-	if !ecdsa.Verify(public, digest[:], r, s) {
-		return errAnswer
-	}
-	return nil
-}
 
 // blockOf is a cipher under a published key. It fails where Go's FIPS mode forbids TDES.
 func blockOf(a keys.Algorithm, value []byte) (cipher.Block, error) {

@@ -18,7 +18,6 @@ type reader struct {
 	device  cryptoki
 	session session
 	shape   shape
-	derives bool // the token has shown that it derives AES keys
 	carries bool // PIN blocks are carried from key to key
 }
 
@@ -56,7 +55,7 @@ func (r reader) open(e *entry, variants map[keyset.KeyRef]variantObject) error {
 		return nil
 	}
 	if derives {
-		if r.carries {
+		if r.carries && algorithm.IsAES() {
 			e.info.Labels.PINExposure = engine.None
 		}
 		return r.openDeriving(e)
@@ -163,9 +162,12 @@ var (
 func (r reader) fingerprint(o object, a keys.Algorithm, derives bool) (keys.Fingerprint, error) {
 	var sum []byte
 	var err error
-	if derives {
+	switch {
+	case derives && a.IsTDES():
+		sum, err = r.printDerived(o)
+	case derives:
 		sum, err = r.printInside(o)
-	} else {
+	default:
 		sum, err = r.printOutside(o, a)
 	}
 	if err != nil {
@@ -175,7 +177,11 @@ func (r reader) fingerprint(o object, a keys.Algorithm, derives bool) (keys.Fing
 }
 
 func (r reader) printInside(o object) ([]byte, error) {
-	child, err := r.shape.derive(r.device, r.session, o, dukpt.Derivation{Key: dukpt.KeyAES128, Data: printAES}, useEncrypt)
+	return r.printUnder(r.shape.derive(r.device, r.session, o, dukpt.Derivation{Key: dukpt.KeyAES128, Data: printAES}, useEncrypt))
+}
+
+// printUnder ends a fingerprint under a key that was derived for it, and destroys that.
+func (r reader) printUnder(child object, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -214,10 +220,13 @@ func printOf(child []byte) ([]byte, error) {
 // openDeriving prepares a base key under which everything happens inside. A copy in a session is twice as fast to reach, where
 // the token makes one: SoftHSM makes none of a key that cannot be modified. With the cache it matters once for each terminal.
 func (r reader) openDeriving(e *entry) error {
-	if !r.derives {
+	a := e.info.Attributes.Algorithm
+	if !r.shape.derivesKeys(a) {
 		return fmt.Errorf("%w: it may only derive, and the token cannot", ErrAttributes)
 	}
-	e.parent = dukpt.WorkingKeyOf(e.info.Attributes.Algorithm)
+	if a.IsAES() {
+		e.parent = dukpt.WorkingKeyOf(a)
+	}
 	e.base = e.object
 	if c, err := r.device.copyObject(r.session, e.object, []attribute{flag(attrToken, false)}); err == nil {
 		e.base = c

@@ -68,7 +68,7 @@ func (t *Token) begin() {
 	t.again.Go(func() {
 		var c *connection
 		err := t.gate.replace(t.options.Patience, func() (err error) {
-			c, err = t.connect(old, cause)
+			c, err = t.connect(context.Background(), old, cause)
 			return err
 		})
 		t.finish(a, c, err)
@@ -77,11 +77,18 @@ func (t *Token) begin() {
 
 // finish notes how an attempt ended.
 func (t *Token) finish(a *attempt, c *connection, err error) {
+	t.note(a, c, err)
+	if errors.Is(err, ErrStuck) {
+		t.abandon(err, true)
+	}
+	close(a.done)
+}
+
+func (t *Token) note(a *attempt, c *connection, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	defer close(a.done)
 	a.err, t.attempt = err, nil
-	if !errors.Is(err, errStuck) {
+	if !errors.Is(err, ErrStuck) {
 		t.old = nil
 	}
 	if err == nil {
@@ -93,28 +100,25 @@ func (t *Token) finish(a *attempt, c *connection, err error) {
 	t.last, t.cause = err, err
 	t.notBefore = t.options.Clock().Add(pause(t.failures))
 	t.failures++
-	if t.final == nil && (errors.Is(err, errStuck) || classify(err) == classPIN) {
+	if t.final == nil && (errors.Is(err, ErrStuck) || classify(err) == classPIN) {
 		t.final = err
 	}
 	t.options.Log.Error("token stays away", "token", t, "cause", err)
-	if errors.Is(err, errStuck) {
-		t.options.Stuck()
-	}
 }
 
 // connect closes the old connection and makes a new one, after a restart of the module where the cause asks for it and nobody
 // else has restarted it, or where keys are missing. It tries the PIN once at most, and once more where it was taken before a
-// restart for missing keys. Nobody is inside the gate.
-func (t *Token) connect(old *connection, cause error) (*connection, error) {
+// restart for missing keys. Nobody is inside the gate. When ctx ends it begins no further call, as soon as it notices.
+func (t *Token) connect(ctx context.Context, old *connection, cause error) (*connection, error) {
 	old.close()
 	restarted := false
 	if known := t.device.generation(); cause != nil && classify(cause) == classLost && (old == nil || old.generation == known) {
-		if err := t.device.restart(known); err != nil {
+		if err := t.device.restart(known, func(string) {}); err != nil {
 			return nil, err
 		}
 		restarted = true
 	}
-	c, tried, err := t.build()
+	c, tried, err := t.build(ctx)
 	if !restarted && err == nil && old.hasMore(c) { // a module may forget what a device had when it was away
 		c.close()
 		tried, err = false, rvDeviceRemoved
@@ -122,11 +126,21 @@ func (t *Token) connect(old *connection, cause error) (*connection, error) {
 	if err == nil || tried || restarted || old == nil || classify(err) != classLost {
 		return c, err
 	}
-	if err := t.device.restart(t.device.generation()); err != nil {
+	if err := t.device.restart(t.device.generation(), func(string) {}); err != nil {
 		return nil, err
 	}
-	c, _, err = t.build()
+	c, _, err = t.build(ctx)
 	return c, err
+}
+
+// unwanted says why nobody waits for a connection any more, nil while somebody does.
+func (t *Token) unwanted(ctx context.Context) error {
+	select {
+	case <-t.stuck:
+		return t.stuckBy
+	default:
+		return ctx.Err()
+	}
 }
 
 // hasMore reports whether a connection knew a key that the next one does not.
@@ -144,14 +158,17 @@ func (c *connection) hasMore(next *connection) bool {
 }
 
 // build opens the sessions of a connection, logs in and finds the keys. It reports whether it got as far as to log in.
-func (t *Token) build() (c *connection, tried bool, err error) {
+func (t *Token) build(ctx context.Context) (c *connection, tried bool, err error) {
 	c = &connection{device: t.device, generation: t.device.generation(), count: t.gate.count() + 1}
 	if err := c.device.enter(c.generation); err != nil {
 		return nil, false, err
 	}
 	defer c.device.leave()
-	c.pool = newPool(c.device, t.options.Sessions, t.options.Wait)
+	c.pool = newPool(c.device, t.options.Sessions, t.options.Wait, &t.counts)
 	defer func() {
+		if err != nil && c.count > 1 { // what it does not answer now it has answered before
+			err = silent(err)
+		}
 		if err != nil {
 			c.close()
 			c = nil
@@ -162,7 +179,10 @@ func (t *Token) build() (c *connection, tried bool, err error) {
 		if err != nil {
 			return c, false, err
 		}
-		c.owners = append(c.owners, &owner{session: s})
+		c.owners = append(c.owners, &owner{turn: newTurn(), session: s})
+	}
+	if err := t.unwanted(ctx); err != nil { // a session came too late: no PIN is tried for nobody
+		return c, false, err
 	}
 	t.counts.logins.Add(1)
 	if err := c.device.login(c.owners[0].session); err != nil {
@@ -170,7 +190,7 @@ func (t *Token) build() (c *connection, tried bool, err error) {
 	}
 	c.paths = newPaths(c, t.options.CacheObjects, &t.counts)
 	if t.report.Checks == nil {
-		if t.report, t.shape, err = probe(c.device, c.owners[0].session); err != nil {
+		if t.report, t.shape, err = probe(ctx, c.device, c.owners[0].session, t.options.OneCall); err != nil {
 			return c, true, err
 		}
 	}

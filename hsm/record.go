@@ -122,7 +122,7 @@ func usesOf(a keys.Attributes, derives, distributes bool) ([]use, error) {
 	derives = derives && !distributes
 	switch a.Usage {
 	case keys.UsageBDK:
-		if a.Algorithm.IsAES() && derives {
+		if (a.Algorithm.IsAES() || a.Algorithm == keys.TDES2) && derives {
 			return []use{useDerive}, nil
 		}
 		if a.Algorithm.IsAES() || a.Algorithm == keys.TDES2 {

@@ -98,7 +98,8 @@ func TestUsesOf(t *testing.T) {
 	}{
 		"AES base key":          {bdkAttributes(keys.AES256), true, []use{useDerive}},
 		"AES base key, outside": {bdkAttributes(keys.AES256), false, []use{useEncrypt}},
-		"TDES base key":         {bdkAttributes(keys.TDES2), true, []use{useEncrypt}},
+		"TDES base key":         {bdkAttributes(keys.TDES2), true, []use{useDerive}},
+		"TDES, outside":         {bdkAttributes(keys.TDES2), false, []use{useEncrypt}},
 		"3TDEA base key":        {bdkAttributes(keys.TDES3), true, nil},
 		"PIN key":               {attributesFor(keys.TDES3, keys.UsagePIN, keys.ModeEncrypt), true, []use{useEncrypt}},
 		"data key":              {attributesFor(keys.AES128, keys.UsageData, keys.ModeBoth), false, []use{useEncrypt, useDecrypt}},

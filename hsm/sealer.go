@@ -64,8 +64,10 @@ func (t *Token) CreateSealer(ctx context.Context, named URI) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	if err := t.loading.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.loading.give()
 	err = t.use(ctx, func(c *connection, l *lease) error { return s.create(c, l) })
 	if err != nil {
 		return nil, unsupported(err)

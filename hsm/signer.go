@@ -23,8 +23,8 @@ func (u URI) NamesKey() bool {
 	return object.IsZero() && (u.path[atObject].set || u.path[atID].set) && (!kind.set || kind.text == "private")
 }
 
-// Signer returns the private key that a URI names by object, id or both, as a signer for certificates, TLS and signatures: RSA
-// or ECDSA. It is safe for concurrent use, and finds its key again when the token was lost. A key that could be read or
+// Signer returns the private key that a URI names by object, id or both, as a signer for certificates, TLS and signatures: RSA,
+// ECDSA or Ed25519. It is safe for concurrent use, and finds its key again when the token was lost. A key that could be read or
 // extracted is refused. Errors wrap engine.ErrKeyNotFound, ErrAmbiguous, ErrAttributes, ErrURI or engine.ErrUnavailable.
 func (t *Token) Signer(ctx context.Context, object URI) (crypto.Signer, error) {
 	if !object.path[atObject].set && !object.path[atID].set || object.path[atType].set && object.path[atType].text != "private" {
@@ -58,7 +58,11 @@ func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 		if same, ok := s.public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !same.Equal(found.Public()) {
 			return errOtherKey
 		}
-		signature, err = found.Sign(rand, digest, opts)
+		if ed, ok := found.(*edwards); ok {
+			signature, err = ed.sign(c.device, l.session, digest, opts)
+			return err
+		}
+		signature, err = found.(crypto.Signer).Sign(rand, digest, opts)
 		return err
 	})
 	return signature, err
@@ -66,10 +70,13 @@ func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 
 var errOtherKey = fmt.Errorf("%w: the key pair of this name is another one now", ErrAttributes)
 
+// half is the public half of a key pair, as a connection has it: a crypto.Signer, or *edwards.
+type half interface{ Public() crypto.PublicKey }
+
 // find returns the key pair as a connection has it.
-func (s *signer) find(c *connection, l *lease) (crypto.Signer, error) {
+func (s *signer) find(c *connection, l *lease) (half, error) {
 	if known, ok := c.signers.Load(s.object); ok {
-		return known.(crypto.Signer), nil // nothing else is stored
+		return known.(half), nil // nothing else is stored
 	}
 	template := []attribute{number(attrClass, classPrivate)}
 	var label, id []byte
@@ -81,12 +88,25 @@ func (s *signer) find(c *connection, l *lease) (crypto.Signer, error) {
 		id = []byte(v.text)
 		template = append(template, attribute{attrID, id})
 	}
-	found, err := c.device.signer(label, id)
+	s.token.counts.finds.Add(1)
+	keys, err := c.device.findObjects(l.session, template, 2)
 	if err != nil {
 		return nil, err
 	}
-	s.token.counts.finds.Add(1)
-	keys, err := c.device.findObjects(l.session, template, 2)
+	if len(keys) == 1 {
+		ed, err := findEdwards(c.device, l.session, keys[0])
+		if err != nil {
+			return nil, err
+		}
+		if ed != nil {
+			if err := staysInside(c.device, l.session, keys[0]); err != nil {
+				return nil, err
+			}
+			c.signers.Store(s.object, ed)
+			return ed, nil
+		}
+	}
+	found, err := c.device.signer(label, id)
 	if err != nil {
 		return nil, err
 	}

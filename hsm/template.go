@@ -28,6 +28,9 @@ type shape struct {
 	// How blocks of 16 and of 8 bytes are carried from key to key.
 	carriesAES, carriesDES3 carriage
 
+	derivesAES bool     // AES base keys derive inside
+	oneCall    *OneCall // TDES base keys do, by the mechanisms of a maker; nil: they do not
+
 	sized bool // the token knows the length of an AES key from outside by its template alone, against the standard
 }
 

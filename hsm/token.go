@@ -28,10 +28,14 @@ type Token struct {
 	probe   atomic.Uint64 // which key Check uses next
 	counts  counts
 
-	loading sync.Mutex // one key is loaded at a time
+	watch   *watch // the device, with a deadline for its calls
+	loading turn   // of one key at a time
+	gaveUp  sync.Once
+	stuck   chan struct{} // closed when a call does not return
+	stuckBy error         // then: which one
 
 	gate  gate           // operations inside use the connection of its count
-	again sync.WaitGroup // the attempt under way
+	again sync.WaitGroup // the attempt under way, the first one in Open among them
 
 	mu         sync.Mutex
 	connection *connection // nil while there is none
@@ -54,15 +58,20 @@ type connection struct {
 	pool       *pool
 	owners     []*owner
 	keys       atomic.Pointer[inventory]
-	signers    sync.Map // of crypto.Signer, by URI
+	signers    sync.Map // of half, by URI
 	paths      *paths
+	ended      sync.Once
 }
 
-// close ends the sessions, where the module is still the one that they are of. Nobody is inside the gate of the token.
+// close ends the sessions, where the module is still the one that they are of. Nobody is inside the gate of the token. It may be
+// called again: an attempt that ends in a call that does not return leaves the old connection to Close, however far it came.
 func (c *connection) close() {
-	if c == nil {
-		return
+	if c != nil {
+		c.ended.Do(c.end)
 	}
+}
+
+func (c *connection) end() {
 	there := c.device.enter(c.generation) == nil
 	if there {
 		defer c.device.leave()
@@ -77,7 +86,7 @@ func (c *connection) close() {
 
 // owner is a session that lives as long as its connection, and with it the keys that were made in it.
 type owner struct {
-	mu      sync.Mutex // a session is for one call at a time
+	turn    turn // a session is for one call at a time
 	session session
 }
 
@@ -90,6 +99,7 @@ type attempt struct {
 // counts are what Stats tells.
 type counts struct {
 	derivations, finds, logins, reconnects, retries, evictions atomic.Uint64
+	waits, waited, busy                                        atomic.Uint64 // for sessions; waited in nanoseconds
 }
 
 // Stats is what a token did since it was opened, for metrics and tests.
@@ -102,124 +112,66 @@ type Stats struct {
 	CachedKeys  int    // derived keys in the token now
 	Generation  uint64 // restarts of the module
 	Connected   bool
-}
 
-// Open logs in to the one token that a URI names, finds out what it can do, and reads which keys it holds. It keeps a copy of
-// the PIN, to log in again with; the caller wipes its own. Errors are those of this package; none is repaired.
-func Open(ctx context.Context, u URI, pin secret.Bytes, o Options) (*Token, error) {
-	o, err := o.filled()
-	if err != nil {
-		return nil, err
-	}
-	if u.Module() == "" {
-		return nil, fmt.Errorf("%w: a module-path is missing", ErrURI)
-	}
-	if pin.IsZero() {
-		return nil, fmt.Errorf("%w: there is none", ErrPIN)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	own := pin.Clone()
-	device, err := openModule(u, own, o)
-	if err != nil {
-		own.Wipe()
-		return nil, err
-	}
-	t := &Token{uri: u, device: o.device(device), pin: own, options: o}
-	if err := t.start(); err != nil {
-		_ = t.Close() // the error that counts is the other one
-		return nil, err
-	}
-	return t, nil
-}
-
-// start makes the first connection and probes the token.
-func (t *Token) start() error {
-	return t.gate.replace(0, func() error {
-		c, err := t.connect(nil, nil)
-		t.connection, t.since = c, t.options.Clock()
-		return err
-	})
-}
-
-// TokenInfo is what a token says of itself before anybody logs in.
-type TokenInfo struct {
-	Label, Manufacturer, Model, Serial string
-	module                             string
-}
-
-// Tokens lists the tokens of a module that are initialised. Nobody is logged in.
-func Tokens(module string) ([]TokenInfo, error) {
-	all, err := listModule(module)
-	if err != nil {
-		return nil, err
-	}
-	var out []TokenInfo
-	for _, t := range all {
-		if t.flags&flagInitialized != 0 {
-			out = append(out, TokenInfo{t.label, t.manufacturer, t.model, t.serial, module})
-		}
-	}
-	return out, nil
-}
-
-// Find returns the one token that a URI names, with its module. Nobody is logged in. Errors wrap ErrNoToken, ErrAmbiguous,
-// ErrURI, ErrModule or ErrNoBridge.
-func Find(u URI) (TokenInfo, error) {
-	if u.Module() == "" {
-		return TokenInfo{}, fmt.Errorf("%w: a module-path is missing", ErrURI)
-	}
-	all, err := listModule(u.Module())
-	if err != nil {
-		return TokenInfo{}, err
-	}
-	t, err := u.choose(all)
-	if err != nil {
-		return TokenInfo{}, err
-	}
-	return TokenInfo{t.label, t.manufacturer, t.model, t.serial, u.Module()}, nil
-}
-
-// URI returns a URI that means this token and no other, as long as serials are what they should be.
-func (i TokenInfo) URI() URI {
-	var u URI
-	u.path[atToken], u.path[atSerial], u.module = value{true, i.Label}, value{true, i.Serial}, value{true, i.module}
-	return u
+	SessionsInUse int           // sessions that operations have now, of Options.Sessions
+	Waits         uint64        // operations that waited for a session
+	Waited        time.Duration // how long they waited, all together
+	Busy          uint64        // of them, those that went away without one
+	OldestCall    time.Duration // how long the oldest call into the module has been under way; 0 for none
 }
 
 // URI returns what the token was opened by.
 func (t *Token) URI() URI { return t.uri }
 
 // Close ends all sessions, forgets the PIN and lets go of the module. It waits for operations under way. It may be called
-// again; everything else fails afterwards. It fails when a call does not return, and leaves the module as it is then.
+// again; everything else fails afterwards. It fails with ErrStuck when a call does not return, and leaves the module as it is then.
 func (t *Token) Close() error {
 	t.mu.Lock()
-	if errors.Is(t.final, errClosed) {
-		t.mu.Unlock()
-		return nil
-	}
-	stuck := errors.Is(t.final, errStuck)
+	before := t.final
 	t.final = errClosed
 	t.mu.Unlock()
-	if stuck {
-		return errStuck
+	switch {
+	case errors.Is(before, errClosed):
+		return nil
+	case errors.Is(before, ErrStuck):
+		return before
 	}
-	t.again.Wait() // an attempt under way leaves no connection behind
+	ended := make(chan error, 1)
+	go func() { ended <- t.end() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-t.stuck:
+		return t.stuckBy
+	}
+}
+
+// end makes the calls of Close.
+func (t *Token) end() error {
+	t.forget() // after an attempt under way, which leaves no connection behind
 	err := t.gate.replace(t.options.Patience, func() error {
 		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.connection.close()
-		t.old.close()
+		c, old := t.connection, t.old
 		t.connection, t.old = nil, nil
+		t.mu.Unlock()
+		c.close()
+		old.close()
 		return nil
 	})
 	if err != nil {
+		t.device.abandon(err)
 		return err
 	}
-	t.device.close()
-	t.pin.Wipe()
+	t.device.close(func(string) {})
 	return nil
+}
+
+// forget wipes the PIN when nobody can log in by it any more: a login that hangs has it until it comes back. No attempt begins after it.
+func (t *Token) forget() {
+	t.again.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pin.Wipe()
 }
 
 // open refuses work after Close, and when the token is given up.
@@ -259,6 +211,8 @@ func (t *Token) why(e *entry) string {
 	case e.info.Labels.PINExposure == engine.None:
 		return "AES keys are derived inside, and PIN blocks carried from key to key as wrapped keys, shown by known answers; " +
 			"nobody looks at a block"
+	case e.info.Labels.KeyMode == engine.Token && e.info.Attributes.Algorithm.IsTDES():
+		return t.whyOneCall() + exposed
 	case e.info.Labels.KeyMode == engine.Token:
 		return "AES keys are derived inside, shown by known answers" + exposed
 	case e.info.Attributes.Algorithm.IsTDES():
@@ -291,10 +245,38 @@ func (t *Token) Stats() Stats {
 		Derivations: t.counts.derivations.Load(), Finds: t.counts.finds.Load(), Reconnects: t.counts.reconnects.Load(),
 		Retries: t.counts.retries.Load(), Evictions: t.counts.evictions.Load(), Generation: t.device.generation(), Connected: c != nil,
 	}
+	s.Waits, s.Waited, s.Busy = t.counts.waits.Load(), time.Duration(t.counts.waited.Load()), t.counts.busy.Load()
+	s.OldestCall = t.watch.oldest()
 	if c != nil {
-		s.CachedKeys = c.paths.size()
+		s.CachedKeys, s.SessionsInUse = c.paths.size(), c.pool.inUse()
 	}
 	return s
+}
+
+// giveUp says that a call into the module does not return. Nothing is asked of the token any more.
+func (t *Token) giveUp(call string) {
+	why := stuckIn(call)
+	t.mu.Lock()
+	closed := errors.Is(t.final, errClosed)
+	if t.final == nil {
+		t.final = why
+	}
+	t.mu.Unlock()
+	t.abandon(why, !closed) // Close says it, if it has been called
+}
+
+// abandon has nobody get into the module any more, and tells the program.
+func (t *Token) abandon(why error, tell bool) {
+	t.device.abandon(why)
+	t.gaveUp.Do(func() {
+		t.stuckBy = why
+		close(t.stuck)
+		go t.forget() // it ends with the call, if that does
+		if tell {
+			t.options.Log.Error("a call into the module does not return", "token", t, "cause", why)
+			t.options.Stuck()
+		}
+	})
 }
 
 // use calls f with a connection and a session, and once more when the token or the session was lost on the way and could be
@@ -322,7 +304,9 @@ func (t *Token) use(ctx context.Context, f func(*connection, *lease) error) erro
 			t.lost(c, err)
 		case classify(err) == classBusy:
 			return unavailable(err)
-		case classify(err) != classSession:
+		case doubtful(err) && repeated: // another PKCS#11 session has not helped
+			return t.settle(ctx, c, err)
+		case classify(err) != classSession && !doubtful(err):
 			return err
 		}
 		if repeated {
@@ -332,6 +316,51 @@ func (t *Token) use(ctx context.Context, f func(*connection, *lease) error) erro
 	}
 }
 
+// settle says what a doubtful error means, by what the token has answered before: where it answers again the error is of the request,
+// whoever makes it how often; else the token is lost.
+func (t *Token) settle(ctx context.Context, c *connection, doubt error) error {
+	err := t.once(ctx, c, t.answers)
+	if err == nil || classify(err) == classRequest && !doubtful(err) && !errors.Is(err, engine.ErrUnavailable) {
+		return doubt
+	}
+	if k := classify(err); doubtful(err) || k == classSession || k == classLogin || k == classLost {
+		t.lost(c, fmt.Errorf("%w: %w", errSilent, doubt))
+	}
+	return unavailable(doubt)
+}
+
+// answers asks for what the token has answered before: it uses one key after another, call by call, and without keys a published one,
+// or looks for keys where it takes none from outside.
+func (t *Token) answers(c *connection, l *lease) error {
+	list := c.keys.Load().list()
+	if len(list) == 0 && !t.report.OK(CheckAESECB) {
+		_, err := t.objectsOf(c, l.session)
+		return err
+	}
+	if len(list) == 0 {
+		p := &prober{device: c.device, session: l.session, shape: t.shape}
+		defer p.tidy()
+		return p.aesECB()
+	}
+	e := list[t.probe.Add(1)%uint64(len(list))]
+	r := reader{device: c.device, session: l.session, shape: t.shape}
+	return r.is(e.object, e.info.Attributes.Algorithm, e.base != 0, e.info.Fingerprint)
+}
+
+// unrepeated says what an error means of what is not repeated, because it may have happened already.
+func (t *Token) unrepeated(ctx context.Context, c *connection, err error) error {
+	switch k := classify(err); {
+	case k == classLogin, k == classLost:
+		t.lost(c, err)
+		return unavailable(err)
+	case k == classBusy, k == classSession:
+		return unavailable(err)
+	case doubtful(err):
+		err = t.settle(ctx, c, err)
+	}
+	return unsupported(err)
+}
+
 // once calls f with a connection and a session.
 func (t *Token) once(ctx context.Context, c *connection, f func(*connection, *lease) error) error {
 	l, err := c.pool.take(ctx)
@@ -339,6 +368,7 @@ func (t *Token) once(ctx context.Context, c *connection, f func(*connection, *le
 		return err
 	}
 	defer c.pool.put(l)
+	l.ctx = ctx
 	if err := t.gate.enter(c.count); err != nil {
 		return err
 	}
@@ -351,7 +381,7 @@ func (t *Token) once(ctx context.Context, c *connection, f func(*connection, *le
 		return err
 	}
 	err = f(c, l)
-	if err != nil && classify(err) == classSession {
+	if err != nil && (classify(err) == classSession || doubtful(err)) {
 		l.spoilt = true
 	}
 	if l.spoilt { // while the call is still under way: afterwards the handle may be another session

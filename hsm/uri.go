@@ -195,6 +195,15 @@ func (u URI) PINSource() string { return u.source.text }
 // PIN returns the pin-value of a URI read by ParseURIWithPIN, shared by all copies of the URI, and nothing without one.
 func (u URI) PIN() secret.Bytes { return u.pin }
 
+// Object returns what the URI says of an object, and nothing else: the key of a token that is known.
+func (u URI) Object() URI {
+	var o URI
+	for _, at := range []int{atObject, atID, atType} {
+		o.path[at] = u.path[at]
+	}
+	return o
+}
+
 // IsZero reports whether the URI names nothing: no attribute is there.
 func (u URI) IsZero() bool { return u == URI{} }
 

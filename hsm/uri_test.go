@@ -151,3 +151,23 @@ func ExampleParseURI() {
 	// /usr/lib/softhsm/libsofthsm2.so <nil>
 	// hsm: a PIN stands in the URI: give it by pin-source, or in a file
 }
+
+// TestURIObject keeps what names a key, and drops what names a token, a module or a PIN.
+func TestURIObject(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"pkcs11:token=a;serial=1;object=k;id=%01;type=private?module-path=/m.so&pin-source=p": "pkcs11:object=k;id=%01;type=private",
+		"pkcs11:object=k":                     "pkcs11:object=k",
+		"pkcs11:token=a?module-path=/m.so":    "pkcs11:",
+		"pkcs11:slot-id=3;manufacturer=x;id=": "pkcs11:id=",
+	} {
+		u, err := ParseURI(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := u.Object()
+		if o.String() != want || o.NamesKey() != strings.Contains(want, "=") {
+			t.Errorf("%s: %s, names a key: %v", text, o, o.NamesKey())
+		}
+	}
+}

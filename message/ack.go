@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -16,7 +17,7 @@ type AckPayload struct {
 	Result   Result      // what became of the request
 	Digests  []Digest    // the requests it answers: 1 to 8, each once; a resend and its original are two
 	Floors   []SlotFloor // where the host's counters stand, ascending by slot
-	Limits   *Limits     // limits for sales without the host; not in use yet and refused when set
+	Limits   *Limits     // what sales without the host may come to; nil: there are to be none
 	HostTime int64       // the host's clock, seconds since 1970 UTC
 	Body     []byte      // opaque: what the acquirer tells the terminal; at most MaxBody
 }
@@ -28,12 +29,20 @@ type SlotFloor struct {
 	Floor uint32      // ordinal; 0 when nothing is refused yet
 }
 
-// Limits bounds what a terminal may keep in its queue. The member is in the format and not in use yet.
+// Limits bounds what a terminal may keep in its queue of sales that it makes without the host. It is comparable.
 type Limits struct {
 	Count      uint32 // messages
 	Bytes      uint32 // of all messages
-	AgeSeconds uint32 // of the oldest
-	Amount     Amount // of all together
+	AgeSeconds uint32 // of the oldest; when it is older, no further one is made
+	Amount     Amount // of all together, which also says in which currency
+}
+
+// Check reports the first rule that limits break. The error wraps ErrMessage.
+func (l *Limits) Check() error {
+	if err := l.Amount.Check(); err != nil {
+		return fmt.Errorf("%w, in the limits", err)
+	}
+	return nil
 }
 
 // AckMessage is an ack as it was received. What it says is only a claim until its MAC has been verified.
@@ -66,7 +75,9 @@ func (a *AckPayload) Check() error {
 		return broken("an ack has no result")
 	}
 	if a.Limits != nil {
-		return broken("limits are not in use yet")
+		if err := a.Limits.Check(); err != nil {
+			return err
+		}
 	}
 	if a.HostTime < 0 || a.HostTime > maxTime {
 		return broken("time is out of range")
@@ -199,15 +210,15 @@ func (a *AckPayload) wire() *wireAck {
 	for _, f := range a.Floors {
 		w.Floors = append(w.Floors, wireFloor{f.Slot, f.KeyID.Append(nil), f.Floor})
 	}
+	if l := a.Limits; l != nil {
+		w.Limits = &wireLimits{l.Count, l.Bytes, l.AgeSeconds, wireAmount{l.Amount.Minor, l.Amount.Currency.String(), l.Amount.Exponent}}
+	}
 	return w
 }
 
 func (w *wireAck) parse() (*AckPayload, error) {
 	if w.Type != Ack.String() {
 		return nil, broken("not an ack")
-	}
-	if w.Limits != nil {
-		return nil, broken("limits are not in use yet")
 	}
 	a := &AckPayload{Version: w.Version, HostTime: w.HostTime, Body: w.Body}
 	var r reader
@@ -219,6 +230,9 @@ func (w *wireAck) parse() (*AckPayload, error) {
 		f := SlotFloor{Slot: wf.Slot, Floor: wf.Floor}
 		r.fail(f.KeyID.UnmarshalBinary(wf.KeyID))
 		a.Floors = append(a.Floors, f)
+	}
+	if l := w.Limits; l != nil {
+		a.Limits = &Limits{Count: l.Count, Bytes: l.Bytes, AgeSeconds: l.Age, Amount: *r.amount(&l.Amount)}
 	}
 	return a, r.err
 }

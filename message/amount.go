@@ -53,7 +53,8 @@ func (a Amount) String() string {
 	return fmt.Sprintf("%d.%0*d %s", a.Minor/unit, int(a.Exponent), a.Minor%unit, a.Currency)
 }
 
-func (a *Amount) check() error {
+// Check reports an amount that no message may carry. The error wraps ErrMessage.
+func (a *Amount) Check() error {
 	if a.Minor < 0 || a.Minor > maxMinor {
 		return broken("amount is out of range, want 0 to %d", int64(maxMinor))
 	}

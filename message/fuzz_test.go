@@ -87,7 +87,9 @@ func inner(t *testing.T, m *Message) {
 
 // FuzzParseAck: whatever ParseAck accepts has exactly one spelling. It comes in two pieces as in FuzzParse.
 func FuzzParseAck(f *testing.F) {
-	for _, a := range []*AckPayload{exampleAck(), {Version: 1, Result: KsnSpent, Digests: []Digest{{1}, {2}}}} {
+	limited := exampleAck()
+	limited.Limits = &Limits{Count: 20, Bytes: 1 << 16, AgeSeconds: 86400, Amount: Amount{50000, Currency{'E', 'U', 'R'}, 2}}
+	for _, a := range []*AckPayload{exampleAck(), limited, {Version: 1, Result: KsnSpent, Digests: []Digest{{1}, {2}}}} {
 		b, err := EncodeAck(a)
 		if err != nil {
 			f.Fatal(err)

@@ -342,7 +342,7 @@ func TestAckRefusesLimits(t *testing.T) {
 	a := exampleAck()
 	a.Limits = &Limits{Count: 1}
 	if _, err := EncodeAck(a); !errors.Is(err, ErrMessage) {
-		t.Errorf("limits: %v, want an ErrMessage", err)
+		t.Errorf("limits without a currency: %v, want an ErrMessage", err)
 	}
 }
 

@@ -313,7 +313,7 @@ func (p *Payload) checkMembers() error {
 
 func (p *Payload) checkValues() error {
 	if p.Amount != nil {
-		if err := p.Amount.check(); err != nil {
+		if err := p.Amount.Check(); err != nil {
 			return err
 		}
 	}

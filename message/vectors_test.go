@@ -209,7 +209,7 @@ func ackVector(v testvec.Vector) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if got, want := fmt.Sprintf("%+v", *m.Payload), fmt.Sprintf("%+v", *a); got != want {
+	if got, want := describeAck(m.Payload), describeAck(a); got != want {
 		return 0, fmt.Errorf("ParseAck gave %s, want %s", got, want)
 	}
 	if !bytes.Equal(m.PayloadBytes, payload) || !bytes.Equal(m.MAC, v.Hex("mac")) || !bytes.Equal(m.Raw, raw) {
@@ -304,7 +304,24 @@ func ackOf(v testvec.Vector) *AckPayload {
 			a.Floors = append(a.Floors, SlotFloor{uint8(number(f, "slot")), must(dukpt.ParseKeyID(f["key-id"])), uint32(number(f, "floor"))})
 		}
 	}
+	if v.Has("limits") {
+		l := v.Map("limits")
+		a.Limits = &Limits{
+			Count: uint32(number(l, "count")), Bytes: uint32(number(l, "bytes")), AgeSeconds: uint32(number(l, "age")),
+			Amount: Amount{int64(number(l, "minor")), must(ParseCurrency(l["currency"])), uint8(number(l, "exponent"))},
+		}
+	}
 	return a
+}
+
+func describeAck(a *AckPayload) string {
+	b := *a
+	b.Limits = nil
+	s := fmt.Sprintf("%+v", b)
+	if a.Limits != nil {
+		s += fmt.Sprintf(" limits %+v", *a.Limits)
+	}
+	return s
 }
 
 func number(m map[string]string, name string) uint64 { return must(strconv.ParseUint(m[name], 10, 64)) }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -69,7 +68,7 @@ func Diagnose(ctx context.Context, o Options) []Check {
 	if err != nil {
 		return []Check{stateCheck(err)}
 	}
-	d := diagnosis{t: t, now: o.Clock()}
+	d := diagnosis{t: t, now: o.Clock(), network: t.network(), dialler: newDialler()}
 	d.state()
 	d.keys()
 	d.queue()
@@ -101,9 +100,11 @@ func stateCheck(err error) Check {
 }
 
 type diagnosis struct {
-	t      *Terminal
-	now    time.Time
-	checks []Check
+	t       *Terminal
+	now     time.Time
+	network LinkOptions
+	dialler *dialler
+	checks  []Check
 }
 
 func (d *diagnosis) add(c Check) { d.checks = append(d.checks, c) }
@@ -153,26 +154,15 @@ func (d *diagnosis) keys() {
 }
 
 func (d *diagnosis) queue() {
-	pending, exceptions := 0, 0
-	var oldest time.Time
-	for _, e := range d.t.entries {
-		if e.Result != 0 {
-			exceptions++
-			continue
-		}
-		pending++
-		if oldest.IsZero() || e.Time.Before(oldest) {
-			oldest = e.Time
-		}
-	}
+	q := d.t.Queue()
 	c := Check{Name: "queue", Verdict: Fine, Detail: "empty"}
 	switch {
-	case exceptions > 0:
+	case q.Exceptions > 0:
 		c.Verdict, c.Next = Soon, "settle them by hand with the acquirer, then dismiss them"
-		c.Detail = fmt.Sprintf("%d without an answer, %d that the host did not take", pending, exceptions)
-	case pending > 0:
+		c.Detail = fmt.Sprintf("%d without an answer, %d that the host did not take", q.Count, q.Exceptions)
+	case q.Count > 0:
 		c.Verdict, c.Next = Soon, "resend"
-		c.Detail = fmt.Sprintf("%d without an answer, the oldest of %s", pending, oldest.Format(time.RFC3339))
+		c.Detail = fmt.Sprintf("%d without an answer, the oldest of %s", q.Count, q.Oldest.Format(time.RFC3339))
 	}
 	d.add(c)
 }
@@ -186,7 +176,7 @@ func (d *diagnosis) certificate() {
 	c := Check{Name: "certificate", Verdict: Fine, Detail: "until " + leaf.NotAfter.UTC().Format(time.RFC3339)}
 	switch {
 	case d.now.Before(leaf.NotBefore):
-		c.Verdict, c.Next = Broken, "set the clock"
+		c.Verdict, c.Next = Soon, "set the clock: until then the terminal goes by the latest time that it knows to be over"
 		c.Detail = fmt.Sprintf("the clock, %s, is before its beginning, %s", d.now.UTC().Format(time.RFC3339), leaf.NotBefore.UTC().Format(time.RFC3339))
 	case d.now.After(leaf.NotAfter):
 		c.Verdict, c.Detail, c.Next = Broken, "ended "+leaf.NotAfter.UTC().Format(time.RFC3339), "check the clock; if it is right, renew at once, or have the terminal registered again"
@@ -229,16 +219,14 @@ func (d *diagnosis) endpoint(ctx context.Context, e Endpoint) {
 	if !d.resolve(ctx, u) {
 		return
 	}
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
 	began := time.Now()
-	conn, err := (&net.Dialer{Timeout: DefaultDialTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	dialling, cancel := context.WithTimeout(ctx, d.network.DialTimeout)
+	conn, err := d.dialler.dial(dialling, d.network, hostPort(u))
+	cancel()
 	if err != nil {
 		d.add(Check{
 			Name: "tcp", Of: u.Host, Verdict: Broken, Detail: err.Error(),
-			Next: "check the network, and that nothing on the way blocks port " + port,
+			Next: "check the network, and that nothing on the way blocks port " + portOf(u),
 		})
 		return
 	}
@@ -254,7 +242,7 @@ func (d *diagnosis) resolve(ctx context.Context, u *url.URL) bool {
 		d.add(c)
 		return true
 	}
-	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	addrs, err := d.dialler.addresses(ctx, d.network, u.Hostname())
 	if err != nil {
 		c.Verdict, c.Detail, c.Next = Broken, err.Error(), "check the network and its name server"
 		d.add(c)
@@ -318,13 +306,14 @@ func (d *diagnosis) clock(u *url.URL, date string) {
 
 // ask makes a request that carries no message, to the first endpoint. Any answer will do.
 func (l *Link) ask(ctx context.Context) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.o.DialTimeout)
+	o, targets, _ := l.current()
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout+o.ResponseTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, l.targets[0].url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, targets[0].url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
-	resp, err := l.targets[0].client.Do(req)
+	resp, err := targets[0].client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}

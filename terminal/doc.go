@@ -2,10 +2,13 @@
 //
 // The usual path: [Enroll] makes the terminal in an empty folder, once, with the ticket from its slip of paper; after that
 // [Open] at each start, [Terminal.SignIn], and [Terminal.Sale] for each customer. A sale that nobody answered comes back as
-// [UnansweredError] and is kept in [Terminal.Pending] until [Terminal.Resend] settles it. Once a day or so
-// [Terminal.RenewDue] and [Terminal.Renew], and [Terminal.Rekey] when the operator has ordered new keys. Where no
+// [UnansweredError] and is kept in [Terminal.Pending] until [Terminal.Resend] or [Terminal.Drain] settles it. While the host cannot
+// be reached [Terminal.SaleOffline] makes sales that wait, as far as the host has allowed; [Terminal.Queue] says what does.
+// [Terminal.Run] drains and renews in the background; without it, once a day or so, [Terminal.RenewDue] and [Terminal.Renew]. And
+// [Terminal.Rekey] when the operator has ordered new keys, [Terminal.NetworkChanged] when the device has changed networks. Where no
 // registration authority is, [OpenBundle] and [Import] take the place of Enroll, and nothing is renewed. When something
-// does not work, [Diagnose] says what.
+// does not work, [Diagnose] says what; of a host with several endpoints [Status] says what was met at each, and
+// [LinkOptions] whom to tell when another one takes over.
 //
 // Four seams carry what differs between devices: [FS] is the medium, [Sealer] guards what lies on it, [Engine] computes
 // with the keys, and [Keys] has private keys, if the device does. The ones here run anywhere: [OSFS], the sealer

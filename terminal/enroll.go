@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -42,7 +43,10 @@ type EnrolOptions struct {
 	Attestation [][]byte
 	// Curve is that of the agreement key, which the key sets of the terminal decide: P-256 for TDES and AES-128, P-384 for
 	// AES-192, P-521 for AES-256. Nil: P-256, or what the interrupted enrolment has.
-	Curve    elliptic.Curve
+	Curve elliptic.Curve
+	// Engine, if not nil, takes the initial keys, and keeps them; Open gets the same one. Nil: the keys are sealed with the rest, as
+	// SoftwareEngine has them.
+	Engine   Engine
 	Keys     Keys              // where Enroll makes keys; nil: in memory, and they are sealed with the rest
 	Timeout  time.Duration     // for one call to the authority; 0: that of package enroll
 	Clock    func() time.Time  // what certificates are judged by; nil: time.Now
@@ -482,11 +486,20 @@ func (e *enroller) fetchKey(ctx context.Context, k courier, s remote.AssignedSlo
 	if err != nil {
 		return err
 	}
-	if err := e.store.loadInitialKey(slot, ik); err != nil {
+	if err := e.load(slot, ik); err != nil {
 		return err
 	}
 	e.state.slots = append(e.state.slots, slot)
 	return e.save()
+}
+
+// load puts a key where it is to be used. In an engine it waits for its slot, and Open gives it that; when its enrolment is not saved any
+// more, the next key for the slot takes its place.
+func (e *enroller) load(slot Slot, ik *dukpt.InitialKey) error {
+	if e.o.Engine != nil {
+		return e.o.Engine.Stage(slot.Number, ik, slot.MaxJump)
+	}
+	return e.store.loadInitialKey(slot, ik)
 }
 
 // finish makes a terminal of what has come, in the order of an import: from the moment that there is an identity it exists.

@@ -42,6 +42,9 @@ var (
 	// ErrQueue says that so many keys have been used since the oldest unanswered sale that the host is about to refuse
 	// that one as too old. Resend it first.
 	ErrQueue = errors.New("terminal: the oldest unanswered sale is about to become too old: resend it first")
+	// ErrOffline says that the host does not allow a sale without it, or not another one until those that wait have been
+	// delivered.
+	ErrOffline = errors.New("terminal: the host does not allow this sale without it")
 	// ErrNoTransaction says that a slot has no transaction under way, or has one already.
 	ErrNoTransaction = errors.New("terminal: slot is not in the state for this call")
 	// ErrSlot says that no slot has this number or serves this purpose.

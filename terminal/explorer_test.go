@@ -116,12 +116,13 @@ type site struct {
 	approved map[uint64]bool              // sales that the merchant saw approved
 	taken    map[uint64]bool              // sales whose answer has reached the terminal
 	owed     map[uint64]bool              // sales that the terminal says it keeps, and has not settled since
+	made     map[uint64]bool              // sales that it made without the host, and said so
 }
 
 func newSite(e *element, h *terminaltest.Host) *site {
 	return &site{
 		element: e, host: h, uses: make(map[dukpt.KSN]message.Digest), approved: make(map[uint64]bool), taken: make(map[uint64]bool),
-		owed: make(map[uint64]bool),
+		owed: make(map[uint64]bool), made: make(map[uint64]bool),
 	}
 }
 
@@ -130,6 +131,7 @@ func (s *site) fork(medium *terminaltest.FS, found *findings) *site {
 	return &site{
 		medium: medium, element: s.element.fork(), host: s.host.Fork(), found: found, uses: maps.Clone(s.uses),
 		approved: maps.Clone(s.approved), taken: maps.Clone(s.taken), owed: maps.Clone(s.owed),
+		made: maps.Clone(s.made),
 	}
 }
 
@@ -195,21 +197,72 @@ func (s *site) sell(t *testing.T, r *rand.Rand, sales int, fault func() terminal
 		return err
 	}
 	for n := range sales {
-		if p := term.Pending(); len(p) > 0 && r.IntN(2) == 0 {
-			result, err := term.Resend(t.Context(), &p[0])
+		p := term.Pending()
+		switch do := r.IntN(8); {
+		case len(p) > 0 && do < 3:
+			var result *terminal.SaleResult
+			result, err = term.Resend(t.Context(), &p[0])
 			s.know(result, p[0].Sequence, err)
-			if cut(err) {
-				return err
-			}
-			continue
+		case len(p) > 0 && do == 3:
+			err = s.drain(t, term)
+		case do < 6:
+			err = s.offline(term.SaleOffline(sale(t, false)))
+		default:
+			var result *terminal.SaleResult
+			result, err = term.Sale(t.Context(), sale(t, n%2 == 0))
+			s.know(result, 0, err)
 		}
-		result, err := term.Sale(t.Context(), sale(t, n%2 == 0))
-		s.know(result, 0, err)
 		if cut(err) {
 			return err
 		}
 	}
 	return term.Close()
+}
+
+// begin has a terminal sign in, so that it knows what it may sell without the host, whose answers to such sales are no at times.
+func (s *site) begin(t *testing.T, medium *terminaltest.FS) {
+	t.Helper()
+	s.medium, s.found = medium, new(findings)
+	s.host.Limits = &message.Limits{
+		Count: 1000, Bytes: 1 << 20, AgeSeconds: 1 << 20, Amount: message.Amount{Minor: 1e9, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2},
+	}
+	s.host.Decide = func(p *message.Payload) message.Result {
+		if p.Offline && p.Sequence%3 == 0 {
+			return message.Declined
+		}
+		return message.Approved
+	}
+	term, err := s.open(s.wire(nil))
+	check(t, err)
+	_, err = term.SignIn(t.Context())
+	check(t, err)
+	check(t, term.Close())
+}
+
+// offline takes down what the merchant is told of a sale without the host.
+func (s *site) offline(p *terminal.Pending, err error) error {
+	if p != nil {
+		s.made[p.Sequence], s.owed[p.Sequence] = true, true
+	}
+	s.know(nil, 0, err)
+	return err
+}
+
+// drain has the terminal settle what waits. The first message that nothing is heard of may have been settled when the power went.
+func (s *site) drain(t *testing.T, term *terminal.Terminal) error {
+	t.Helper()
+	waiting := term.Pending()
+	err := term.Drain(t.Context(), 0, func(r *terminal.SaleResult) {
+		if r.Sequence != waiting[0].Sequence {
+			s.found.note(&s.found.lost, "message %d is drained before %d", r.Sequence, waiting[0].Sequence)
+		}
+		waiting = waiting[1:]
+		s.know(r, r.Sequence, nil)
+	})
+	if err != nil && len(waiting) > 0 {
+		s.know(nil, waiting[0].Sequence, err)
+	}
+	return err
 }
 
 // know takes down what the merchant is told of a sale, or of a resend of one.
@@ -254,16 +307,12 @@ func (s *site) recover(t *testing.T) (again bool) {
 			s.found.note(&s.found.lost, "message %d is gone", sequence)
 		}
 	}
-	for _, p := range pending {
-		result, err := term.Resend(t.Context(), &p)
-		s.know(result, p.Sequence, err)
-		if cut(err) {
-			return true
-		}
-		if err != nil {
-			s.found.note(&s.found.lost, "message %d: %v", p.Sequence, err)
-		}
+	if err := s.drain(t, term); cut(err) {
+		return true
+	} else if err != nil {
+		s.found.note(&s.found.lost, "drained: %v", err)
 	}
+	s.exceptions(term)
 	for n := range 2 {
 		result, err := term.Sale(t.Context(), sale(t, n == 0))
 		s.know(result, 0, err)
@@ -280,6 +329,17 @@ func (s *site) recover(t *testing.T) (again bool) {
 	return false
 }
 
+// exceptions demands that the terminal shows every sale without the host that the host has declined.
+func (s *site) exceptions(term *terminal.Terminal) {
+	shown := term.Exceptions()
+	for _, e := range s.host.Entries() {
+		if e.Result == message.Declined && s.made[e.Sequence] &&
+			!slices.ContainsFunc(shown, func(x terminal.Exception) bool { return x.Sequence == e.Sequence && x.Result == e.Result }) {
+			s.found.note(&s.found.lost, "sale %d was made without the host, which has declined it, and nobody is told", e.Sequence)
+		}
+	}
+}
+
 // judge compares the ledger of the host with what the merchant knows.
 func (s *site) judge() {
 	booked, reversed := ledger(s.host)
@@ -289,6 +349,11 @@ func (s *site) judge() {
 	for sequence := range s.approved {
 		if booked[sequence] == 0 || reversed[sequence] {
 			s.found.note(&s.found.lost, "sale %d, approved to the merchant, is not booked", sequence)
+		}
+	}
+	for sequence := range s.made {
+		if booked[sequence] == 0 {
+			s.found.note(&s.found.lost, "sale %d, made without the host, has not reached it", sequence)
 		}
 	}
 	for sequence, n := range booked {
@@ -315,9 +380,9 @@ func rot(r *rand.Rand, medium *terminaltest.FS) {
 	medium.Flip(name, r.IntN(len(content[name])*8))
 }
 
-const exploredSales = 10
+const exploredSales = 12
 
-// explore cuts the power at every writing call of a terminal that sells, and lets each cut end in seeds ways: what was not
+// explore cuts the power at every writing call of a terminal that sells, with its host and without, and lets each cut end in seeds ways: what was not
 // synced is there, torn or gone. Of four runs one is no more than that; in one a bit rots before the terminal starts, in one the
 // power is cut again while it recovers, in one both.
 func explore(t *testing.T, scheme dukpt.Scheme, seeds int) (found findings) {
@@ -326,8 +391,9 @@ func explore(t *testing.T, scheme dukpt.Scheme, seeds int) (found findings) {
 	first := newElement(t)
 	medium := terminaltest.NewFS()
 	check(t, terminal.Import(medium, first, lab.Bundle(t)))
+	start := newSite(first, lab.Host)
+	start.begin(t, medium)
 	for point := 0; ; point++ {
-		start := newSite(first, lab.Host)
 		s := start.fork(medium.Clone(), &found)
 		s.medium.CutAfter(point)
 		r := rand.New(rand.NewPCG(7, 7)) // the same work up to each cut

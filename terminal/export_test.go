@@ -1,6 +1,11 @@
 package terminal
 
 import (
+	"crypto/tls"
+	"net"
+	"syscall"
+	"time"
+
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 )
@@ -36,4 +41,21 @@ func Enrolment(f FS, sealer Sealer) (code, tls, agreement string, err error) {
 	}
 	defer e.wipe()
 	return string(e.code.Expose()), string(e.tlsKey.Expose()), string(e.member.agreementKey.Expose()), nil
+}
+
+// WithNow has a link measure its pauses by another clock.
+func (o LinkOptions) WithNow(now func() time.Time) LinkOptions {
+	o.now = now
+	return o
+}
+
+// Rest is how long an endpoint that failed is tried after the others.
+const Rest = rest
+
+// Interleaved is the order in which addresses are tried.
+var Interleaved = interleaved
+
+// RawOf returns the socket below a connection of Link.Dial.
+func RawOf(c net.Conn) (syscall.RawConn, error) {
+	return c.(*tls.Conn).NetConn().(*tracked).Conn.(*net.TCPConn).SyscallConn()
 }

@@ -140,6 +140,7 @@ func faults(t *testing.T) (found findings) {
 		medium := terminaltest.NewFS()
 		check(t, terminal.Import(medium, sealer, lab.Bundle(t)))
 		start := newSite(sealer, lab.Host)
+		start.begin(t, medium)
 		for at := 0; ; at++ {
 			s := start.fork(medium.Clone(), &found)
 			bad := c
@@ -179,14 +180,17 @@ func (s *site) struggle(t *testing.T, bad *faulty) bool {
 	}
 	for n := range exploredSales {
 		var result *terminal.SaleResult
-		var sequence uint64
-		if p := term.Pending(); len(p) > 0 && r.IntN(2) == 0 {
-			sequence = p[0].Sequence
+		p := term.Pending()
+		switch do := r.IntN(4); {
+		case len(p) > 0 && do < 2:
 			result, err = term.Resend(t.Context(), &p[0])
-		} else {
+			s.know(result, p[0].Sequence, err)
+		case do == 2:
+			err = s.offline(term.SaleOffline(sale(t, false)))
+		default:
 			result, err = term.Sale(t.Context(), sale(t, n%2 == 0))
+			s.know(result, 0, err)
 		}
-		s.know(result, sequence, err)
 		expect("sale", err)
 		if bad.hit && n > exploredSales/2 {
 			bad.forever = false

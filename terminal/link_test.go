@@ -39,16 +39,19 @@ func serve(t *testing.T, lab *terminaltest.Lab, h http.HandlerFunc) string {
 	return "https://" + l.Addr().String()
 }
 
-// timing records what a link waits for, and does not wait.
+// timing records what a link waits for, and does not wait: its clock goes on at once.
 type timing struct {
 	limits, pauses []time.Duration
 	states         []terminal.LinkState
+	passed         time.Duration
 }
 
 func (w *timing) options() terminal.LinkOptions {
+	start := time.Now()
 	return terminal.LinkOptions{
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			w.pauses = append(w.pauses, d)
+			w.passed += d
 			return ctx.Err()
 		},
 		Jitter: func(most time.Duration) time.Duration {
@@ -56,7 +59,7 @@ func (w *timing) options() terminal.LinkOptions {
 			return most / 2
 		},
 		Events: func(s terminal.LinkState) { w.states = append(w.states, s) },
-	}
+	}.WithNow(func() time.Time { return start.Add(w.passed) })
 }
 
 func newLink(t *testing.T, lab *terminaltest.Lab, w *timing, urls ...string) *terminal.Link {
@@ -111,11 +114,16 @@ func TestLinkRetries(t *testing.T) {
 	if want := []time.Duration{500 * ms, 1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms}; !slices.Equal(w.limits, want) {
 		t.Errorf("limits of the pauses %v, want %v", w.limits, want)
 	}
-	if want := []time.Duration{250 * ms, 7000 * ms, 1000 * ms, 2000 * ms, 4000 * ms}; !slices.Equal(w.pauses, want) {
+	if want := []time.Duration{250 * ms, 7500 * ms, 1000 * ms, 2000 * ms, 4000 * ms}; !slices.Equal(w.pauses, want) {
 		t.Errorf("pauses %v, want %v", w.pauses, want)
 	}
 	if want := []terminal.LinkState{terminal.Offline, terminal.Online}; !slices.Equal(w.states, want) {
 		t.Errorf("states %v, want %v", w.states, want)
+	}
+	if c, want := l.Counters(), (terminal.LinkCounters{
+		Dials: l.Counters().Dials, Sent: 6, Answered: 1, Broken: 1, Rejected: 2, Refused: 2, Pauses: 5,
+	}); c != want {
+		t.Errorf("counters %+v, want %+v", c, want)
 	}
 }
 
@@ -133,14 +141,20 @@ func TestLinkFallsBack(t *testing.T) {
 	second := serve(t, lab, func(w http.ResponseWriter, _ *http.Request) { ack(w, []byte("second")) })
 	w := &timing{}
 	l := newLink(t, lab, w, first, second)
-	for _, want := range []string{"second", "first"} {
+	for _, want := range []string{"second", "second", "first"} {
 		check(t, l.Exchange(t.Context(), []byte("m"), func(b []byte) error {
 			if string(b) != want {
 				t.Errorf("answer of %q, want %q", b, want)
 			}
 			return nil
 		}))
+		if !down { // the first one is back, and tried again when its rest is over
+			w.passed += terminal.Rest
+		}
 		down = false
+	}
+	if refused := l.Counters().Refused; refused != 1 {
+		t.Errorf("the first endpoint was tried %d times while it was down, want once", refused)
 	}
 	if want := []terminal.LinkState{terminal.Degraded, terminal.Online}; !slices.Equal(w.states, want) {
 		t.Errorf("states %v, want %v", w.states, want)

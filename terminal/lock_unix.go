@@ -20,3 +20,11 @@ func lockFile(f *os.File) error {
 	}
 	return nil
 }
+
+// unlockFile gives the lock back, whoever else has the open file description.
+func unlockFile(f *os.File) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
+		return fmt.Errorf("terminal: unlock: %w", err)
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 )
@@ -92,15 +93,10 @@ func (f osFS) Lock() (func() error, error) {
 	return unlock(file), nil
 }
 
-// unlock returns the unlocking of file: closing it, once.
+// unlock returns the unlocking of file, once. Closing alone would not do: a process that is just being started by another
+// goroutine has the file open, too, for a moment, and keeps the lock as long.
 func unlock(file *os.File) func() error {
-	return func() error {
-		err := file.Close()
-		if errors.Is(err, os.ErrClosed) {
-			return nil
-		}
-		return err
-	}
+	return sync.OnceValue(func() error { return errors.Join(unlockFile(file), file.Close()) })
 }
 
 type osFile struct{ *os.File }

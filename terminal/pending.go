@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/message"
 )
 
@@ -43,6 +44,7 @@ type Pending struct {
 	Digest   message.Digest // of the sale
 	Amount   message.Amount // of the sale
 	Time     time.Time      // by the terminal's clock
+	Offline  bool           // it was made without the host
 }
 
 // Exception is a message that the host has answered, with an answer that a person has to look at.
@@ -83,6 +85,7 @@ type entryRecord struct {
 	Currency string    `cbor:"cur"`
 	Exponent uint8     `cbor:"exp"`
 	Time     int64     `cbor:"time"`
+	Offline  bool      `cbor:"offline,omitempty"`
 	Message  []byte    `cbor:"msg,omitempty"`
 	Result   string    `cbor:"result,omitempty"`
 }
@@ -93,7 +96,7 @@ func (s store) saveEntry(e *entry) error {
 	r := entryRecord{
 		Version: recordVersion, Sequence: e.Sequence, Intent: uint8(e.Intent), KSN: e.KSN, Digest: e.Digest[:],
 		Minor: e.Amount.Minor, Currency: e.Amount.Currency.String(), Exponent: e.Amount.Exponent,
-		Time: e.Time.Unix(), Message: e.deliver,
+		Time: e.Time.Unix(), Offline: e.Offline, Message: e.deliver,
 	}
 	if e.Result != 0 {
 		r.Result = e.Result.String()
@@ -127,6 +130,7 @@ func (s store) loadEntries() ([]*entry, error) {
 func (r *entryRecord) entry() (*entry, error) {
 	e := &entry{deliver: r.Message}
 	e.Sequence, e.Intent, e.KSN, e.Time = r.Sequence, Intent(r.Intent), r.KSN, time.Unix(r.Time, 0).UTC()
+	e.Offline = r.Offline
 	if r.Version != recordVersion || len(r.Digest) != len(e.Digest) {
 		return nil, fmt.Errorf("version %d with a digest of %d bytes", r.Version, len(r.Digest))
 	}
@@ -175,7 +179,7 @@ func (t *Terminal) Exceptions() []Exception {
 
 // Dismiss removes an exception that somebody has dealt with. A message without an answer cannot be dismissed.
 func (t *Terminal) Dismiss(sequence uint64) error {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	if err := t.ready(); err != nil {
 		return err
@@ -190,7 +194,7 @@ func (t *Terminal) Dismiss(sequence uint64) error {
 
 // Reverse decides that an unanswered message is to be taken back and not delivered, durably. Resend then reverses it.
 func (t *Terminal) Reverse(p *Pending) error {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	e, err := t.unanswered(p)
 	if err != nil || e.Intent == IntentReverse {
@@ -202,6 +206,7 @@ func (t *Terminal) Reverse(p *Pending) error {
 		return err
 	}
 	*e = reversed
+	t.publish()
 	return nil
 }
 
@@ -209,12 +214,16 @@ func (t *Terminal) Reverse(p *Pending) error {
 // under a fresh KSN, or it is reversed. A result comes back only when the host has given one under its MAC; the error is
 // otherwise an *UnansweredError and the message stays. With ErrBehind inside, another Resend is to follow.
 func (t *Terminal) Resend(ctx context.Context, p *Pending) (*SaleResult, error) {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	e, err := t.unanswered(p)
 	if err != nil {
 		return nil, err
 	}
+	return t.resend(ctx, e)
+}
+
+func (t *Terminal) resend(ctx context.Context, e *entry) (*SaleResult, error) {
 	ksn, err := t.engine.Begin(t.macSlot.at)
 	if err != nil {
 		return nil, err
@@ -224,6 +233,9 @@ func (t *Terminal) Resend(ctx context.Context, p *Pending) (*SaleResult, error) 
 	raw, err := t.redelivery(e, ksn)
 	if err != nil {
 		return nil, err
+	}
+	if planted.On(planted.QueueForgetFirst) {
+		_ = removeFile(t.o.FS, entryName(e.Sequence))
 	}
 	ack, err := t.deliver(ctx, raw, t.macSlot)
 	if err == nil && t.catchUp(ack, ksn) {
@@ -264,6 +276,7 @@ func (t *Terminal) retract(e *entry, made bool) error {
 			return err
 		}
 		*e = without
+		t.publish()
 	}
 	return ErrBehind
 }
@@ -271,6 +284,9 @@ func (t *Terminal) retract(e *entry, made bool) error {
 // redelivery makes the message that settles an entry. A reversal, once made, is what is delivered from then on: it is
 // saved before it leaves.
 func (t *Terminal) redelivery(e *entry, ksn dukpt.KSN) ([]byte, error) {
+	if e.deliver != nil && e.Intent == IntentResend && planted.On(planted.QueueRemade) {
+		return t.remade(e, t.macSlot, ksn)
+	}
 	if e.deliver != nil {
 		return t.compose(&message.Payload{Type: message.Resend, Inner: e.deliver}, t.macSlot, ksn)
 	}
@@ -288,6 +304,7 @@ func (t *Terminal) redelivery(e *entry, ksn dukpt.KSN) ([]byte, error) {
 		return nil, err
 	}
 	*e = withReversal
+	t.publish()
 	return raw, nil
 }
 
@@ -310,7 +327,7 @@ func (t *Terminal) settle(e *entry, ksn dukpt.KSN, ack *message.AckPayload) (*Sa
 	t.engine.End(t.macSlot.at)
 	reversal := e.Intent == IntentReverse && e.deliver != nil
 	var err error
-	switch fateOf(ack.Result, reversal) {
+	switch fateOf(ack.Result, reversal, e.Offline) {
 	case settled:
 		err = t.forget(e)
 	case exceptional:
@@ -335,14 +352,18 @@ const (
 	waiting
 )
 
-// fateOf says what an authenticated result means for the entry it is about.
-func fateOf(r message.Result, reversal bool) fate {
+// fateOf says what an authenticated result means for the entry it is about. Nobody waits at the till for the answer to a sale that
+// was made offline: if it is no, a person has to look at it.
+func fateOf(r message.Result, reversal, offline bool) fate {
 	switch r {
 	case message.Approved:
 		return settled
 	case message.Held:
 		return waiting
 	case message.Declined, message.PinBlockInvalid:
+		if offline && !reversal {
+			return exceptional
+		}
 		if reversal {
 			return exceptional // a reversal that is not taken leaves money in the wrong place
 		}
@@ -363,6 +384,7 @@ func (t *Terminal) forget(e *entry) error {
 		return err
 	}
 	t.entries = slices.DeleteFunc(t.entries, func(other *entry) bool { return other == e })
+	t.publish()
 	return nil
 }
 
@@ -373,5 +395,6 @@ func (t *Terminal) except(e *entry, r message.Result) error {
 		return err
 	}
 	*e = excepted
+	t.publish()
 	return nil
 }

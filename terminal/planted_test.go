@@ -4,9 +4,11 @@ package terminal_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
+	"github.com/latchkey-pos/latchkey/terminal/terminaltest"
 )
 
 // TestPlantedState proves that the explorer sees what it looks for. It does not run in parallel: the faults are global.
@@ -21,6 +23,9 @@ func TestPlantedState(t *testing.T) {
 		{planted.StateUseFirst, func(f findings) int { return f.reused }},
 		{planted.StateTwoCopies, func(f findings) int { return f.readable + f.reused + f.bricked }},
 		{planted.StateAlternate, func(f findings) int { return f.readable }},
+		{planted.QueueUnsaved, func(f findings) int { return f.lost }},
+		{planted.QueueForgetFirst, func(f findings) int { return f.lost }},
+		{planted.QueueRemade, func(f findings) int { return f.doubled }},
 	} {
 		planted.Set(c.fault)
 		f := explore(t, dukpt.AES, 2)
@@ -28,6 +33,12 @@ func TestPlantedState(t *testing.T) {
 		if c.seen(f) == 0 {
 			t.Errorf("%s was not seen", c.fault)
 		}
+	}
+	planted.Set(planted.LinkNoDeadline)
+	hasty := quick
+	hasty.sale = 3 * time.Second
+	if row, wrong := suffer(t, dukpt.AES, terminaltest.LostDown, idle, hasty); len(wrong) == 0 {
+		t.Errorf("%s was not seen: %s", planted.LinkNoDeadline, row)
 	}
 	planted.Set(planted.StateGhost)
 	if f := faults(t); f.doubled == 0 {

@@ -27,7 +27,9 @@ const proofs = 4
 // answer of the authority that is none is an *enroll.Refusal; a new key that the host does not take is ErrUnconfirmed, and
 // the old one goes on. A terminal that came from a bundle fails with ErrNotEnrolled.
 func (t *Terminal) Rekey(ctx context.Context) error {
-	t.mu.Lock()
+	t.upkeep.Lock()
+	defer t.upkeep.Unlock()
+	t.lock()
 	defer t.mu.Unlock()
 	if err := t.member(); err != nil {
 		return err
@@ -74,8 +76,7 @@ func (t *Terminal) proveNext(ctx context.Context) error {
 	if len(t.next) == 0 {
 		return nil
 	}
-	o := t.o.Network
-	o.setDefaults()
+	o := t.network()
 	for try := 1; ; try++ {
 		r, err := t.signIn(ctx, replaced(t.slots, t.next, numberOfPlace))
 		switch {

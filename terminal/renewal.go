@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/elliptic"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,16 +84,32 @@ func (t *Terminal) renewDue(now time.Time) bool {
 // before anybody hears of it; the old one stays in use until the authority has let the terminal in with the new one. From
 // then on new connections show it.
 //
-// It may be repeated after any error and any power cut, and goes on where it was. An answer of the authority that is none is
+// Sales go on in the meantime: the terminal is theirs while the authority is talked to. It may be repeated after any error and any
+// power cut, and goes on where it was. An answer of the authority that is none is
 // an *enroll.Refusal, which says when to come again; whoever calls it waits a random time besides. A terminal that came from
 // a bundle fails with ErrNotEnrolled.
 func (t *Terminal) Renew(ctx context.Context) error {
-	t.mu.Lock()
+	t.upkeep.Lock()
+	defer t.upkeep.Unlock()
+	t.lockBehind()
 	defer t.mu.Unlock()
 	if err := t.member(); err != nil {
 		return err
 	}
 	return t.renew(ctx)
+}
+
+// apart lets others have the terminal while something is done that needs nothing of it: talk to the authority. Whoever calls it holds
+// upkeep, too, so that no other renewal comes between; everything else may have changed when it returns, and the terminal may be
+// closed, which is an error.
+func (t *Terminal) apart(talk func() error) error {
+	t.mu.Unlock()
+	err := talk()
+	t.lockBehind()
+	if err != nil {
+		return err
+	}
+	return t.ready()
 }
 
 func (t *Terminal) renew(ctx context.Context) error {
@@ -135,8 +152,10 @@ func (t *Terminal) current(ctx context.Context) bool {
 		return false
 	}
 	defer c.Close()
-	_, err = c.Assignment(ctx)
-	return err == nil
+	return t.apart(func() error {
+		_, err := c.Assignment(ctx)
+		return err
+	}) == nil
 }
 
 // member reports whether there is an authority to ask.
@@ -192,8 +211,11 @@ func (t *Terminal) certifyRenewal(ctx context.Context, r *renewal) error {
 		return err
 	}
 	defer c.Close()
-	chain, err := c.Reenroll(ctx, csr)
-	if err != nil {
+	var chain []*x509.Certificate
+	if err := t.apart(func() (err error) {
+		chain, err = c.Reenroll(ctx, csr)
+		return err
+	}); err != nil {
 		return err
 	}
 	r.chain = rawOf(chain)
@@ -211,8 +233,11 @@ func (t *Terminal) useRenewal(ctx context.Context, r *renewal) error {
 		return err
 	}
 	defer c.Close()
-	a, err := c.Assignment(ctx)
-	if err != nil {
+	var a *remote.Assignment
+	if err := t.apart(func() (err error) {
+		a, err = c.Assignment(ctx)
+		return err
+	}); err != nil {
 		return err
 	}
 	h := t.holder.follow(a)
@@ -288,14 +313,27 @@ func (t *Terminal) adopt(a *remote.Assignment) error {
 // refreshList gets the trust list from the authority or, when that cannot be reached under the list that is here, from
 // where lists are published: a later one may say why.
 func (t *Terminal) refreshList(ctx context.Context) error {
-	h := t.holder.copy()
-	document, err := t.listOfAuthority(ctx)
+	m := *t.holder.member
+	c, err := enroll.NewVisitor(t.service(), m.list)
 	if err != nil {
-		var e error
-		if document, _, e = enroll.FetchTrustList(ctx, h.member.trustURL, h.member.trust); e != nil {
+		return err
+	}
+	defer c.Close()
+	var document []byte
+	if err := t.apart(func() (err error) {
+		if document, err = c.TrustList(ctx); err == nil {
+			return nil
+		}
+		published, _, e := enroll.FetchTrustList(ctx, m.trustURL, m.trust)
+		if e != nil {
 			return err
 		}
+		document = published
+		return nil
+	}); err != nil {
+		return err
 	}
+	h := t.holder.copy()
 	news, err := h.member.accept(document)
 	if err != nil || !news {
 		return err
@@ -307,24 +345,11 @@ func (t *Terminal) refreshList(ctx context.Context) error {
 	return t.relink()
 }
 
-func (t *Terminal) listOfAuthority(ctx context.Context) ([]byte, error) {
-	c, err := enroll.NewVisitor(t.service(), t.holder.member.list)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	return c.TrustList(ctx)
-}
-
 // client is that of the terminal with a certificate.
 func (t *Terminal) client(cred *tlsconf.Credential) (*enroll.Client, error) {
 	return enroll.NewMember(t.service(), t.holder.member.list, cred)
 }
 
 func (t *Terminal) service() enroll.Options {
-	clock := t.o.Network.Clock
-	if clock == nil {
-		clock = time.Now
-	}
-	return t.holder.member.service(t.holder.tenant, t.holder.terminal, 0, clock)
+	return t.holder.member.service(t.holder.tenant, t.holder.terminal, 0, t.o.Network.Clock)
 }

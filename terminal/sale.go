@@ -51,61 +51,88 @@ func (r *SaleResult) Approved() bool { return r.Result == message.Approved && !r
 // Exceptions. When no answer came the error is an *UnansweredError. ErrSale, ErrSlot, ErrQueue and errors of the engine and
 // the medium come before anything is sent.
 func (t *Terminal) Sale(ctx context.Context, r SaleRequest) (*SaleResult, error) {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	if err := t.ready(); err != nil {
 		return nil, err
 	}
-	card, err := r.card()
+	defer t.waits()
+	e, raw, err := t.makeSale(&r, false)
 	if err != nil {
 		return nil, err
+	}
+	defer t.engine.End(t.macSlot.at)
+	ack, err := t.deliver(ctx, raw, t.macSlot)
+	if err != nil {
+		return nil, &UnansweredError{Pending: e.Pending, Err: err}
+	}
+	return t.settle(e, e.KSN, ack)
+}
+
+// makeSale makes the message of a sale and saves it. The transaction of its MAC stays under way, for its answer, unless there is an
+// error.
+func (t *Terminal) makeSale(r *SaleRequest, offline bool) (e *entry, raw []byte, err error) {
+	card, err := r.card()
+	if err != nil {
+		return nil, nil, err
 	}
 	defer card.wipe()
 	withPIN := r.AskPIN || !r.PIN.IsZero()
 	pinSlot, err := t.pinSlot(withPIN)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := t.queueOpen(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ksn, err := t.engine.Begin(t.macSlot.at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer t.engine.End(t.macSlot.at)
-	p := &message.Payload{Type: message.Sale, Amount: &r.Amount, Body: r.Body}
+	defer func() {
+		if err != nil {
+			t.engine.End(t.macSlot.at)
+		}
+	}()
+	p := &message.Payload{Type: message.Sale, Amount: &r.Amount, Body: r.Body, Offline: offline, Queued: offline}
 	field, err := t.encryptCard(card, ksn)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.Fields = append(p.Fields, field)
 	if withPIN {
 		field, err := t.encryptPIN(pinSlot, r.PIN, card.pan, ksn)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		p.Fields = append(p.Fields, field)
 	}
-	raw, err := t.compose(p, t.macSlot, ksn)
-	if err != nil {
-		return nil, err
+	raw, err = t.compose(p, t.macSlot, ksn)
+	if err == nil && offline {
+		err = t.mayHold(raw)
 	}
-	e := newEntry(p, raw, withPIN)
-	if err := t.store.saveEntry(e); err != nil {
-		if planted.On(planted.StateGhost) || removeFile(t.o.FS, entryName(e.Sequence)) == nil {
-			return nil, err
-		}
-		// It may be on the medium: whoever was told that there is no such sale would find one after the next start.
-		t.entries = append(t.entries, e)
-		return nil, &UnansweredError{Pending: e.Pending, Err: err}
+	if err != nil {
+		return nil, nil, err
+	}
+	e = newEntry(p, raw, withPIN)
+	return e, raw, t.enqueue(e)
+}
+
+// enqueue saves an entry before anybody hears of it.
+func (t *Terminal) enqueue(e *entry) error {
+	var err error
+	if !(e.Offline && planted.On(planted.QueueUnsaved)) {
+		err = t.store.saveEntry(e)
+	}
+	if err != nil && (planted.On(planted.StateGhost) || removeFile(t.o.FS, entryName(e.Sequence)) == nil) {
+		return err
 	}
 	t.entries = append(t.entries, e)
-	ack, err := t.deliver(ctx, raw, t.macSlot)
-	if err != nil {
-		return nil, &UnansweredError{Pending: e.Pending, Err: err}
+	t.publish()
+	if err != nil { // it may be on the medium: whoever was told that there is no such sale would find one after the next start
+		return &UnansweredError{Pending: e.Pending, Err: err}
 	}
-	return t.settle(e, ksn, ack)
+	return nil
 }
 
 // queueOpen reports whether a sale may use another key of the MAC slot: not when the oldest unanswered message is so far
@@ -130,7 +157,7 @@ func newEntry(p *message.Payload, raw []byte, withPIN bool) *entry {
 	e := &entry{deliver: raw}
 	e.Pending = Pending{
 		Sequence: p.Sequence, Intent: IntentResend, KSN: p.MAC.KSN, Digest: message.DigestOf(raw), Amount: *p.Amount,
-		Time: time.Unix(p.Time, 0).UTC(),
+		Time: time.Unix(p.Time, 0).UTC(), Offline: p.Offline,
 	}
 	if withPIN {
 		e.Intent, e.deliver = IntentReverse, nil
@@ -149,10 +176,27 @@ func (c card) wipe() {
 	c.pan.Wipe()
 }
 
+// check finds what would fail only when keys have been used for it: the message cannot carry it.
+func (r *SaleRequest) check() error {
+	if r.AskPIN && !r.PIN.IsZero() {
+		return fmt.Errorf("%w: a PIN is given and asked for", ErrSale)
+	}
+	if err := r.Amount.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrSale, err)
+	}
+	if len(r.Body) > message.MaxBody {
+		return fmt.Errorf("%w: a body of %d bytes, want at most %d", ErrSale, len(r.Body), message.MaxBody)
+	}
+	if n := max(r.Track.Len(), r.PAN.Digits().Len()); n > message.MaxCiphertext {
+		return fmt.Errorf("%w: card data of %d bytes, want at most %d", ErrSale, n, message.MaxCiphertext)
+	}
+	return nil
+}
+
 // card checks the request and fills the card data with zero bytes to 16-byte blocks, which are whole blocks of TDES too.
 func (r *SaleRequest) card() (card, error) {
-	if r.AskPIN && !r.PIN.IsZero() {
-		return card{}, fmt.Errorf("%w: a PIN is given and asked for", ErrSale)
+	if err := r.check(); err != nil {
+		return card{}, err
 	}
 	data := r.Track
 	if data.IsZero() {

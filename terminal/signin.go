@@ -27,7 +27,7 @@ type SignInResult struct {
 //
 // A floor that is too far ahead to be followed gives ErrJump or ErrJumpBudget beside the result.
 func (t *Terminal) SignIn(ctx context.Context) (*SignInResult, error) {
-	t.mu.Lock()
+	t.lock()
 	defer t.mu.Unlock()
 	if err := t.ready(); err != nil {
 		return nil, err

@@ -21,11 +21,13 @@ type Status struct {
 	RenewBefore time.Time // and at the latest
 	TrustList   uint64    // version of the trust list; zero for a terminal that came from a bundle
 	Endpoints   []Endpoint
+	Link        []EndpointCounters // how each endpoint has done since Open; nil over a link that is not the terminal's own
 	BootCounter uint64
 	Slots       []SlotReport // in the order of their numbers
 	Waiting     []SlotReport // keys that take their slots when a sign-in has confirmed them
 	Pending     int          // messages without an answer
 	Exceptions  int          // messages that the host did not take
+	Queue       Queue        // the same, and more about it
 	Jump        error        // why the last floor of the host was not followed; nil when it was
 }
 
@@ -50,14 +52,12 @@ func (t *Terminal) Status() Status {
 	if m := t.holder.member; m != nil {
 		s.RenewAfter, s.RenewBefore, s.TrustList = m.renewAfter, m.renewBefore, m.list.Version
 	}
-	s.Slots, s.Waiting = t.reports(t.slots), t.reports(t.next)
-	for _, e := range t.entries {
-		if e.Result == 0 {
-			s.Pending++
-		} else {
-			s.Exceptions++
-		}
+	if t.own != nil {
+		s.Link = t.own.Endpoints()
 	}
+	s.Slots, s.Waiting = t.reports(t.slots), t.reports(t.next)
+	s.Queue = t.Queue()
+	s.Pending, s.Exceptions = s.Queue.Count, s.Queue.Exceptions
 	return s
 }
 

@@ -117,7 +117,7 @@ func sealedUnder(name string) (string, bool) {
 	switch {
 	case strings.HasSuffix(name, temporarySuffix):
 		return "", false
-	case name == identityName, name == countersName, name == renewalName, name == enrolmentName, strings.HasPrefix(name, messagePrefix):
+	case name == identityName, name == countersName, name == limitsName, name == renewalName, name == enrolmentName, strings.HasPrefix(name, messagePrefix):
 		return label(name), true
 	case strings.HasPrefix(name, slotPrefix):
 		return label(strings.TrimSuffix(name, stagedSuffix)), true
@@ -328,9 +328,10 @@ func (r *identityRecord) holder(secrets []secret.Bytes) (*holder, error) {
 // counters is what must never go back although no key depends on it.
 type counters struct {
 	Version   uint     `cbor:"v"`
-	Boot      uint64   `cbor:"boot"`      // starts of the terminal
-	Sequence  uint64   `cbor:"seq"`       // the first sequence number that was never taken
-	Confirmed []string `cbor:"confirmed"` // key ids that the host has confirmed by answering a sign-in
+	Boot      uint64   `cbor:"boot"`            // starts of the terminal
+	Sequence  uint64   `cbor:"seq"`             // the first sequence number that was never taken
+	Confirmed []string `cbor:"confirmed"`       // key ids that the host has confirmed by answering a sign-in
+	Clock     int64    `cbor:"clock,omitempty"` // a time that is over: the floor of the clock
 }
 
 func (s store) loadCounters() (*counters, error) {

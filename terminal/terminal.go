@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/dukpt"
@@ -25,13 +26,17 @@ type Options struct {
 	Link    Exchanger        // nil: a Link to the endpoints of the bundle, which Close closes
 	Network LinkOptions      // how that Link behaves; its Endpoints, if empty, Credential and Roots are those of the bundle
 	Reserve int              // keys that the software engine makes ready at once, 1 to 32; 0: DefaultReserve
-	Clock   func() time.Time // the time in messages, on which nothing depends; nil: time.Now
+	Clock   func() time.Time // nil: time.Now. It may be behind: the terminal knows times that are over
 }
 
 // Terminal is a payment terminal: keys, link and what has not been settled yet. Its methods may be called from several
-// goroutines and run one after the other; a Sale that waits for the host keeps the others waiting.
+// goroutines and run one after the other; a Sale that waits for the host keeps the others waiting, but for Queue, NetworkChanged,
+// and Close and Zeroize, which end it. What Drain and Run deliver gives way to whatever changes something, and Renew has the terminal
+// only for what it saves.
 type Terminal struct {
 	mu       sync.Mutex
+	turn     *turn
+	upkeep   sync.Mutex // one renewal or rekeying at a time; taken before mu
 	o        Options
 	store    store
 	holder   *holder
@@ -48,6 +53,15 @@ type Terminal struct {
 	macSlot  place    // of slots: messages are MACed under it
 	jump     error    // why the last floor was not followed
 	closed   bool
+
+	limits  *message.Limits // of sales without the host; nil: none
+	queue   atomic.Pointer[Queue]
+	yields  bool          // the exchange to come gives way to whoever waits
+	filled  chan struct{} // has one when something has begun to wait
+	reached chan struct{} // has one when the host has answered
+	gone    chan struct{} // closed by Close
+	floor   *floor
+	clock   func() time.Time // of the options, over the floor
 
 	credential *tlsconf.Credential // what is shown in TLS
 	renewing   bool                // a renewal of it has begun
@@ -88,7 +102,10 @@ func load(o Options) (*Terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Terminal{o: o, store: store{o.FS, o.Sealer, o.Keys}, unlock: unlock}
+	t := &Terminal{
+		o: o, store: store{o.FS, o.Sealer, o.Keys}, unlock: unlock, turn: newTurn(),
+		filled: make(chan struct{}, 1), reached: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
 	if err := t.read(); err != nil {
 		_ = t.Close() // the first error is the one to report
 		return nil, err
@@ -117,6 +134,11 @@ func (t *Terminal) read() error {
 	if err != nil {
 		return err
 	}
+	if t.limits, err = t.store.loadLimits(); err != nil {
+		return err
+	}
+	t.publish()
+	t.setClocks()
 	if err := t.readRenewal(); err != nil {
 		return err
 	}
@@ -124,6 +146,16 @@ func (t *Terminal) read() error {
 		return err
 	}
 	return t.arrange()
+}
+
+// setClocks has every clock of the terminal stand on the floor.
+func (t *Terminal) setClocks() {
+	t.floor = t.floorOf()
+	t.clock = t.floor.under(t.o.Clock)
+	if t.o.Network.Clock == nil {
+		t.o.Network.Clock = t.o.Clock
+	}
+	t.o.Network.Clock = t.floor.under(t.o.Network.Clock)
 }
 
 // missing tells an empty folder from one that has lost its identity.
@@ -250,6 +282,7 @@ func (t *Terminal) count(change func(*counters)) error {
 	next := *t.counters
 	next.Confirmed = append([]string{}, t.counters.Confirmed...)
 	change(&next)
+	next.Clock = max(next.Clock, t.floor.time().Unix())
 	if err := t.store.saveCounters(&next); err != nil {
 		return err
 	}
@@ -270,7 +303,7 @@ func (t *Terminal) nextSequence() (uint64, error) {
 
 // Close forgets the keys and gives the folder free. Calls afterwards fail with ErrClosed. It may be repeated.
 func (t *Terminal) Close() error {
-	t.mu.Lock()
+	t.lockForGood()
 	defer t.mu.Unlock()
 	return t.close()
 }
@@ -280,6 +313,7 @@ func (t *Terminal) close() error {
 		return nil
 	}
 	t.closed = true
+	close(t.gone)
 	for _, c := range t.closes {
 		c()
 	}
@@ -296,7 +330,7 @@ func (t *Terminal) close() error {
 // so that the folder takes no second import. One that failed on the way holds the folder still and may be repeated. After
 // Close it fails with ErrClosed and changes nothing: the folder may be another process's by then.
 func (t *Terminal) Zeroize() error {
-	t.mu.Lock()
+	t.lockForGood()
 	defer t.mu.Unlock()
 	if err := t.ready(); err != nil {
 		return err
@@ -345,7 +379,7 @@ func (t *Terminal) compose(p *message.Payload, by place, ksn dukpt.KSN) ([]byte,
 	p.Version, p.Environment = message.FormatVersion, t.holder.environment
 	p.Tenant, p.Terminal = t.holder.tenant, t.holder.terminal
 	p.BootCounter, p.Sequence = t.counters.Boot, seq
-	p.Time = max(0, t.o.Clock().Unix())
+	p.Time = max(0, t.clock().Unix())
 	p.MAC = by.macRef(ksn)
 	payload, err := message.Encode(p)
 	if err != nil {
@@ -371,19 +405,57 @@ func (s Slot) macRef(ksn dukpt.KSN) message.MACRef {
 // deliver sends a message until a genuine ack for it arrives, verified under the transaction of a place.
 func (t *Terminal) deliver(ctx context.Context, raw []byte, by place) (*message.AckPayload, error) {
 	digest := message.DigestOf(raw)
+	bounded, done := t.turn.exchange(ctx, t.yields)
+	defer done()
 	var ack *message.AckPayload
-	err := t.link.Exchange(ctx, raw, func(answer []byte) error {
+	err := t.link.Exchange(bounded, raw, func(answer []byte) error {
 		var err error
 		ack, err = t.verify(answer, digest, by)
 		return err
 	})
+	if err == nil && ack == nil {
+		err = fmt.Errorf("%w: none came", ErrAck)
+	}
 	if err != nil {
+		if cause := context.Cause(bounded); cause != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		return nil, err
 	}
-	if ack == nil {
-		return nil, fmt.Errorf("%w: none came", ErrAck)
+	t.learn(ack)
+	if !t.yields {
+		t.tell(t.reached)
 	}
 	return ack, nil
+}
+
+// tell leaves word for Run, if it has not got it yet.
+func (t *Terminal) tell(word chan struct{}) {
+	select {
+	case word <- struct{}{}:
+	default:
+	}
+}
+
+// NetworkChanged tells the terminal that the device is on another network: see Link.NetworkChanged. It never waits.
+func (t *Terminal) NetworkChanged() {
+	if t.own != nil {
+		t.own.NetworkChanged()
+	}
+	t.tell(t.reached)
+}
+
+// NewLink makes a link of the terminal to other endpoints than those of messages, for Link.Dial perhaps: with its certificate, also
+// after a renewal, whom it trusts now, and as Options.Network says. The caller closes it.
+func (t *Terminal) NewLink(endpoints ...Endpoint) (*Link, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	o := t.o.Network
+	o.Endpoints, o.Events, o.Switching = endpoints, nil, nil // those of Options are about messages
+	return t.holder.link(o, t.credential)
 }
 
 // verify believes an answer only when its MAC verifies under the response key of the request and it names the request.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/harden"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -72,7 +73,14 @@ type Program[C any] struct {
 type Deployment struct{ Folder, Tenant, Environment string }
 
 // Main runs the program as a process: TERM and INT end it, HUP has it read again what it follows. It returns the exit code.
+// Before anything else it forbids core files and tracing: there are keys in its memory.
 func (p Program[C]) Main(args []string, getenv func(string) string) int {
+	if !planted.On(planted.CoreAllowed) {
+		if err := harden.Process(); err != nil {
+			exit.Report(os.Stderr, p.Name, err)
+			return int(exit.Failure)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
@@ -205,7 +213,15 @@ func (p Program[C]) serve(ctx context.Context, proc Process, c C, check bool) er
 		out.LogAttrs(ctx, slog.LevelInfo, "checked", p.Describe(c)...)
 		return nil
 	}
-	return p.coded(p.Run(ctx, c, log, func(addrs ...slog.Attr) { out.LogAttrs(ctx, slog.LevelInfo, "ready", addrs...) }))
+	w, err := newWatched(proc.Getenv, log)
+	if err != nil {
+		return exit.With(exit.Usage, err, "start it by its unit, or without the variables of sd_notify")
+	}
+	defer w.end()
+	return p.coded(p.Run(ctx, c, log, func(addrs ...slog.Attr) {
+		out.LogAttrs(ctx, slog.LevelInfo, "ready", addrs...)
+		w.serves(ctx, addrs)
+	}))
 }
 
 // coded gives the errors of starting their exit codes.

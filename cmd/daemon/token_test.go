@@ -18,8 +18,8 @@ func TestExplainToken(t *testing.T) {
 	t.Parallel()
 	for is, code := range map[error]exit.Code{
 		hsm.ErrNoBridge: exit.Failure, hsm.ErrModule: exit.NotFound, hsm.ErrNoToken: exit.NotFound, hsm.ErrAmbiguous: exit.Refused,
-		hsm.ErrPINTries: exit.Refused, hsm.ErrPIN: exit.Verification, hsm.ErrVariant: exit.Verification,
-		hsm.ErrAttributes: exit.Verification, hsm.ErrDuplicate: exit.Refused,
+		hsm.ErrPINTries: exit.Refused, hsm.ErrPIN: exit.Verification, hsm.ErrVariant: exit.Verification, hsm.ErrCarry: exit.Refused,
+		hsm.ErrAttributes: exit.Verification, hsm.ErrDuplicate: exit.Refused, hsm.ErrStuck: exit.Unreachable, engine.ErrUnavailable: exit.Unreachable,
 		ca.ErrOtherKey: exit.Verification, embedded.ErrNoKey: exit.NotFound, engine.ErrKeyNotFound: exit.NotFound, engine.ErrUsage: exit.Refused, token.ErrPINFile: exit.Refused,
 		errors.Join(token.ErrPINFile, fs.ErrNotExist): exit.NotFound,
 	} {

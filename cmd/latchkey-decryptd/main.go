@@ -35,6 +35,10 @@ capitals, and a flag wins over a variable. Unknown members are errors.
   callers:                         required: the acquirer hosts that are served
     - name: ACQ-1                  as in its certificate
       pin-keys: [alias/zone-1]     zone keys that PINs may go to for it
+      keys:                        keys of fixed value that it may use (docs/aws.md)
+        - {key: alias/mac-1, for: [generate-mac, verify-mac]}
+  limits:                          how often what may be asked, and how much is worked on at once
+    working: 512                   (docs/deployment.md); absent: the defaults
   registry:                        the registration authority that says which terminals there are,
                                    and what of them may be used; absent: the folder says it
     urls: [https://ra:8446]        its addresses for services, tried in turn
@@ -43,6 +47,9 @@ capitals, and a flag wins over a variable. Unknown members are errors.
   hsm:                             the PKCS#11 token that keys are used from; absent: the keyring
     uri: pkcs11:token=NAME?module-path=PATH
     pin-file: token.pin            one line, mode 0600; and sessions, cache, fingerprints
+  postgres:                        the PostgreSQL that several of these services share, in place of
+    servers: [db-1, db-2]          the file named by database: HOST, HOST:PORT or a socket's folder;
+    password-file: FILE            and name, user, roots, schema, standby, patience
   listen: 127.0.0.1:8443           and admin, folder, instance, database, certificate, key,
                                    keyring, checkpoint-key, checkpoint-file, checkpoint-every
 

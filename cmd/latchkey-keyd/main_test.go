@@ -1,12 +1,16 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/cmd/daemon/daemontest"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	node "github.com/latchkey-pos/latchkey/internal/node/keydist"
 )
+
+func TestMain(m *testing.M) { os.Exit(hsmtest.Binary(m, 1)) }
 
 func TestProgram(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,7 @@ Terminals enrol with a one-time code, over EST (RFC 7030); any EST client can (d
   POST /keys                              its initial key, from the key-distribution host
 Operators and auditors use ` + "`latchkey terminal`" + `, over the services address. Hosts follow the
 registry feed there: a terminal that is revoked is cut off everywhere within two seconds.
+With terminals-tls12 in the file there is one more address, for EST clients without TLS 1.3.
 The publication address, plain HTTP, has what proves itself: /trust-list and /crl/terminals.
 Operators ask the admin address, plain HTTP: /livez, /readyz, /metrics.
 
@@ -45,6 +46,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
   latchkey-provisiond --config pos/provisiond.yaml`,
 	Overrides: []daemon.Override[node.Config]{
 		{Flag: "terminals", Variable: "LATCHKEY_TERMINALS", Listens: true, Usage: "address for terminals, HOST:PORT", Member: func(c *node.Config) *string { return &c.Terminals }},
+		{Flag: "terminals-tls12", Variable: "LATCHKEY_TERMINALS_TLS12", Listens: true, Usage: "address for terminals without TLS 1.3, HOST:PORT; none by default", Member: func(c *node.Config) *string { return &c.TLS12 }},
 		{Flag: "services", Variable: "LATCHKEY_SERVICES", Listens: true, Usage: "address for operators and services, HOST:PORT", Member: func(c *node.Config) *string { return &c.Services }},
 		{Flag: "publication", Variable: "LATCHKEY_PUBLICATION", Listens: true, Usage: "address of the trust list, HOST:PORT", Member: func(c *node.Config) *string { return &c.Publication }},
 		{Flag: "admin", Variable: "LATCHKEY_ADMIN", Listens: true, Usage: "address of health and metrics, HOST:PORT", Member: func(c *node.Config) *string { return &c.Admin }},
@@ -67,12 +69,20 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 	},
 	Check: node.Check,
 	Describe: func(c node.Config) []slog.Attr {
-		return []slog.Attr{slog.String("tenant", c.Tenant), slog.String("folder", c.Folder)}
+		on := []slog.Attr{slog.String("tenant", c.Tenant), slog.String("folder", c.Folder), slog.String("terminals", c.Terminals+" TLS 1.3")}
+		if c.TLS12 != "" {
+			on = append(on, slog.String("terminals-tls12", c.TLS12+" TLS 1.2, certificates only"))
+		}
+		return on
 	},
 	Run: func(ctx context.Context, c node.Config, log *slog.Logger, ready func(...slog.Attr)) error {
 		return node.Run(ctx, c, log, func(a node.Addrs) {
-			ready(slog.String("terminals", a.Terminals), slog.String("services", a.Services),
-				slog.String("publication", a.Publication), slog.String("admin", a.Admin), slog.String("instance", c.Instance))
+			lines := []slog.Attr{slog.String("terminals", a.Terminals), slog.String("services", a.Services),
+				slog.String("publication", a.Publication), slog.String("admin", a.Admin), slog.String("instance", c.Instance)}
+			if a.TLS12 != "" {
+				lines = append(lines, slog.String("terminals-tls12", a.TLS12))
+			}
+			ready(lines...)
 		})
 	},
 	Explain: func(err error) error {

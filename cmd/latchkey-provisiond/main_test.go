@@ -1,12 +1,16 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/cmd/daemon/daemontest"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	node "github.com/latchkey-pos/latchkey/internal/node/provision"
 )
+
+func TestMain(m *testing.M) { os.Exit(hsmtest.Binary(m, 1)) }
 
 // TestProgram runs without a key-distribution host: terminals can enrol, and ask again for their keys.
 func TestProgram(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,8 +140,38 @@ type statusView struct {
 	TrustList                                     uint64    `json:",omitempty"` // version
 	BootCounter                                   uint64
 	Pending, Exceptions                           int
+	Queue                                         queueView
 	Slots                                         []slotView
 	Waiting                                       []slotView `json:",omitempty"`
+}
+
+// queueView is what waits for the host, and what may.
+type queueView struct {
+	Bytes   int
+	Amounts []string   `json:",omitempty"`
+	Oldest  *time.Time `json:",omitempty"`
+	Offline string     // what may be sold without the host
+}
+
+func queueOf(q terminal.Queue) queueView {
+	v := queueView{Bytes: q.Bytes, Offline: "nothing"}
+	for _, a := range q.Amounts {
+		v.Amounts = append(v.Amounts, a.String())
+	}
+	if q.Count > 0 {
+		v.Oldest = &q.Oldest
+	}
+	if l := q.Limits; l != nil {
+		v.Offline = fmt.Sprintf("%d sales, %v, %v long", l.Count, l.Amount, time.Duration(l.AgeSeconds)*time.Second)
+	}
+	return v
+}
+
+func (v queueView) text(count int) string {
+	if v.Oldest == nil {
+		return fmt.Sprint(count)
+	}
+	return fmt.Sprintf("%d, %s, the oldest of %s", count, strings.Join(v.Amounts, ", "), v.Oldest.Format(time.RFC3339))
 }
 
 type slotView struct {
@@ -165,6 +196,7 @@ func (a *app) status() error {
 	v := statusView{
 		Tenant: string(s.Tenant), Terminal: string(s.Terminal), Environment: s.Environment.String(), Sealer: s.Sealer,
 		Serial: s.Serial, NotAfter: s.NotAfter, BootCounter: s.BootCounter, Pending: s.Pending, Exceptions: s.Exceptions,
+		Queue: queueOf(s.Queue),
 	}
 	if s.TrustList != 0 {
 		v.RenewAfter, v.RenewBefore, v.TrustList = s.RenewAfter, s.RenewBefore, s.TrustList
@@ -177,7 +209,8 @@ func (a *app) status() error {
 		rows = append(rows, row{"renewal", v.RenewAfter.Format(time.DateOnly) + " to " + v.RenewBefore.Format(time.DateOnly)},
 			row{"trust list", fmt.Sprintf("version %d", v.TrustList)})
 	}
-	rows = append(rows, row{"starts", v.BootCounter}, row{"unanswered", v.Pending}, row{"exceptions", v.Exceptions})
+	rows = append(rows, row{"starts", v.BootCounter}, row{"unanswered", v.Queue.text(v.Pending)}, row{"exceptions", v.Exceptions},
+		row{"without host", v.Queue.Offline})
 	for _, slot := range s.Slots {
 		sv := viewOf(slot)
 		v.Slots = append(v.Slots, sv)
@@ -271,7 +304,7 @@ func unreachable(err error) error {
 // saleFlags are what the customer and the cashier give.
 type saleFlags struct {
 	amount, currency, track, pan, pin string
-	noPIN                             bool
+	noPIN, offline                    bool
 }
 
 func newSale(a *app) *cobra.Command {
@@ -284,7 +317,9 @@ the PIN, and shows neither:
 
   latchkey-terminal sale --dir ./t1 --amount 12.34 --currency EUR
 
-The files are for scripts, and only you may read them. A sale without an answer is kept: run resend.`,
+The files are for scripts, and only you may read them. A sale without an answer is kept: run resend.
+With --offline the host is not asked: the sale is kept, within what the host has allowed (status), and
+resend delivers it. It has no PIN.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.sale(cmd.Context(), f)) },
 	}
@@ -294,6 +329,7 @@ The files are for scripts, and only you may read them. A sale without an answer 
 	cmd.Flags().StringVar(&f.pan, "pan-file", "", "file with the card number, as somebody types it; - for standard input; without both it is asked for")
 	cmd.Flags().StringVar(&f.pin, "pin-file", "", "file with the PIN; - for standard input; without it the PIN is asked for")
 	cmd.Flags().BoolVar(&f.noPIN, "no-pin", false, "a sale without a PIN")
+	cmd.Flags().BoolVar(&f.offline, "offline", false, "a sale without the host and without a PIN, to be delivered later")
 	return cmd
 }
 
@@ -308,6 +344,13 @@ func (a *app) sale(ctx context.Context, f saleFlags) error {
 		return err
 	}
 	defer t.Close() // the state is durable already
+	if f.offline {
+		p, err := t.SaleOffline(r)
+		if err != nil {
+			return err
+		}
+		return a.kept(p)
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
 	result, err := t.Sale(ctx, r)
@@ -321,6 +364,7 @@ func (a *app) request(f saleFlags) (r terminal.SaleRequest, err error) {
 	if r.Amount, err = parseAmount(f.amount, f.currency); err != nil {
 		return r, exit.With(exit.Usage, err, "as in --amount 12.34 --currency EUR")
 	}
+	f.noPIN = f.noPIN || f.offline
 	if f.pin != "" && f.noPIN || f.pin == "-" && f.track+f.pan == "-" {
 		return r, exit.With(exit.Usage, errors.New("--pin-file goes neither with --no-pin nor with a card on the same input"), "leave one of the flags out")
 	}
@@ -387,6 +431,17 @@ func plausible(number []byte) bool {
 	return len(number) >= minCard && len(number) <= maxCard && sum%10 == 0
 }
 
+// kept shows a sale that was made without the host.
+func (a *app) kept(p *terminal.Pending) error {
+	view := struct {
+		Result   string
+		Sequence uint64
+		KSN      string
+		Digest   string
+	}{"kept", p.Sequence, p.KSN.String(), p.Digest.String()}
+	return a.show(view, row{"sale", "kept: latchkey-terminal resend delivers it"}, row{"sequence", view.Sequence}, row{"KSN", view.KSN}, row{"digest", view.Digest})
+}
+
 // report shows a result; anything but an approval ends with exit code 4.
 func (a *app) report(r *terminal.SaleResult) error {
 	view := struct {
@@ -438,17 +493,15 @@ func (a *app) resend(ctx context.Context) error {
 	defer t.Close() // the state is durable already
 	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
-	pending := t.Pending()
-	fmt.Fprintf(a.stderr, "%d unanswered\n", len(pending))
+	fmt.Fprintf(a.stderr, "%d unanswered\n", t.Queue().Count)
 	var refused error
-	for _, p := range pending {
-		r, err := t.Resend(ctx, &p)
-		if err != nil {
-			return err
-		}
+	err = t.Drain(ctx, 0, func(r *terminal.SaleResult) {
 		if err := a.report(r); err != nil {
 			refused = err
 		}
+	})
+	if err != nil {
+		return err
 	}
 	return refused
 }

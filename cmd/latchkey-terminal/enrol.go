@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/terminal"
 	"github.com/latchkey-pos/latchkey/tls/enroll"
@@ -24,6 +26,8 @@ import (
 // enrolFlags say where a terminal enrols, and as whom.
 type enrolFlags struct {
 	url, trustURL, tenant, terminal, ticket, curve, environment string
+	slip                                                        string
+	slipTicket                                                  enroll.Ticket // of the slip
 	agreementKey, attestation                                   string
 	noSignIn                                                    bool
 }
@@ -42,7 +46,7 @@ var curves = map[string]elliptic.Curve{
 func newEnrol(a *app) *cobra.Command {
 	var f enrolFlags
 	cmd := &cobra.Command{
-		Use:   "enrol --dir DIR --url URL --trust-url URL --tenant TENANT --terminal ID [--ticket-file FILE]",
+		Use:   "enrol --dir DIR (--slip-file FILE | --url URL --trust-url URL --tenant TENANT --terminal ID [--ticket-file FILE])",
 		Short: "Make a terminal over the network, with the ticket of its operator",
 		Long: `enrol makes a terminal of an empty folder and the ticket that latchkey terminal code gave out:
 
@@ -55,6 +59,11 @@ func newEnrol(a *app) *cobra.Command {
    first half of the ticket, gets it a certificate, and the certificate one for its agreement key.
 3. It fetches an initial key for each slot and checks everything about it before it is saved.
 4. It signs in at the acquirer, which confirms the keys.
+
+With --slip-file, all of that comes from a file or standard input: what the QR code of latchkey terminal code -o qr
+holds, or what its --slip-file wrote.
+
+  camera | latchkey-terminal enrol --dir ./t1 --slip-file -
 
 The ticket is asked for, or comes from --ticket-file; it is never a flag. When anything goes
 wrong, or the power, run the same command again: it goes on where it was, without the ticket if
@@ -71,8 +80,14 @@ refuses --environment production before it sends anything. Nobody can tell from 
 is for: the authority says so when the code is spent. A ticket of production is lost there; use it
 with --sealer, or on a device with a sealer of its own.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return explain(a.enrol(cmd.Context(), f)) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.takeSlip(cmd, &f); err != nil {
+				return explain(err)
+			}
+			return explain(a.enrol(cmd.Context(), f))
+		},
 	}
+	cmd.Flags().StringVar(&f.slip, "slip-file", "", "file with the slip; - for standard input; in place of --url, --trust-url, --tenant, --terminal, --environment and --ticket-file")
 	cmd.Flags().StringVar(&f.url, "url", "", "registration authority, https://HOST:PORT (required)")
 	cmd.Flags().StringVar(&f.trustURL, "trust-url", "", "where the trust list is published, http://HOST:PORT (required)")
 	cmd.Flags().StringVar(&f.tenant, "tenant", "", "whose terminal it is (required)")
@@ -84,6 +99,38 @@ with --sealer, or on a device with a sealer of its own.`,
 	cmd.Flags().StringVar(&f.attestation, "attestation-file", "", "the maker's certificates of that key: PEM, its own first, without the root")
 	cmd.Flags().BoolVar(&f.noSignIn, "no-sign-in", false, "leave the sign-in for later")
 	return cmd
+}
+
+// takeSlip fills in what a slip says. What it says is not said by flags too.
+func (a *app) takeSlip(cmd *cobra.Command, f *enrolFlags) error {
+	if f.slip == "" {
+		return nil
+	}
+	for _, name := range []string{"url", "trust-url", "tenant", "terminal", "environment", "ticket-file"} {
+		if cmd.Flags().Changed(name) {
+			return exit.With(exit.Usage, fmt.Errorf("--%s does not go with --slip-file", name), "the slip says it")
+		}
+	}
+	text, err := a.readSlip(f.slip)
+	if err != nil {
+		return err
+	}
+	defer text.Wipe()
+	s, err := enroll.ParseSlip(text.Expose())
+	if err != nil {
+		return err
+	}
+	f.url, f.trustURL, f.tenant, f.terminal, f.environment, f.slipTicket = s.URL, s.TrustURL, s.Tenant, s.Terminal, s.Environment, s.Ticket
+	return nil
+}
+
+func (a *app) readSlip(path string) (secret.Bytes, error) {
+	if path != "-" {
+		return a.read(path, "--slip-file", "slip")
+	}
+	b, err := io.ReadAll(io.LimitReader(a.stdin, enroll.MaxSlip+1))
+	defer secret.Wipe(b)
+	return secret.From(b), err
 }
 
 func (a *app) enrol(ctx context.Context, f enrolFlags) error {
@@ -110,12 +157,15 @@ func (a *app) enrol(ctx context.Context, f enrolFlags) error {
 	o.Keys = a.element.keys
 	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
-	if f.ticket == "" { // it may have been taken before
+	given := f.ticket != "" || f.slip != ""
+	if !given { // it may have been taken before
 		err = terminal.Enroll(ctx, medium, sealer, o)
 	}
-	if f.ticket != "" || errors.Is(err, terminal.ErrTicket) {
-		if o.Ticket, err = a.ticket(f.ticket); err != nil {
-			return err
+	if given || errors.Is(err, terminal.ErrTicket) {
+		if o.Ticket = f.slipTicket; f.slip == "" {
+			if o.Ticket, err = a.ticket(f.ticket); err != nil {
+				return err
+			}
 		}
 		err = terminal.Enroll(ctx, medium, sealer, o)
 	}

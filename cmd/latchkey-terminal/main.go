@@ -7,11 +7,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/harden"
 )
 
 func main() {
+	if err := harden.Process(); err != nil { // it holds keys
+		exit.Report(os.Stderr, "latchkey-terminal", err)
+		os.Exit(int(exit.Failure))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -27,9 +33,26 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	a.element.stuck = make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	select {
+	case err := <-ended:
+		return a.finish(err)
+	case <-a.element.stuck:
+	}
+	select { // who opens the token is told
+	case err := <-ended:
+		return a.finish(err)
+	case <-time.After(time.Second): // everybody else is in that call, and ends with the program
+		return explainToken(a.element.close())
+	}
+}
+
+// finish closes the token after a command.
+func (a *app) finish(err error) error {
 	if e := a.element.close(); err == nil {
-		err = e
+		err = explainToken(e)
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func TestScripts(t *testing.T) {
 // TestEnrolScripts runs the commands that need a registration authority, each script against one of its own. $URL and
 // $TRUST_URL are where that listens, $ACQUIRER is where the acquirer does, and the file ticket opens the authority. The command
 // "order" has the operator order a new key for the data slot, "busy" and "ready" end and begin the authority's readiness,
-// "unheard" and "heard" that of the acquirer to hear of keys; "block" and "unblock" have the host hold what comes, "shut" and
+// "unheard" and "heard" that of the acquirer to hear of keys; "allow" has it allow sales without it, "block" and "unblock" have the host hold what comes, "shut" and
 // "open" have the acquirer refuse the certificate, "inactive" and "active" have it refuse messages. "production" makes the
 // authority one of production, and "unsuited" takes the PIN slot away.
 func TestEnrolScripts(t *testing.T) {
@@ -220,6 +220,7 @@ func enrolScripts(t *testing.T, dir string, more func(*testscript.Env) error) {
 			for name, content := range map[string]string{
 				"ticket": typed, "wrong": "1" + typed[1:], "stranger": typed[:27] + strings.Repeat("0", 26) + "\n",
 				"card": ";4761739001010119=29122010123456789?\n", "pin": "1234\n", "blank": "\n",
+				"slip": "latchkey-enrol 1\ntenant ACME\nterminal T-0001\nenvironment test\nurl " + ra.URL + "\ntrust-url " + ra.TrustURL + "\nticket " + typed,
 			} {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(content), 0o600); err != nil {
 					return err
@@ -228,12 +229,17 @@ func enrolScripts(t *testing.T, dir string, more func(*testscript.Env) error) {
 			return makeDevice(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":      exits,
-			"order":      command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
-			"busy":       command(func(s *site) { s.busy.Store(true) }),
-			"ready":      command(func(s *site) { s.busy.Store(false) }),
-			"unheard":    command(func(s *site) { s.lab.Host.Deaf(true) }),
-			"heard":      command(func(s *site) { s.lab.Host.Deaf(false) }),
+			"exits":   exits,
+			"order":   command(func(s *site) { s.ra.Order(terminaltest.DataSlot) }),
+			"busy":    command(func(s *site) { s.busy.Store(true) }),
+			"ready":   command(func(s *site) { s.busy.Store(false) }),
+			"unheard": command(func(s *site) { s.lab.Host.Deaf(true) }),
+			"heard":   command(func(s *site) { s.lab.Host.Deaf(false) }),
+			"allow": command(func(s *site) {
+				s.lab.Host.Limits = &message.Limits{
+					Count: 2, Bytes: 1 << 20, AgeSeconds: 86400, Amount: message.Amount{Minor: 10000, Currency: message.Currency{'E', 'U', 'R'}, Exponent: 2},
+				}
+			}),
 			"block":      command(func(s *site) { s.held.Store(true) }),
 			"unblock":    command(func(s *site) { s.held.Store(false) }),
 			"shut":       command(func(s *site) { s.shut.Store(true) }),
@@ -449,5 +455,31 @@ func TestImportMakesNamesDurable(t *testing.T) {
 	}
 	if left, err := os.ReadDir(a.dir); err != nil || len(left) != 0 {
 		t.Errorf("%d files in a folder that may be lost, %v", len(left), err)
+	}
+}
+
+// TestDeafToken has a module not return from a call when the token is open: the command ends.
+func TestDeafToken(t *testing.T) {
+	t.Parallel()
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	d, dir := hsmtest.NewDeaf(t, hsmtest.New(t)), t.TempDir()
+	d.Hang("C_GenerateKey")
+	bundle, err := terminal.SealBundle(secret.From([]byte(code)), terminaltest.NewLab(t, dukpt.AES).Bundle(t, terminal.Endpoint{URL: "https://127.0.0.1:1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"t1.bundle": string(bundle), "code": code, "pin": hsmtest.PIN} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = run(t.Context(), []string{
+		"import", "--bundle", filepath.Join(dir, "t1.bundle"), "--code-file", filepath.Join(dir, "code"), "--dir", filepath.Join(dir, "t1"),
+		"--sealer", "pkcs11:token=" + d.Label + ";object=storage?module-path=" + d.Module, "--sealer-pin-file", filepath.Join(dir, "pin"),
+	}, strings.NewReader(""), io.Discard, io.Discard)
+	if !errors.Is(err, hsm.ErrStuck) || exit.CodeOf(err) != exit.Unreachable || !strings.Contains(err.Error(), "C_GenerateKey") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -18,7 +18,8 @@ import (
 type element struct {
 	uri, pinFile string
 
-	token *hsm.Token // once it is open
+	stuck chan struct{} // closed when the module does not return from a call; nil: nobody waits for that
+	token *hsm.Token    // once it is open
 	key   *hsm.Sealer
 	keys  terminal.Keys // nil: private keys are sealed with the rest
 }
@@ -55,7 +56,7 @@ func (a *app) tokenSealer(create bool) (terminal.Sealer, error) {
 			return nil, err
 		}
 		defer pin.Wipe()
-		if e.token, err = hsm.Open(context.Background(), u, pin, hsm.Options{}); err != nil { // its own Wait bounds it
+		if e.token, err = hsm.Open(context.Background(), u, pin, hsm.Options{Stuck: e.abandon}); err != nil { // its own Patience bounds it
 			return nil, err
 		}
 	}
@@ -97,6 +98,13 @@ func (a *app) tokenPIN(u hsm.URI) (secret.Bytes, error) {
 	return a.read(file, "--sealer-pin-file", "PIN of the token")
 }
 
+// abandon has the program end: what hangs in a module can be got rid of in no other way.
+func (e *element) abandon() {
+	if e.stuck != nil {
+		close(e.stuck)
+	}
+}
+
 // close ends the sessions of the token.
 func (e *element) close() error {
 	if e.token == nil {
@@ -131,6 +139,7 @@ func explainToken(err error) error {
 		exit.When(hsm.ErrAttributes, exit.Verification, "the key must not be used: docs/hsm.md says what its attributes have to be"),
 		exit.When(dukpt.ErrUnsupported, exit.Refused, "the token needs AES-GCM, or AES-CBC and AES-CMAC: see latchkey hsm probe"),
 		exit.When(engine.ErrKeyNotFound, exit.NotFound, "a terminal is made with --sealer from its beginning: latchkey-terminal enrol or import"),
+		exit.When(hsm.ErrStuck, exit.Unreachable, "see that the device answers its maker's tool, and start again: nothing else ends such a call"),
 		exit.When(engine.ErrUnavailable, exit.Unreachable, "see that the token is there, and try again"),
 	)
 	return err

@@ -12,45 +12,50 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/tls/provision"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
 )
 
 func newApprove(c *console) *cobra.Command {
 	r := &registry{folder: folder{c: c}}
 	var list bool
-	var file string
+	h := &handout{folder: &r.folder}
 	cmd := &cobra.Command{
 		Use:   "approve ID | --list",
 		Short: "Approve what another operator has asked for",
-		Long: `Approve carries out an operation that waits for a second person. In production registrations, unblocking, rekeying,
+		Long: `Approve carries out an operation that waits for a second person. In production registrations, one by one or as a list, imports, compromised key sets, unblocking, rekeying,
 draining, retiring and codes for terminals that have enrolled before need one; in a test deployment people approve
 their own, and the audit log says so. Cutting a terminal off never waits.`,
 		Example: `  latchkey approve --list
   latchkey approve 5T9K2M7QXW3B8HNDRYVC4F6GJZ --as OPERATOR-2`,
-		Args: cobra.ArbitraryArgs, // counted together with --list
+		Annotations: map[string]string{showsTickets: "yes"},
+		Args:        cobra.ArbitraryArgs, // counted together with --list
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if list && len(args) > 0 || !list && len(args) != 1 {
 				return exit.With(exit.Usage, errors.New("name one operation, or ask for the list"), "see what waits: latchkey approve --list")
 			}
-			if err := vacantFile(file); err != nil {
+			if list && c.format == "qr" {
+				return checkFormat(c.format, false)
+			}
+			if err := h.check(); err != nil {
 				return err
 			}
 			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
 				if list {
 					return listApprovals(ctx, c, client)
 				}
-				return approveOne(ctx, c, client, args[0], file)
+				return r.approveOne(ctx, c, client, args[0], h)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list what waits")
-	cmd.Flags().StringVar(&file, "ticket-file", "", "of a code: write the ticket to a new file of mode 0600 instead of standard output")
+	h.flags(cmd, "of a code: ")
 	r.flags(cmd)
 	return cmd
 }
 
 // approveOne says what is approved, and what became of it.
-func approveOne(ctx context.Context, c *console, client *admin.Client, id, file string) error {
+func (r *registry) approveOne(ctx context.Context, c *console, client *admin.Client, id string, h *handout) error {
 	all, err := client.Approvals(ctx)
 	if err != nil {
 		return err
@@ -59,16 +64,22 @@ func approveOne(ctx context.Context, c *console, client *admin.Client, id, file 
 	if i := slices.IndexFunc(all, func(a admin.Approval) bool { return a.ID == id }); i >= 0 {
 		op = all[i].Operation
 		c.note("%s asks for: %s %s %s", all[i].By, op.Action, op.Terminal, describeOperation(op))
+		if op.Action == string(provision.ActionCompromiseSet) {
+			r.relatives(c, op.KeySet)
+		}
 	}
 	out, err := client.Approve(ctx, id)
 	if err != nil {
 		return err
 	}
 	if out.Ticket == "" {
+		if c.format == "qr" {
+			c.format = "table" // what was approved is no code
+		}
 		return showOutcome(c, out)
 	}
 	life := time.Duration(op.Lifetime) * time.Second
-	return showTicket(c, out, cmp.Or(life, defaultLife), file)
+	return h.showTicket(c, out, op.Terminal, cmp.Or(life, defaultLife))
 }
 
 func listApprovals(ctx context.Context, c *console, client *admin.Client) error {
@@ -86,6 +97,15 @@ func listApprovals(ctx context.Context, c *console, client *admin.Client) error 
 // describeOperation says what a second person must know before approving.
 func describeOperation(op admin.Operation) string {
 	switch op.Action {
+	case "compromise-set":
+		return strings.TrimSpace(fmt.Sprintf("no more keys of %s, its terminals are rekeyed to %s %s", op.KeySet, op.Successor, op.Reason))
+	case "register-fleet":
+		return fmt.Sprintf("%d terminals, digest %s, codes good for %v", op.Total, digestOf(op), time.Duration(op.Lifetime)*time.Second)
+	case "code-fleet":
+		return fmt.Sprintf("%d terminals, digest %s, codes good for %v; who enrols with one takes the place of its terminal",
+			op.Total, digestOf(op), time.Duration(op.Lifetime)*time.Second)
+	case "import-fleet":
+		return fmt.Sprintf("%d terminals with keys from elsewhere, digest %s; nothing is answered up to the counters of the list", op.Total, digestOf(op))
 	case "register":
 		return fmt.Sprintf("%s -> %v", slotText(op.Slots), op.Endpoints)
 	case "code":
@@ -102,6 +122,19 @@ func describeOperation(op admin.Operation) string {
 		return strings.TrimSpace("every slot " + op.Reason)
 	}
 	return op.Reason
+}
+
+// digestOf is the digest of a list.
+func digestOf(op admin.Operation) string {
+	var all provision.Operation
+	for _, text := range op.Parts {
+		d, err := provision.ParseDigest(text)
+		if err != nil {
+			return "unreadable"
+		}
+		all.Parts = append(all.Parts, d)
+	}
+	return all.Digest().String()
 }
 
 func slotText(slots []admin.SlotAssignment) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/terminal"
+	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
 func newBundle(c *console) *cobra.Command {
@@ -50,6 +51,7 @@ func listTerminal(t *keyset.Terminal) listedTerminal {
 func newBundleRegister(c *console, f *folder) *cobra.Command {
 	var id, bundleFile, codeFile string
 	var slots, endpoints []string
+	issuer := newIssuerKey(c)
 	cmd := &cobra.Command{
 		Use:   "register",
 		Short: "Register a terminal; write its certificate and initial keys as a sealed bundle",
@@ -85,7 +87,11 @@ Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
 				}
 				r.Passphrase = deploy.NewBundlePassphrase()
 				defer r.Passphrase.Wipe()
-				made, err := d.RegisterTerminal(cmd.Context(), r)
+				var made *deploy.Registered
+				err := issuer.with(cmd.Context(), d, identity.TerminalCA, func() (err error) {
+					made, err = d.RegisterTerminal(cmd.Context(), r)
+					return err
+				})
 				if err != nil {
 					return bundleRefused(err, "see: latchkey bundle list, latchkey keyset list")
 				}
@@ -106,6 +112,7 @@ Everybody else enrols: latchkey terminal register, latchkey terminal code.`,
 			})
 		},
 	}
+	issuer.flags(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&id, "id", "", "name of the terminal")
 	fl.StringArrayVar(&slots, "slot", nil, "NUMBER=KEYSET, once for each slot; the first data slot MACs the messages")

@@ -43,6 +43,7 @@ func (f *folder) custodian(name string, pass secret.Bytes) (ceremony.Custodian, 
 func newCeremonyPlan(c *console, f *folder) *cobra.Command {
 	r, e := new(keyParts), &element{c: c}
 	var path, keyKCV string
+	var distribution bool
 	var custodians []string
 	var life time.Duration
 	cmd := &cobra.Command{
@@ -52,15 +53,18 @@ func newCeremonyPlan(c *console, f *folder) *cobra.Command {
 in their order. Every one of them is another person, with a certificate of role custodian (latchkey operator add
 --role custodian). The record is text, holds no secret, and is only appended to from then on.
 
+A base key is for latchkey-decryptd, or with --distribution for latchkey-keyd: what is approved says which. A key that
+both have has a plan for each token, under one name, of the same components and with --key-kcv.
+
 The environment is that of the deployment. Nobody logs in to the token; it is named so that the key goes into no other.`,
 		Example: `  latchkey key ceremony plan --record bdk-1.ceremony --hsm "$TOKEN" --name alias/bdk-1 --algorithm 2TDEA \
     --custodian ANNA --custodian BERT --key-kcv 08D7B4`,
 		Args: arguments(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.parse(); err != nil {
 				return err
 			}
-			p := ceremony.Plan{Name: r.ref, Attributes: r.attributes, Parity: r.p}
+			p := ceremony.Plan{Name: r.ref, Attributes: r.attributes, Distribution: distribution, Parity: r.p}
 			p.Attributes.Exportability = keys.NonExportable
 			if keyKCV != "" {
 				var err error
@@ -80,7 +84,7 @@ The environment is that of the deployment. Nobody logs in to the token; it is na
 			if err != nil {
 				return err
 			}
-			token, err := hsm.Find(u)
+			token, err := hsm.Find(cmd.Context(), u)
 			if err != nil {
 				return tokenFailed(err)
 			}
@@ -103,6 +107,7 @@ The environment is that of the deployment. Nobody logs in to the token; it is na
 	fl.StringVar(&path, "record", "", "new file for the record of the ceremony")
 	fl.StringVar(&e.uri, "hsm", "", "PKCS#11 URI of the token (RFC 7512), with its module-path")
 	fl.StringArrayVar(&custodians, "custodian", nil, "who has a component; given again for each, 2 to 9")
+	fl.BoolVar(&distribution, "distribution", false, "for latchkey-keyd: initial keys come out of it, and no transaction is worked on; for good")
 	fl.StringVar(&keyKCV, "key-kcv", "", "check value that the key must have, as for key components combine")
 	fl.DurationVar(&life, "life", 72*time.Hour, "how long the ceremony may last, at most 744h")
 	required(cmd, "record", "hsm", "name", "custodian")
@@ -338,6 +343,7 @@ type listedCeremony struct {
 	Ceremony    string         `json:"ceremony"`
 	Name        string         `json:"name"`
 	Usage       string         `json:"usage"`
+	Distributes bool           `json:"distribution,omitempty"`
 	Algorithm   string         `json:"algorithm"`
 	Environment string         `json:"environment"`
 	KeyKCV      string         `json:"keyKCV,omitempty"`
@@ -368,12 +374,12 @@ type listedLoaded struct {
 func listCeremony(r *ceremony.Record, approvers []string, loaded *ceremony.Statement) (listedCeremony, []field) {
 	p := r.Plan()
 	l := listedCeremony{
-		Ceremony: p.Ceremony, Name: p.Name.String(), Usage: string(p.Attributes.Usage), Algorithm: p.Attributes.Algorithm.String(),
-		Environment: p.Environment.String(), KeyKCV: p.KeyKCV.String(), Token: p.Token.Label, Serial: p.Token.Serial, Expires: p.Expires,
+		Ceremony: p.Ceremony, Name: p.Name.String(), Usage: string(p.Attributes.Usage), Distributes: p.Distribution,
+		Algorithm: p.Attributes.Algorithm.String(), Environment: p.Environment.String(), KeyKCV: p.KeyKCV.String(), Token: p.Token.Label, Serial: p.Token.Serial, Expires: p.Expires,
 		Components: []listedSealed{}, Approvers: append([]string{}, approvers...),
 	}
 	fields := []field{
-		{"ceremony", l.Ceremony}, {"key", l.Name + ", " + l.Usage + ", " + l.Algorithm + ", " + l.Environment}, {"key KCV", orUnknown(l.KeyKCV)},
+		{"ceremony", l.Ceremony}, {"key", l.Name + ", " + l.Usage + ", " + l.Algorithm + ", " + l.Environment}, {"work", workOf(p)}, {"key KCV", orUnknown(l.KeyKCV)},
 		{"token", l.Token + ", serial number " + l.Serial}, {"expires", l.Expires.Format(time.RFC3339)},
 	}
 	for _, s := range p.Shares {
@@ -393,6 +399,17 @@ func listCeremony(r *ceremony.Record, approvers []string, loaded *ceremony.State
 		fields = append(fields, field{"loaded", loaded.At.Format(time.RFC3339) + ", id " + l.Loaded.ID + ", KCV " + l.Loaded.KCV + ", key mode " + l.Loaded.KeyMode})
 	}
 	return l, fields
+}
+
+// workOf says which host has the key.
+func workOf(p ceremony.Plan) string {
+	switch {
+	case p.Distribution:
+		return "key distribution: initial keys for terminals, no transactions"
+	case p.Attributes.Usage == keys.UsageBDK:
+		return "transactions, no initial keys for terminals"
+	}
+	return "transactions"
 }
 
 func orUnknown(s string) string {

@@ -62,7 +62,11 @@ func (l *loading) load(cmd *cobra.Command, c *console, f *folder, e *element) er
 			return ceremonyRefused(err)
 		}
 		defer k.Wipe()
-		info, err := t.Import(cmd.Context(), p.Name, k, p.Environment)
+		put := t.Import
+		if p.Distribution {
+			put = t.Distribution().Import
+		}
+		info, err := put(cmd.Context(), p.Name, k, p.Environment)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func newComponents(c *console, f *folder) *cobra.Command {
 
 // keyParts is what split and combine are told about a key.
 type keyParts struct {
-	name, algorithm, usage, parity string
+	name, algorithm, usage, mode, parity string
 
 	files []string
 
@@ -39,7 +39,8 @@ func (r *keyParts) flags(cmd *cobra.Command, name string) {
 	fl := cmd.Flags()
 	fl.StringVar(&r.name, "name", "", name)
 	fl.StringVar(&r.algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
-	fl.StringVar(&r.usage, "usage", "B0", "B0, P0 or D0")
+	fl.StringVar(&r.usage, "usage", "B0", keyUsages)
+	fl.StringVar(&r.mode, "mode", "", keyModes)
 	fl.StringVar(&r.parity, "parity", "adjusted", "of TDES: adjusted, required (of every component) or ignored")
 }
 
@@ -50,7 +51,7 @@ func (r *keyParts) parse() (err error) {
 			return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
 		}
 	}
-	if r.attributes, err = keyAttributes(r.algorithm, r.usage); err != nil {
+	if r.attributes, err = keyAttributes(r.algorithm, r.usage, r.mode); err != nil {
 		return err
 	}
 	if r.p, err = keys.ParseParity(r.parity); err != nil {

@@ -22,7 +22,7 @@ type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	server         string // where the registration authority is, if the environment says it
-	format         string // "table" or "json"
+	format         string // "table" or "json"; "qr" for tickets
 }
 
 func (c *console) input() prompt.Input { return prompt.Input{Stdin: c.stdin, Stderr: c.stderr} }
@@ -139,8 +139,11 @@ func (m members) MarshalJSON() ([]byte, error) {
 	}), nil
 }
 
-func checkFormat(format string) error {
-	if format != "table" && format != "json" {
+func checkFormat(format string, qr bool) error {
+	if format == "qr" && !qr {
+		return exit.With(exit.Usage, errors.New("output format qr is for one-time codes"), "as in: latchkey terminal code T-0001 -o qr")
+	}
+	if format != "table" && format != "json" && format != "qr" {
 		return exit.With(exit.Usage, fmt.Errorf("output format %q is neither table nor json", format), "as in: -o json")
 	}
 	return nil

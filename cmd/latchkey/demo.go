@@ -21,6 +21,9 @@ type demoOptions struct {
 	keep   bool
 	hsm    bool   // keys in PKCS#11 tokens
 	module string // empty: SoftHSM where it is installed
+
+	vault        bool   // a Vault certifies the terminals
+	vaultProgram string // empty: vault or bao, where it is installed
 }
 
 func newDemo(c *console) *cobra.Command {
@@ -36,15 +39,21 @@ their initial keys, and sell with PIN over mutual TLS.
 In between it attacks: a spent code with another key, a trust list of a stranger, an initial key changed
 on its way, a captured message again, the same key serial number with another amount, a changed byte, a
 PIN block made for another card, a PIN block sent as data. A second content of a serial number has the
-terminal quarantined, until the operator releases it. At the end a terminal is stolen: its open
-connection is closed, and nobody lets it in again; the times are printed.
+terminal quarantined, until the operator releases it. Then a terminal is stolen: its open connection is
+closed, and nobody lets it in again; the times are printed. At the end the link of the other one is cut: it
+sells without its host, up to what that has allowed, loses its power in the middle of a write, and has
+everything answered once when the link is back.
 
 With --hsm base keys, zone keys, and the keys of issuers and of what signs are in fresh tokens of SoftHSM,
 one for each host, in the folder of the demonstration: keys of AES transactions never leave the token.
 
+With --vault a Vault of its own certifies the terminals: the program is started in development mode, in the
+folder of the demonstration, and prepared as latchkey vault setup does. At the end Vault's own audit log
+has to have every certificate that the registry has.
+
 Everything that is printed comes from the answers of the components. The exit code is 0 only if every
 step ended as it should; otherwise the message names the step, and the code is 6.`,
-		Example: "  latchkey demo\n  latchkey demo --dir ./demo --keep\n  latchkey-hsm demo --hsm",
+		Example: "  latchkey demo\n  latchkey demo --dir ./demo --keep\n  latchkey-hsm demo --hsm\n  latchkey demo --vault",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), c, o)
@@ -54,6 +63,8 @@ step ended as it should; otherwise the message names the step, and the code is 6
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "leave everything running until interrupted, and print commands to talk to it, also for a further terminal")
 	cmd.Flags().BoolVar(&o.hsm, "hsm", false, "have keys in fresh PKCS#11 tokens of SoftHSM; needs the programs of make build-hsm")
 	cmd.Flags().StringVar(&o.module, "module", "", "with --hsm: path of the SoftHSM module; default: where packages install it")
+	cmd.Flags().BoolVar(&o.vault, "vault", false, "have a Vault certify the terminals; needs the program")
+	cmd.Flags().StringVar(&o.vaultProgram, "vault-program", "", "with --vault: path of the program; default: vault or bao, where it is installed")
 	return cmd
 }
 
@@ -61,6 +72,17 @@ step ended as it should; otherwise the message names the step, and the code is 6
 func runDemo(ctx context.Context, c *console, o demoOptions) (err error) {
 	if o.module != "" && !o.hsm {
 		return exit.With(exit.Usage, errors.New("--module is for --hsm"), "say --hsm, too")
+	}
+	if o.vaultProgram != "" && !o.vault {
+		return exit.With(exit.Usage, errors.New("--vault-program is for --vault"), "say --vault, too")
+	}
+	if o.vault && o.hsm {
+		return exit.With(exit.Usage, errors.New("--vault and --hsm are two demonstrations"), "run one after the other")
+	}
+	if o.vault {
+		if o.vaultProgram, err = findVault(o.vaultProgram); err != nil {
+			return err
+		}
 	}
 	if o.hsm {
 		if o.module, err = findModule(o.module); err != nil {
@@ -155,6 +177,7 @@ type story struct {
 	counts tally
 	cuts   time.Duration // the slowest door that closed on the stolen terminal
 	leaves uint64        // of the audit log
+	cable  *cable        // between T-AES and its host, from where it is cut
 }
 
 // tell runs every step. The error names the step that did not end as it should.
@@ -200,6 +223,9 @@ func (s *story) steps() []step {
 		{"a blocked terminal, and a quarantined one", s.heldTerminals},
 		{"T-AES gets a new certificate and new keys", s.renewAndRekey},
 		{"T-TDES is stolen", s.stolenTerminal},
+		{"the link of T-AES is cut: three sales without the host", s.linkCut},
+		{"the power goes in the middle of a write", s.powerCut},
+		{"the link is back: all three are answered once", s.linkBack},
 		{"the audit logs", s.auditLog},
 	}
 }

@@ -40,6 +40,11 @@ func (s *story) auditLog(ctx context.Context) error {
 		s.out.held("%d leaves recomputed, %d checkpoints of %s verified, the latest covers %d; root %s", r.Leaves, r.Checkpoints,
 			r.Key, r.Signed, r.Root)
 	}
+	if s.vault != nil {
+		if err := s.vaultAudit(ctx); err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+	}
 	refusals, err := s.readAudit(ctx)
 	if err != nil {
 		return err
@@ -123,7 +128,7 @@ func (s *story) verifyOnce(ctx context.Context, l logged, v *audit.Verifier) (ve
 	if err != nil {
 		return verified{}, err
 	}
-	return verifyLog(ctx, l.database, v, notes)
+	return verifyLog(ctx, func() (closingSource, error) { return openFile(l.database) }, v, notes)
 }
 
 // readAudit counts the refusals by code, and looks for card numbers, which must not be there.

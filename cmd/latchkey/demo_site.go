@@ -48,7 +48,8 @@ type site struct {
 	passphrase string // the file with its passphrase
 	database   string
 	deployment *deploy.Deployment
-	tokens     *vault // nil when keys are in the keyring and in files
+	tokens     *strongroom // nil when keys are in the keyring and in files
+	vault      *demoVault  // nil when the issuer in the folder certifies the terminals
 	initialKey func(context.Context, keyset.KeyRef, dukpt.KeyID) (*dukpt.InitialKey, error)
 	issuer     *issuer
 	log        *slog.Logger
@@ -97,13 +98,18 @@ func createSite(ctx context.Context, root string, o demoOptions) (_ *site, err e
 	}
 	options := deploy.Options{Tenant: demoTenant, Environment: keyset.Test, Passphrase: pass}
 	if o.hsm {
-		if b.tokens, err = openVault(ctx, root, o.module); err != nil {
+		if b.tokens, err = openStrongroom(ctx, root, o.module); err != nil {
 			return nil, err
 		}
 		options.Key = b.tokens.key
 	}
 	if b.deployment, err = deploy.Create(b.dir, options); err != nil {
 		return nil, err
+	}
+	if o.vault {
+		if b.vault, err = openDemoVault(ctx, root, b.dir, o.vaultProgram, pass); err != nil {
+			return nil, err
+		}
 	}
 	return b, b.makeKeys()
 }
@@ -171,6 +177,7 @@ callers:
   - name: %[2]s
     pin-keys: [%[3]s, %[4]s]
 `, demoTenant, demoAcquirer, sample.ZoneTDES, sample.ZoneAES, checkpointFile, b.servicesURL)
+	text += demoOffline
 	if b.tokens != nil {
 		text += fmt.Sprintf("key: %q\nhsm:\n  uri: %q\n  pin-file: %q\n", keyURI(deploy.ServiceDecrypt), b.tokens.uri(decryptdToken), b.tokens.pinFile(decryptdToken))
 	}
@@ -243,6 +250,9 @@ func (b *site) startAuthority(ctx context.Context, root string) error {
 	c.CheckpointFile, c.CheckpointEvery = filepath.Join(root, "provisiond.checkpoint"), daemon.Duration(time.Second)
 	if b.tokens != nil {
 		c.HSM, c.SignerKey, c.IssuerKey = b.tokens.section(provisiondToken), keyURI(deploy.SignerRegistry), keyURI(deploy.IssuingKey(identity.TerminalCA))
+	}
+	if b.vault != nil {
+		c.Vault = nodeprovision.DefaultVault(b.vault.address)
 	}
 	ready := make(chan nodeprovision.Addrs, 1)
 	done := b.run(func() error {
@@ -389,6 +399,9 @@ func (b *site) close() error {
 	}
 	if b.tokens != nil {
 		errs = append(errs, b.tokens.close())
+	}
+	if b.vault != nil {
+		errs = append(errs, b.vault.close())
 	}
 	if b.logFile != nil {
 		errs = append(errs, b.logFile.Close())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/message"
+	"github.com/latchkey-pos/latchkey/terminal"
 )
 
 // makeDeployment is the first step: the folder of the host's side.
@@ -19,6 +20,9 @@ func (s *story) makeDeployment(ctx context.Context) (err error) {
 	if s.tokens != nil {
 		s.out.line("%s holds a fresh token for each host: base keys, zone keys, the keys of the issuers,", s.tokens.module)
 		s.out.line("of what signs deliveries and the registry feed, and of the decryption service's listener")
+	}
+	if s.vault != nil {
+		s.showVault()
 	}
 	rows, err := s.keyRows(ctx)
 	if err != nil {
@@ -55,21 +59,30 @@ func (s *story) startServices(ctx context.Context) error {
 	return nil
 }
 
+// signsIn has a terminal sign in, and counts that.
+func (s *story) signsIn(ctx context.Context, t *till) (*terminal.SignInResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	r, err := t.terminal.SignIn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Result != message.SignedIn {
+		return nil, fmt.Errorf("%s is told %v, want %v", t.name, r.Result, message.SignedIn)
+	}
+	s.counts.SignIns++
+	return r, nil
+}
+
 func (s *story) signIn(ctx context.Context) error {
 	for _, t := range s.tills {
-		signing, cancel := context.WithTimeout(ctx, demoTimeout)
-		res, err := t.terminal.SignIn(signing)
-		cancel()
+		res, err := s.signsIn(ctx, t)
 		if err != nil {
 			return err
-		}
-		if res.Result != message.SignedIn {
-			return fmt.Errorf("%s is told %v, want %v", t.name, res.Result, message.SignedIn)
 		}
 		if _, err := s.wire.last(); err != nil {
 			return err
 		}
-		s.counts.SignIns++
 		seen := s.callers.peer(string(t.name))
 		if seen.serial == "" || seen.serial != t.terminal.Status().Serial {
 			return fmt.Errorf("the acquirer's host saw %v, not %s", seen, t.name)

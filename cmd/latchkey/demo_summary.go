@@ -74,8 +74,9 @@ type summary struct {
 	Resend        int               `json:"answersResend"`
 	Held          int               `json:"answersHeld"`
 	Refusals      map[string]int    `json:"refusals"`
-	KeyModes      map[string]string `json:"keyModes"`   // key mode and PIN exposure, by scheme, as answers say
-	Deliveries    map[string]int    `json:"deliveries"` // of initial keys, by label, as the audit log of the key-distribution host says
+	KeyModes      map[string]string `json:"keyModes"`        // key mode and PIN exposure, by scheme, as answers say
+	Deliveries    map[string]int    `json:"deliveries"`      // of initial keys, by label, as the audit log of the key-distribution host says
+	Vault         *vaultCalls       `json:"vault,omitempty"` // what Vault's own audit log says, with --vault
 	LedgerEntries int               `json:"ledgerEntries"`
 	HighestSum    uint64            `json:"highestCountersSummed"` // the highest ordinal of each slot; gaps count
 	Conflicts     uint64            `json:"conflicts"`
@@ -93,6 +94,9 @@ func (s *story) summary(ctx context.Context) (summary, error) {
 		Refusals: s.counts.Refusals, KeyModes: s.counts.modes, Deliveries: s.counts.exposures, LedgerEntries: len(s.ledger.Entries()), AuditLeaves: s.leaves,
 		SlowestCut: float64(s.cuts.Microseconds()) / 1000,
 		SetUp:      s.setUp.Seconds(), SaleMedian: float64(s.counts.median().Microseconds()) / 1000,
+	}
+	if s.vault != nil {
+		sum.Vault = &s.vault.calls
 	}
 	for _, t := range s.tills {
 		c, err := s.client.Counters(ctx, string(t.name))
@@ -124,6 +128,9 @@ func (s summary) rows() [][]string {
 	rows := [][]string{}
 	for _, scheme := range slices.Sorted(maps.Keys(s.KeyModes)) {
 		rows = append(rows, []string{scheme + " keys", "KeyMode " + s.KeyModes[scheme]})
+	}
+	if s.Vault != nil {
+		rows = append(rows, []string{"terminals certified by", fmt.Sprintf("Vault %s: %d signed, %d revoked, by its own audit log", s.Vault.Version, s.Vault.Signed, s.Vault.Revoked)})
 	}
 	return append(rows, [][]string{
 		{"delivery of initial keys", strings.Join(delivered, ", ")},

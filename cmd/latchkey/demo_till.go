@@ -57,25 +57,29 @@ type till struct {
 // openTill opens a terminal that has enrolled, and has somebody listen on its wire.
 func openTill(s *site, b *boxed) (*till, error) {
 	t := &till{name: b.name, scheme: b.scheme, folder: b.folder, line: &line{}}
-	medium := terminal.OSFS(t.folder)
-	sealer, err := terminal.OpenInsecureFile(medium)
-	if err != nil {
-		return nil, err
-	}
-	if t.terminal, err = terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Link: t.line}); err != nil {
-		return nil, err
-	}
-	trust, err := s.deployment.Trust()
-	if err != nil {
-		return t, err
-	}
-	t.line.link, err = terminal.NewLink(terminal.LinkOptions{
-		Endpoints: []terminal.Endpoint{{URL: s.url}}, Credential: t.terminal.Credential(), Roots: trust.Services, Gate: &t.hosts,
-	})
-	if err != nil {
+	if err := t.connect(s, terminal.OSFS(t.folder), 0, s.url); err != nil {
 		return t, err
 	}
 	return t, t.copyKeys(s)
+}
+
+// connect opens the terminal on a medium, with its link to a host. reserve is how many keys it makes ready.
+func (t *till) connect(s *site, medium terminal.FS, reserve int, url string) error {
+	sealer, err := terminal.OpenInsecureFile(medium)
+	if err != nil {
+		return err
+	}
+	if t.terminal, err = terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Link: t.line, Reserve: reserve}); err != nil {
+		return err
+	}
+	trust, err := s.deployment.Trust()
+	if err != nil {
+		return err
+	}
+	t.line.link, err = terminal.NewLink(terminal.LinkOptions{
+		Endpoints: []terminal.Endpoint{{URL: url}}, Credential: t.terminal.Credential(), Roots: trust.Services, Gate: &t.hosts,
+	})
+	return err
 }
 
 // copyKeys gives the dishonest twin what somebody has who opens the terminal in the minute of its delivery: the initial

@@ -37,17 +37,17 @@ var modules = []string{
 	"/opt/homebrew/lib/softhsm/libsofthsm2.so",
 }
 
-// vault is SoftHSM in the folder of the demonstration, with a fresh token for each host. The demonstration is logged in to all of
+// strongroom is SoftHSM in the folder of the demonstration, with a fresh token for each host. The demonstration is logged in to all of
 // them, to load keys, and to play whoever copies keys; each service logs in by itself, to its own.
-type vault struct {
+type strongroom struct {
 	module, folder string
 	open           map[string]*hsm.Token
 }
 
-// openVault makes the tokens and logs in. SoftHSM reads its configuration once for each process, so it has to be named before the
+// openStrongroom makes the tokens and logs in. SoftHSM reads its configuration once for each process, so it has to be named before the
 // module is loaded; programs that are started from here find it, too.
-func openVault(ctx context.Context, root, module string) (_ *vault, err error) {
-	v := &vault{module: module, folder: filepath.Join(root, "softhsm"), open: map[string]*hsm.Token{}}
+func openStrongroom(ctx context.Context, root, module string) (_ *strongroom, err error) {
+	v := &strongroom{module: module, folder: filepath.Join(root, "softhsm"), open: map[string]*hsm.Token{}}
 	store, configuration := filepath.Join(v.folder, "tokens"), v.configuration()
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func findModule(module string) (string, error) {
 
 // initialise makes a token with random PINs. Its tool takes them as arguments, which whoever is on this machine may see for a
 // moment: it does for a demonstration, and for nothing else.
-func (v *vault) initialise(ctx context.Context, name string) error {
+func (v *strongroom) initialise(ctx context.Context, name string) error {
 	pin, officer := randomDigits(), randomDigits()
 	if err := seal.WriteFile(v.pinFile(name), append(pin, '\n'), 0o600); err != nil {
 		return err
@@ -121,7 +121,7 @@ func randomDigits() []byte {
 	return digits
 }
 
-func (v *vault) login(ctx context.Context, name string) (*hsm.Token, error) {
+func (v *strongroom) login(ctx context.Context, name string) (*hsm.Token, error) {
 	u, err := hsm.ParseURI(v.uri(name))
 	if err != nil {
 		return nil, err
@@ -138,12 +138,14 @@ func (v *vault) login(ctx context.Context, name string) (*hsm.Token, error) {
 	return t, nil
 }
 
-func (v *vault) configuration() string      { return filepath.Join(v.folder, "softhsm2.conf") }
-func (v *vault) pinFile(name string) string { return filepath.Join(v.folder, name+".pin") }
-func (v *vault) uri(name string) string     { return "pkcs11:token=" + name + "?module-path=" + v.module }
+func (v *strongroom) configuration() string      { return filepath.Join(v.folder, "softhsm2.conf") }
+func (v *strongroom) pinFile(name string) string { return filepath.Join(v.folder, name+".pin") }
+func (v *strongroom) uri(name string) string {
+	return "pkcs11:token=" + name + "?module-path=" + v.module
+}
 
 // section is the section hsm of the configuration of a service.
-func (v *vault) section(name string) *token.Config {
+func (v *strongroom) section(name string) *token.Config {
 	return &token.Config{URI: v.uri(name), PINFile: v.pinFile(name), Sessions: token.DefaultSessions, Cache: token.DefaultCache}
 }
 
@@ -152,7 +154,7 @@ func keyURI(name string) string { return hsm.KeyURI(name).String() }
 
 // key is deploy.Options.Key: where each private key is made. Those of people stay files, and so do those of the acquirer's host,
 // which has no token, and of both ends of the connection that is attacked.
-func (v *vault) key(name string, curve elliptic.Curve) (crypto.Signer, error) {
+func (v *strongroom) key(name string, curve elliptic.Curve) (crypto.Signer, error) {
 	in := map[string]string{
 		deploy.RootKey(identity.TerminalCA): officeToken, deploy.RootKey(identity.KeyDistCA): officeToken,
 		deploy.RootKey(identity.ServicesCA): officeToken, deploy.IssuingKey(identity.ServicesCA): officeToken,
@@ -168,7 +170,7 @@ func (v *vault) key(name string, curve elliptic.Curve) (crypto.Signer, error) {
 
 // generate puts a base key into the tokens of both hosts that work with it, each for its own work. It is drawn in the memory of
 // the demonstration, as a key custodian has it in components, and wiped. Zone keys are those of the issuer, who has brought them.
-func (v *vault) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (engine.KeyInfo, error) {
+func (v *strongroom) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Environment) (engine.KeyInfo, error) {
 	if a.Usage != keys.UsageBDK {
 		return engine.KeyInfo{}, nil
 	}
@@ -193,17 +195,17 @@ func (v *vault) generate(ref keyset.KeyRef, a keys.Attributes, env keyset.Enviro
 }
 
 // zone puts a zone key of the issuer into the token of the decryption service.
-func (v *vault) zone(ref keyset.KeyRef, key keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
+func (v *strongroom) zone(ref keyset.KeyRef, key keys.Key, env keyset.Environment) (engine.KeyInfo, error) {
 	return v.open[decryptdToken].Import(context.Background(), ref, key, env)
 }
 
 // initialKey is for whoever copies the keys of a terminal.
-func (v *vault) initialKey(ctx context.Context, ref keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
+func (v *strongroom) initialKey(ctx context.Context, ref keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
 	return v.open[keydToken].Distribution().InitialKey(ctx, ref, id)
 }
 
 // rows lists the secret keys of the tokens.
-func (v *vault) rows(ctx context.Context) ([][]string, error) {
+func (v *strongroom) rows(ctx context.Context) ([][]string, error) {
 	rows := [][]string{{"TOKEN", "KEY", "USAGE", "ALGORITHM", "KCV", "ENVIRONMENT", "KEY MODE"}}
 	for _, name := range []string{keydToken, decryptdToken} {
 		list, err := v.open[name].Keys(ctx)
@@ -225,7 +227,7 @@ func keyRow(k engine.KeyInfo) []string {
 }
 
 // close logs out.
-func (v *vault) close() error {
+func (v *strongroom) close() error {
 	var errs []error
 	for _, t := range v.open {
 		if t != nil {

@@ -25,6 +25,7 @@ type element struct {
 	c                  *console
 	uri, pinFile       string
 	pinValue, finalTry bool
+	carry              bool
 	environment        string
 }
 
@@ -35,6 +36,11 @@ func (e *element) flags(cmd *cobra.Command) {
 	fl.StringVar(&e.pinFile, "pin-file", "", "file with the PIN of the token (mode 0600); - for standard input; default: pin-source of the URI, or ask")
 	fl.BoolVar(&e.pinValue, "insecure-uri", false, "take a pin-value in the URI: for tokens of tests, because lists of processes show it")
 	fl.BoolVar(&e.finalTry, "final-try", false, "try the PIN although one more wrong one locks the token")
+}
+
+// carryFlag adds the flag of commands that look at zone keys or load them.
+func (e *element) carryFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&e.carry, "carry-pins", false, "with --hsm: as with carry-pins of latchkey-decryptd: PIN blocks pass as wrapped keys, and zone keys that are loaded may wrap")
 }
 
 // with opens the token for one piece of work.
@@ -48,13 +54,30 @@ func (e *element) with(ctx context.Context, work func(*hsm.Token) error) error {
 		return err
 	}
 	defer pin.Wipe()
-	token, err := hsm.Open(ctx, u, pin, hsm.Options{FinalTry: e.finalTry})
+	stuck := make(chan struct{})
+	token, err := hsm.Open(ctx, u, pin, hsm.Options{FinalTry: e.finalTry, CarryPINs: e.carry, Stuck: func() { close(stuck) }})
 	if err != nil {
 		return tokenFailed(err)
 	}
-	err = tokenFailed(work(token))
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		if e.carry {
+			err = token.CheckCarry(ctx)
+		}
+		if err == nil {
+			err = work(token)
+		}
+		ended <- err
+	}()
+	select {
+	case err = <-ended:
+	case <-stuck: // the work is in that call, and ends with the program
+		return tokenFailed(token.Close())
+	}
+	err = tokenFailed(err)
 	if cerr := token.Close(); err == nil {
-		err = cerr
+		err = tokenFailed(cerr)
 	}
 	return err
 }
@@ -115,8 +138,10 @@ func tokenFailed(err error) error {
 		exit.When(hsm.ErrPIN, exit.Verification, "it was tried once; look before you try again: tokens lock"),
 		exit.When(hsm.ErrExists, exit.Refused, "choose another name: keys are never replaced"),
 		exit.When(hsm.ErrDuplicate, exit.Refused, "a key has one name: see latchkey key list --hsm"),
+		exit.When(hsm.ErrCarry, exit.Refused, "see what the token can do: latchkey hsm probe without --carry-pins"),
 		exit.When(hsm.ErrVariant, exit.Verification, "import the base key again under another name: docs/hsm.md"),
 		exit.When(hsm.ErrAttributes, exit.Verification, "the key must not be used; docs/hsm.md says what its attributes have to be"),
+		exit.When(hsm.ErrStuck, exit.Unreachable, "see that the device answers its maker's tool, and start again: nothing else ends such a call"),
 		exit.When(engine.ErrUnavailable, exit.Unreachable, "see that the token is there, and try again"),
 	)
 	return err
@@ -139,8 +164,8 @@ func newHSMList(c *console) *cobra.Command {
 		Long:    `List shows the initialised tokens of a module, and the URI of each. Nobody logs in.`,
 		Example: "  latchkey hsm list --module /usr/lib/softhsm/libsofthsm2.so",
 		Args:    arguments(),
-		RunE: func(*cobra.Command, []string) error {
-			all, err := hsm.Tokens(module)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := hsm.Tokens(cmd.Context(), module)
 			if err != nil {
 				return tokenFailed(err)
 			}
@@ -203,6 +228,7 @@ ever outside, and why.`,
 		},
 	}
 	e.flags(cmd)
+	e.carryFlag(cmd)
 	required(cmd, "hsm")
 	return cmd
 }

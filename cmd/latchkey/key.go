@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,8 +16,8 @@ import (
 
 func newKey(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("key", "Keys of the host: generate, import, list, components, ceremonies, check values",
-		newKeyGenerate(c, f), newKeyImport(c, f), newKeyPair(c), newKeyList(c, f), newComponents(c, f), newCeremony(c, f), newKeyKCV(c))
+	cmd := noun("key", "Keys of the host: generate, import, list, components, ceremonies, check values, compromise",
+		newKeyGenerate(c, f), newKeyImport(c, f), newKeyPair(c), newKeyList(c, f), newComponents(c, f), newCeremony(c, f), newKeyKCV(c), newKeyCompromise(c))
 	f.flags(cmd)
 	return cmd
 }
@@ -26,7 +27,20 @@ var modes = map[keys.Usage]keys.Mode{
 	keys.UsageBDK:  keys.ModeDerive,
 	keys.UsagePIN:  keys.ModeEncrypt,
 	keys.UsageData: keys.ModeBoth,
+
+	keys.UsageMACCBC:    keys.ModeGenVerify,
+	keys.UsageMACRetail: keys.ModeGenVerify,
+	keys.UsageMACCMAC:   keys.ModeGenVerify,
+	keys.UsageHMAC:      keys.ModeGenVerify,
+	keys.UsageKEK:       keys.ModeBoth,
+	keys.UsageKBPK:      keys.ModeBoth,
 }
+
+// The texts about usages and modes of the commands that make keys.
+const (
+	keyUsages = "B0, P0, D0, M1, M3, M6, M7, K0 or K1"
+	keyModes  = "mode of use of X9.143: B both, E encrypt, D decrypt; of MACs C both, G generate, V verify; default: that of the usage"
+)
 
 type listedKey struct {
 	Name        string `json:"name"`
@@ -49,7 +63,7 @@ func listKey(i engine.KeyInfo) listedKey {
 }
 
 func newKeyGenerate(c *console, f *folder) *cobra.Command {
-	var name, algorithm, usage string
+	var name, algorithm, usage, mode string
 	e := &element{c: c}
 	cmd := &cobra.Command{
 		Use:   "generate",
@@ -61,8 +75,11 @@ With --hsm the key is made in a PKCS#11 token, stays there, and is AES; --enviro
 read back, and asked for what it must refuse, before it counts.
 
 Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
-        P0 zone PIN key, to translate PINs to
-        D0 data key`,
+        P0 zone PIN key, to translate PINs to; with --mode B also from it, with D only from it
+        D0 data key
+        M1, M3 for MACs by algorithms 1 and 3 of ISO 9797-1, M6 CMAC, M7 HMAC
+        K0, K1 key encryption key, which other keys come under in key blocks
+In a token there are B0, P0 and D0. Which keys a host may use stands in decryptd.yaml (docs/aws.md).`,
 		Example: "  latchkey key generate --name alias/bdk-1 --algorithm AES-128 --usage B0",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,7 +87,7 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 			if err != nil {
 				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -")
 			}
-			a, err := keyAttributes(algorithm, usage)
+			a, err := keyAttributes(algorithm, usage, mode)
 			if err != nil {
 				return err
 			}
@@ -92,9 +109,11 @@ Usages: B0 base derivation key (2TDEA, AES-128, AES-192, AES-256)
 	}
 	e.flags(cmd)
 	e.environmentFlag(cmd)
+	e.carryFlag(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the key: alias/…")
-	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
-	cmd.Flags().StringVar(&usage, "usage", "B0", "B0, P0 or D0")
+	cmd.Flags().StringVar(&algorithm, "algorithm", "AES-128", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256; HMAC-128, HMAC-192 or HMAC-256 of M7")
+	cmd.Flags().StringVar(&usage, "usage", "B0", keyUsages)
+	cmd.Flags().StringVar(&mode, "mode", "", keyModes)
 	required(cmd, "name")
 	return cmd
 }
@@ -105,14 +124,22 @@ func showKey(c *console, info engine.KeyInfo) error {
 		field{"KCV", k.KCV}, field{"environment", k.Environment}, field{"key mode", k.KeyMode})
 }
 
-func keyAttributes(algorithm, usage string) (keys.Attributes, error) {
+func keyAttributes(algorithm, usage, letter string) (keys.Attributes, error) {
 	alg, err := keys.ParseAlgorithm(algorithm)
 	if err != nil {
 		return keys.Attributes{}, exit.With(exit.Usage, err, "one of 2TDEA, 3TDEA, AES-128, AES-192, AES-256")
 	}
 	mode, ok := modes[keys.Usage(usage)]
 	if !ok {
-		return keys.Attributes{}, exit.With(exit.Usage, fmt.Errorf("usage %q is not generated here", usage), "one of B0, P0, D0")
+		return keys.Attributes{}, exit.With(exit.Usage, fmt.Errorf("usage %q is not generated here", usage), keyUsages)
+	}
+	if letter != "" {
+		if len(letter) != 1 {
+			return keys.Attributes{}, exit.With(exit.Usage, errors.New("a mode of use is one letter"), keyModes)
+		}
+		if mode, err = keys.ParseMode(letter[0]); err != nil {
+			return keys.Attributes{}, exit.With(exit.Usage, err, keyModes)
+		}
 	}
 	a := keys.Attributes{Algorithm: alg, Usage: keys.Usage(usage), Mode: mode, Exportability: keys.Exportable}
 	return a, exit.With(exit.Usage, a.Validate(), "")

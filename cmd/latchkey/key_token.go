@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/hsm"
+	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -43,6 +45,9 @@ func (e *element) generate(ctx context.Context, ref keyset.KeyRef, a keys.Attrib
 // curves are those of key pairs, by their names.
 var curves = map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}
 
+// curveEd25519 is for keys of audit checkpoints.
+const curveEd25519 = "Ed25519"
+
 // madePair is what key pair shows.
 type madePair struct {
 	Name      string `json:"name"`
@@ -57,19 +62,24 @@ func newKeyPair(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pair",
 		Short: "Make a key pair in a token, for signatures",
-		Long: `Pair makes an ECDSA key pair in a PKCS#11 token. The private key signs, and never leaves; it is read back, and asked
-for what it must refuse, before it counts. The configuration of a service names it, in place of a sealed file, by the URI that
-is shown: docs/hsm.md.`,
+		Long: `Pair makes a key pair in a PKCS#11 token, of ECDSA, or of Ed25519 for audit checkpoints. The private key signs, and never
+leaves; it is read back, and asked for what it must refuse, before it counts. The configuration of a service names it, in place
+of a sealed file, by the URI that is shown: docs/hsm.md.`,
 		Example: "  latchkey key pair --hsm 'pkcs11:token=keyd?module-path=/usr/lib/softhsm/libsofthsm2.so' --pin-file pin --name kdh-signer",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			on, ok := curves[curve]
-			if !ok {
-				return exit.With(exit.Usage, fmt.Errorf("curve %q is not known", curve), "one of P-256, P-384, P-521")
+			if !ok && curve != curveEd25519 {
+				return exit.With(exit.Usage, fmt.Errorf("curve %q is not known", curve), "one of P-256, P-384, P-521, Ed25519")
 			}
 			return e.with(cmd.Context(), func(t *hsm.Token) error {
-				signer, err := t.GenerateSigner(cmd.Context(), name, on)
+				generate := func() (crypto.Signer, error) { return t.GenerateSigner(cmd.Context(), name, on) }
+				if curve == curveEd25519 {
+					generate = func() (crypto.Signer, error) { return t.GenerateEd25519(cmd.Context(), name) }
+				}
+				signer, err := generate()
 				if err != nil {
+					err, _ = exit.Explain(err, exit.When(dukpt.ErrUnsupported, exit.Refused, "the token makes no such key pairs: take another curve"))
 					return err
 				}
 				der, err := x509.MarshalPKIXPublicKey(signer.Public())
@@ -83,23 +93,25 @@ is shown: docs/hsm.md.`,
 	}
 	e.flags(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the key pair: CKA_LABEL of both halves")
-	cmd.Flags().StringVar(&curve, "curve", "P-256", "P-256, P-384 or P-521")
+	cmd.Flags().StringVar(&curve, "curve", "P-256", "P-256, P-384, P-521, or Ed25519 for audit checkpoints")
 	required(cmd, "hsm", "name")
 	return cmd
 }
 
 func newKeyImport(c *console, f *folder) *cobra.Command {
-	var name, algorithm, usage, parity, file string
+	var name, algorithm, usage, mode, parity, file string
 	var distribution bool
 	e, ceremony := &element{c: c}, new(loading)
 	cmd := &cobra.Command{
 		Use:   "import",
-		Short: "Put a key into a token: of a ceremony, or a clear test key",
-		Long: `Import puts a key into a PKCS#11 token, where it stays; a TDES base key together with its C0 variant, from which half
+		Short: "Put a key into a token or the keyring: of a ceremony, or a clear test key",
+		Long: `Without --hsm Import puts a clear test key into the keyring of the deployment, which has to be one for tests.
+
+With it Import puts a key into a PKCS#11 token, where it stays; a TDES base key together with its C0 variant, from which half
 of each initial key comes. It is read back, and asked for what it must refuse, before it counts.
 
 With --ceremony the key comes in sealed components, under the approval of two custodians (latchkey key ceremony). The record
-says which key it is and which token; each custodian gives the own passphrase, and what was loaded is appended to the record,
+says which key it is, which token, and for which host; each custodian gives the own passphrase, and what was loaded is appended to the record,
 signed by them. This is the only way for keys of production; base keys of AES can be made in the token, too: latchkey key
 generate --hsm.
 
@@ -113,10 +125,13 @@ Without a ceremony the whole key is clear in a file or on a screen: only keys of
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("ceremony") {
-				for _, flag := range []string{"name", "algorithm", "usage", "distribution", "parity", "environment", "key-file"} {
+				for _, flag := range []string{"name", "algorithm", "usage", "mode", "distribution", "parity", "environment", "key-file"} {
 					if cmd.Flags().Changed(flag) {
 						return exit.With(exit.Usage, errors.New("--"+flag+" does not go with --ceremony"), "the record of the ceremony says it")
 					}
+				}
+				if e.uri == "" {
+					return exit.With(exit.Usage, errors.New("--hsm is missing"), "a ceremony loads its key into the token that its record names")
 				}
 				return ceremony.load(cmd, c, f, e)
 			}
@@ -127,7 +142,7 @@ Without a ceremony the whole key is clear in a file or on a screen: only keys of
 			if err != nil {
 				return exit.With(exit.Usage, err, "a name is alias/ and 1 to 64 of A-Z a-z 0-9 / _ -; or give --ceremony")
 			}
-			a, err := keyAttributes(algorithm, usage)
+			a, err := keyAttributes(algorithm, usage, mode)
 			if err != nil {
 				return err
 			}
@@ -138,6 +153,14 @@ Without a ceremony the whole key is clear in a file or on a screen: only keys of
 			p, err := keys.ParseParity(parity)
 			if err != nil {
 				return exit.With(exit.Usage, err, "")
+			}
+			if e.uri == "" {
+				for _, flag := range []string{"pin-file", "environment"} {
+					if cmd.Flags().Changed(flag) {
+						return exit.With(exit.Usage, errors.New("--hsm is missing"), "--"+flag+" is about a token; the keyring is of the environment of its deployment")
+					}
+				}
+				return importKept(c, f, ref, a, file, p, distribution)
 			}
 			env, err := e.scope()
 			if err != nil {
@@ -167,16 +190,44 @@ Without a ceremony the whole key is clear in a file or on a screen: only keys of
 	}
 	e.flags(cmd)
 	e.environmentFlag(cmd)
+	e.carryFlag(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&name, "name", "", "name of the key: alias/…")
 	fl.StringVar(&algorithm, "algorithm", "2TDEA", "2TDEA, 3TDEA, AES-128, AES-192 or AES-256")
-	fl.StringVar(&usage, "usage", "B0", "B0, P0 or D0")
+	fl.StringVar(&usage, "usage", "B0", keyUsages+"; in a token B0, P0 or D0")
+	fl.StringVar(&mode, "mode", "", keyModes)
 	fl.BoolVar(&distribution, "distribution", false, "for latchkey-keyd: initial keys come out of it, and no transaction is worked on; for good")
 	fl.StringVar(&parity, "parity", "ignored", "of TDES: adjusted, required or ignored")
 	fl.StringVar(&file, "key-file", "", "file with the digits; - for standard input; default: ask")
 	ceremony.flags(cmd)
-	required(cmd, "hsm")
 	return cmd
+}
+
+// importKept puts a clear key into the keyring.
+func importKept(c *console, f *folder, ref keyset.KeyRef, a keys.Attributes, file string, p keys.Parity, distribution bool) error {
+	if distribution {
+		return exit.With(exit.Usage, errors.New("--distribution is about keys in a token"), "in the keyring a base key is for both")
+	}
+	return f.with(func(d *deploy.Deployment) error {
+		if d.Config().Environment != keyset.Test {
+			return exit.With(exit.Refused, errors.New("one person with a clear key makes no production key"),
+				"make it: latchkey key generate; or bring it in components: latchkey key components")
+		}
+		k, err := readKey(c, file, a, p)
+		if err != nil {
+			return err
+		}
+		defer k.Wipe()
+		ring, err := d.Keyring()
+		if err != nil {
+			return err
+		}
+		info, err := ring.Import(ref, k, keyset.Test)
+		if err != nil {
+			return notKept(err)
+		}
+		return showKey(c, info)
+	})
 }
 
 // readKey reads a key as digits.

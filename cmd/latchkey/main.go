@@ -11,10 +11,15 @@ import (
 	"syscall"
 
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/harden"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
 func main() {
+	if err := harden.Process(); err != nil { // it holds keys
+		exit.Report(os.Stderr, "latchkey", err)
+		os.Exit(int(exit.Failure))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -31,6 +31,7 @@ type newPerson struct {
 
 func newOperatorAdd(c *console, f *folder) *cobra.Command {
 	var p newPerson
+	issuer := newIssuerKey(c)
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Certify a further operator, custodian or auditor",
@@ -49,7 +50,11 @@ passphrase of their own, which they type or bring in a file, nobody else can: it
 				return err
 			}
 			return f.with(func(d *deploy.Deployment) error {
-				person, err := p.add(cmd.Context(), c, d, who, args[0])
+				var person *deploy.Person
+				err := issuer.with(cmd.Context(), d, identity.ServicesCA, func() (err error) {
+					person, err = p.add(cmd.Context(), c, d, who, args[0])
+					return err
+				})
 				if errors.Is(err, fs.ErrExist) {
 					return exit.With(exit.Refused, err, "a name is used once: choose another")
 				}
@@ -60,6 +65,7 @@ passphrase of their own, which they type or bring in a file, nobody else can: it
 			})
 		},
 	}
+	issuer.flags(cmd)
 	cmd.Flags().StringVar(&p.role, "role", "operator", "operator, custodian or auditor")
 	cmd.Flags().BoolVar(&p.own, "own-passphrase", false, "ask twice for a passphrase of their own")
 	cmd.Flags().StringVar(&p.ownFile, "own-passphrase-file", "", "file with a passphrase of their own (mode 0600)")

@@ -24,7 +24,8 @@ type registry struct {
 	folder
 	server     string
 	person     string
-	personFile string // with the passphrase of the person
+	personFile string             // with the passphrase of the person
+	opened     *deploy.Deployment // during a session
 }
 
 const (
@@ -45,6 +46,15 @@ func (r *registry) flags(cmd *cobra.Command) {
 
 // ask makes one piece of work with the registration authority, within a time limit.
 func (r *registry) ask(ctx context.Context, work func(context.Context, *admin.Client) error) error {
+	return r.session(ctx, func(ctx context.Context, client *admin.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, registryTimeout)
+		defer cancel()
+		return work(ctx, client)
+	})
+}
+
+// session makes one piece of work with the registration authority that limits its calls itself.
+func (r *registry) session(ctx context.Context, work func(context.Context, *admin.Client) error) error {
 	if err := checkServer(r.server); err != nil {
 		return err
 	}
@@ -54,8 +64,7 @@ func (r *registry) ask(ctx context.Context, work func(context.Context, *admin.Cl
 			return err
 		}
 		defer end()
-		ctx, cancel := context.WithTimeout(ctx, registryTimeout)
-		defer cancel()
+		r.opened = d
 		return answered(work(ctx, client))
 	})
 }
@@ -105,6 +114,9 @@ func registryClient(d *deploy.Deployment, server, person string) (_ *admin.Clien
 
 // answered gives the errors of the registration authority their exit codes.
 func answered(err error) error {
+	if _, told := errors.AsType[*exit.Error](err); told {
+		return err
+	}
 	if errors.Is(err, admin.ErrUnreachable) {
 		return exit.With(exit.Unreachable, err, "is latchkey-provisiond running, and is --server its services address?")
 	}

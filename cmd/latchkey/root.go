@@ -34,7 +34,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 			if err := cmd.ValidateRequiredFlags(); err != nil {
 				return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 			}
-			return checkFormat(c.format)
+			return checkFormat(c.format, cmd.Annotations[showsTickets] != "")
 		},
 		Args: cobra.ArbitraryArgs, // names of commands that do not exist come here
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,12 +45,12 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, 5 unreac
 			return exit.With(exit.Usage, errors.New("a command is missing"), "see: latchkey --help")
 		},
 	}
-	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table or json")
+	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "output format: table or json; for one-time codes also qr")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(newDemo(c), newInit(c), newKey(c), newKeySet(c), newAttested(c), newTrust(c),
-		newTerminal(c), newCert(c), newApprove(c), newOperator(c), newBundle(c), newDUKPT(c), newPIN(c), newKeyBlock(c), newHSM(c), newAudit(c))
+		newTerminal(c), newCert(c), newApprove(c), newOperator(c), newService(c), newBundle(c), newDUKPT(c), newPIN(c), newKeyBlock(c), newHSM(c), newVault(c), newStore(c), newAudit(c))
 	return root
 }
 

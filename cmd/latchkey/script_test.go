@@ -33,15 +33,16 @@ func TestMain(m *testing.M) {
 // withTokens runs the tests, for which there may be tokens.
 type withTokens struct{ m *testing.M }
 
-func (w withTokens) Run() int { return hsmtest.Binary(w.m, 6) }
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 10) }
 
 // TestTokenScripts runs the commands on PKCS#11 tokens, of SoftHSM. The variables are MODULE, TOKEN, which is the URI of an empty
-// token, and LABEL; the PIN is in the file pin.
+// token, and LABEL; the PIN is in the file pin. DEAF is the module of
+// another token, DEAFTOKEN, that does not return from a call as long as there is a file hang- and its name in DEAFDIR.
 func TestTokenScripts(t *testing.T) {
 	if !hsm.Built {
 		hsmtest.Absent(t, hsm.ErrNoBridge)
 	}
-	token := hsmtest.New(t)
+	token, deaf := hsmtest.New(t), hsmtest.NewDeaf(t, hsmtest.New(t))
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/hsm",
 		RequireUniqueNames: true,
@@ -51,6 +52,9 @@ func TestTokenScripts(t *testing.T) {
 			env.Setenv("MODULE", token.Module)
 			env.Setenv("TOKEN", token.URI())
 			env.Setenv("LABEL", token.Label)
+			env.Setenv("DEAFTOKEN", deaf.URI())
+			env.Setenv("DEAF", deaf.Module)
+			env.Setenv("DEAFDIR", filepath.Dir(deaf.Module))
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "pin"), []byte(hsmtest.PIN+"\n"), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "open"), []byte(hsmtest.PIN+"\n"), 0o644),
@@ -290,7 +294,9 @@ func TestNoFlagTakesASecret(t *testing.T) {
 	t.Parallel()
 	public := map[string]bool{
 		"pin-key":        true, // the name of a zone key
+		"carry-pins":     true, // takes nothing
 		"own-passphrase": true, // takes nothing: it has one asked for
+		"new-secret-id":  true, // takes nothing: it has one made
 	}
 	flags := 0
 	var walk func(*cobra.Command)

@@ -32,27 +32,50 @@ within two seconds. It takes effect at once and is final: register the terminal 
 revokes its certificate, and has every KSN refused at the host. It takes effect at once and is final.`, "revoke"),
 		simpleOperation(c, r, "retire", "Take a terminal out of service",
 			`Retire is the orderly end of a terminal: as revoke, without suspicion.`, "retire"),
-		newTerminalRekey(c, r), newTerminalDrain(c, r))
+		newTerminalRekey(c, r), newTerminalDrain(c, r), newTerminalLabel(c, r), newTerminalImport(c, r))
 	r.flags(cmd)
 	return cmd
 }
 
 func newTerminalRegister(c *console, r *registry) *cobra.Command {
 	var op admin.Operation
-	var slots []string
+	var f fleetFlags
+	var slots, labels []string
 	cmd := &cobra.Command{
-		Use:   "register",
-		Short: "Make a terminal known: its name, its slots, where it calls",
+		Use:   "register --id ID | --file LIST",
+		Short: "Make a terminal known, or a list of them: name, slots, where it calls",
 		Long: `Register makes a terminal known to the registration authority. It has no certificate and no key yet: hand out a
 one-time code (latchkey terminal code) and have the terminal enrol with it (latchkey-terminal enrol, or any
 EST client).
 
-The name of a terminal is used once, ever. In production a second person approves a registration.`,
+The name of a terminal is used once, ever. In production a second person approves a registration.
+
+With --file it registers a list of up to 100,000 and makes a code for each. The list is comma-separated values in
+ASCII, a line each; the first line names the columns: terminal, and where they differ from the flags slots
+(1=DATA-1;2=PIN-1), endpoints (https://HOST:PORT;…), group and labels (city=Graz;model=P2). Every line that is wrong is
+named, and then nobody is registered, unless --skip-bad leaves those lines out.
+
+The tickets go into a file of results of mode 0600, one JSON object a line, as they are made. Whatever stops the
+command, the same command goes on from there, and no terminal gets a second code. A list is approved as one: the second
+person holds its digest against what --check says of the list that they have.`,
 		Example: `  latchkey terminal register --id T-0001 --slot 1=DATA-1 --slot 2=PIN-1 --endpoint https://localhost:8444
-  latchkey terminal code T-0001`,
+  latchkey terminal code T-0001
+  latchkey terminal register --file fleet.csv --slot 1=DATA-1 --endpoint https://localhost:8444 --life 24h`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOrList(cmd, op.Terminal, f.file); err != nil {
+				return err
+			}
+			if f.file != "" {
+				f.slots, f.endpoints = slots, op.Endpoints
+				return r.registerFleet(cmd.Context(), c, f)
+			}
 			op.Action = "register"
+			marks, err := parseLabels(op.Group, labels)
+			if err != nil {
+				return err
+			}
+			op.Labels = marks
 			parsed, err := parseSlots(slots)
 			if err != nil {
 				return err
@@ -71,8 +94,32 @@ The name of a terminal is used once, ever. In production a second person approve
 	fl.StringVar(&op.Terminal, "id", "", "name of the terminal: 1 to 32 of A-Z, 0-9 and -")
 	fl.StringArrayVar(&slots, "slot", nil, "NUMBER=KEYSET, once for each slot; the first data slot MACs the messages")
 	fl.StringArrayVar(&op.Endpoints, "endpoint", nil, "https://HOST:PORT of the acquirer, in the order of preference")
-	required(cmd, "id", "slot", "endpoint")
+	fl.StringVar(&op.Group, "group", "", "group that the terminal belongs to: 1 to 32 of A-Z, 0-9 and -")
+	fl.StringArrayVar(&labels, "label", nil, "KEY=VALUE, something to note about it; may be given again")
+	f.flags(cmd)
 	return cmd
+}
+
+// oneOrList wants one terminal or a list, with the flags that go with it.
+func oneOrList(cmd *cobra.Command, id, file string) error {
+	if (id == "") == (file == "") {
+		return exit.With(exit.Usage, errors.New("name one terminal with --id, or a list with --file"), "see: "+cmd.CommandPath()+" --help")
+	}
+	need, not := []string{"slot", "endpoint"}, []string{"results-file", "skip-bad", "check", "short", "life"}
+	if file != "" {
+		need, not = nil, []string{"group", "label"}
+	}
+	for _, name := range need {
+		if !cmd.Flags().Changed(name) {
+			return exit.With(exit.Usage, fmt.Errorf("--%s is missing", name), "see: "+cmd.CommandPath()+" --help")
+		}
+	}
+	for _, name := range not {
+		if cmd.Flags().Changed(name) {
+			return exit.With(exit.Usage, fmt.Errorf("--%s does not go with this", name), "groups and labels are columns of a list; the other flags are for lists")
+		}
+	}
+	return nil
 }
 
 // checkEndpoints holds the addresses of the acquirer to what terminals are told.
@@ -135,6 +182,12 @@ func showTerminal(c *console, t *admin.Terminal) error {
 	if t.Reason != "" {
 		fields = append(fields, field{"reason", t.Reason})
 	}
+	if t.Group != "" {
+		fields = append(fields, field{"group", t.Group})
+	}
+	for _, l := range t.Labels {
+		fields = append(fields, field{"label", l.Key + "=" + l.Value})
+	}
 	fields = append(fields, field{"generation", t.Generation}, field{"certificate serial", orNone(t.Serial)})
 	if t.NotAfter != 0 {
 		fields = append(fields, field{"certificate until", moment(t.NotAfter)})
@@ -153,7 +206,11 @@ func showTerminal(c *console, t *admin.Terminal) error {
 		}
 		fields = append(fields, field{fmt.Sprintf("slot %d", s.Slot), text})
 		for _, k := range s.Keys {
-			fields = append(fields, field{"", fmt.Sprintf("%s %s, delivered %s%s", k.KeyID, k.State, moment(k.Delivered), outOfUse(t))})
+			came := "delivered " + moment(k.Delivered)
+			if k.Imported {
+				came = fmt.Sprintf("imported %s behind ordinal %d", moment(k.Delivered), k.Floor)
+			}
+			fields = append(fields, field{"", fmt.Sprintf("%s %s, %s%s", k.KeyID, k.State, came, outOfUse(t))})
 		}
 	}
 	for _, g := range t.Grants {
@@ -183,13 +240,23 @@ func orNone(s string) string {
 func moment(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
 func newTerminalList(c *console, r *registry) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List the terminals of the registry",
-		Args:  arguments(),
+	var s admin.Selection
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the terminals of the registry",
+		Example: "  latchkey terminal list --group NORTH --label model=P2",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := parseLabels(s.Group, s.Labels); err != nil {
+				return err
+			}
+			if s.KeySet != "" {
+				if _, err := keyset.ParseID(s.KeySet); err != nil {
+					return exit.With(exit.Usage, err, "look at the names: latchkey keyset list")
+				}
+			}
 			return r.ask(cmd.Context(), func(ctx context.Context, client *admin.Client) error {
-				all, err := client.Terminals(ctx)
+				all, err := client.Select(ctx, s)
 				if err != nil {
 					return err
 				}
@@ -201,10 +268,15 @@ func newTerminalList(c *console, r *registry) *cobra.Command {
 					}
 					rows = append(rows, []string{t.Terminal, t.Status, orNone(t.Serial), strings.Join(slots, ", ")})
 				}
-				return c.list(members{all}, []string{"ID", "STATUS", "CERTIFICATE", "SLOTS"}, rows)
+				header := []string{"ID", "STATUS", "CERTIFICATE", "SLOTS"}
+				return c.list(members{all}, withMarks(header, rows, all), rows)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&s.Group, "group", "", "only terminals of this group")
+	cmd.Flags().StringArrayVar(&s.Labels, "label", nil, "only terminals with this KEY=VALUE; given again, with all of them")
+	cmd.Flags().StringVar(&s.KeySet, "key-set", "", "only terminals with a slot of this key set, or a key of it that is not retired")
+	return cmd
 }
 
 // activeKey names the key of a slot that works, or says why there is none.

@@ -43,6 +43,33 @@ func (c *Client) Transaction(ctx context.Context, req TransactionRequest) (*Tran
 	return &out, nil
 }
 
+// Batch does for up to MaxBatch messages what Transaction does for one. The results are in their order; what the service refuses
+// about one message is its Error.
+func (c *Client) Batch(ctx context.Context, req BatchRequest) (*BatchResponse, error) {
+	if err := req.validate(); err != nil {
+		return nil, err
+	}
+	var out BatchResponse
+	if err := c.call(ctx, http.MethodPost, PathBatch, req, &out); err != nil {
+		return nil, err
+	}
+	if len(out.Results) != len(req.Transactions) {
+		return nil, fmt.Errorf("%w: %d results of %d messages", ErrMalformed, len(out.Results), len(req.Transactions))
+	}
+	for i, r := range out.Results {
+		if (r.Response == nil) == (r.Error == nil) || r.Error != nil && r.Error.Code == "" {
+			return nil, fmt.Errorf("%w: result %d is neither a response nor an error", ErrMalformed, i+1)
+		}
+		if r.Response == nil {
+			continue
+		}
+		if err := r.Response.validate(); err != nil {
+			return nil, err
+		}
+	}
+	return &out, nil
+}
+
 // Answer records the host's decision and returns the acknowledgement for the terminal. Asking again with the same
 // decision returns the same acknowledgement; another decision is refused with an *Error.
 func (c *Client) Answer(ctx context.Context, req AnswerRequest) (*AnswerResponse, error) {
@@ -112,9 +139,13 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return read(resp, out)
 }
 
-// read takes at most MaxResponse bytes of a response.
+// read takes at most MaxResponse bytes of a response, of a batch MaxBatchResponse.
 func read(resp *http.Response, out any) error {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, MaxResponse+1))
+	limit := MaxResponse
+	if _, batch := out.(*BatchResponse); batch {
+		limit = MaxBatchResponse
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
 		return fmt.Errorf("api: read response: %w", err)
 	}
@@ -124,7 +155,7 @@ func read(resp *http.Response, out any) error {
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return fmt.Errorf("%w: the answer is not application/json", ErrMalformed)
 	}
-	return parseResponse(b, out)
+	return parse(b, limit, true, out)
 }
 
 // Error is a refusal of the service.

@@ -213,3 +213,38 @@ func TestClientCounters(t *testing.T) {
 		t.Errorf("a name with dots: %v", err)
 	}
 }
+
+// TestClientBatch: results come in the order of the messages, and what is no result of each is refused.
+func TestClientBatch(t *testing.T) {
+	t.Parallel()
+	two := BatchRequest{Transactions: []TransactionRequest{{Message: []byte{1}}, {Message: []byte{2}}}}
+	good := `{"RequestDigest":"` + digest + `","Type":"sale","Tenant":"ACME","Terminal":"T-1","BootCounter":1,"Sequence":1,"CounterStatus":"FRESH","CounterAuthenticated":true}`
+	for name, c := range map[string]struct {
+		body string
+		ok   bool
+	}{
+		"good":       {`{"Results":[{"Response":` + good + `},{"Error":{"Code":"KsnReplayed","Message":"used"}}]}`, true},
+		"one":        {`{"Results":[{"Response":` + good + `}]}`, false},
+		"neither":    {`{"Results":[{"Response":` + good + `},{}]}`, false},
+		"both":       {`{"Results":[{"Response":` + good + `,"Error":{"Code":"KsnReplayed","Message":"used"}},{"Error":{"Code":"X","Message":""}}]}`, false},
+		"no code":    {`{"Results":[{"Response":` + good + `},{"Error":{"Code":"","Message":"used"}}]}`, false},
+		"no digest":  {`{"Results":[{"Response":{"Type":"sale"}},{"Error":{"Code":"X","Message":""}}]}`, false},
+		"no results": {`{}`, false},
+	} {
+		got, err := serve(t, answer(200, "application/json", c.body)).Batch(t.Context(), two)
+		if c.ok != (err == nil) || !c.ok && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.ok && (got.Results[0].Response.Sequence != 1 || got.Results[1].Error.Code != "KsnReplayed") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	client := serve(t, answer(500, "application/json", "{}"))
+	for name, req := range map[string]BatchRequest{
+		"none": {}, "too many": {Transactions: make([]TransactionRequest, MaxBatch+1)}, "an empty one": {Transactions: []TransactionRequest{{}}},
+	} {
+		if _, err := client.Batch(t.Context(), req); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -70,3 +70,31 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseBatchRequest holds the parser to the same as FuzzParseTransactionRequest.
+func FuzzParseBatchRequest(f *testing.F) {
+	f.Add([]byte(`{"Transactions":[{"Message":"AQID"},{"Message":"AQID","OutgoingPINKey":"alias/zone-1","OutgoingPINFormat":"ISO_FORMAT_4"}]}`))
+	f.Add([]byte(`{"Transactions":[]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := ParseBatchRequest(body)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrTooLarge) {
+				t.Fatalf("unnamed error %v", err)
+			}
+			return
+		}
+		again, err := Format(r)
+		if err != nil {
+			t.Fatalf("accepted and not writable: %v", err)
+		}
+		r2, err := ParseBatchRequest(again)
+		if err != nil || !reflect.DeepEqual(r, r2) {
+			t.Fatalf("%s gives %+v, written and read again %+v, %v", body, r, r2, err)
+		}
+		if worse := bytes.Replace(again, []byte(`{"Message"`), []byte(`{"Extra":"x","Message"`), 1); len(worse) <= MaxBatchBody {
+			if _, err := ParseBatchRequest(worse); !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%q gives %v, want %v", worse, err, ErrMalformed)
+			}
+		}
+	})
+}

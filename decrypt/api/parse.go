@@ -42,15 +42,33 @@ func ParseAnswerRequest(body []byte) (AnswerRequest, error) {
 	return r, nil
 }
 
-// Format returns a request, a response or an Error as the JSON that travels. Beyond MaxResponse the error wraps
-// ErrTooLarge.
+// ParseBatchRequest reads the body of POST /transactions/batch, as strictly as ParseTransactionRequest. One message that is not as
+// it should be refuses them all: the host has made a mistake, not a terminal.
+func ParseBatchRequest(body []byte) (BatchRequest, error) {
+	var r BatchRequest
+	if err := parse(body, MaxBatchBody, false, &r); err != nil {
+		return BatchRequest{}, err
+	}
+	if err := r.validate(); err != nil {
+		return BatchRequest{}, err
+	}
+	return r, nil
+}
+
+// Format returns a request, a response or an Error as the JSON that travels. Beyond MaxResponse, of a batch MaxBatchResponse, the
+// error wraps ErrTooLarge.
 func Format(v any) ([]byte, error) {
 	b, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("api: format %T: %w", v, err)
 	}
-	if len(b) > MaxResponse {
-		return nil, fmt.Errorf("%w: %T of %d bytes, want at most %d", ErrTooLarge, v, len(b), MaxResponse)
+	limit := MaxResponse
+	switch v.(type) {
+	case BatchRequest, *BatchRequest, BatchResponse, *BatchResponse:
+		limit = MaxBatchResponse
+	}
+	if len(b) > limit {
+		return nil, fmt.Errorf("%w: %T of %d bytes, want at most %d", ErrTooLarge, v, len(b), limit)
 	}
 	return b, nil
 }
@@ -65,6 +83,18 @@ func (r TransactionRequest) validate() error {
 		return fmt.Errorf("%w: member OutgoingPINKey has %d bytes, want at most %d", ErrMalformed, len(r.OutgoingPINKey), maxName)
 	case r.OutgoingPINFormat != "" && r.OutgoingPINFormat != "ISO_FORMAT_0" && r.OutgoingPINFormat != "ISO_FORMAT_4":
 		return fmt.Errorf("%w: member OutgoingPINFormat is neither ISO_FORMAT_0 nor ISO_FORMAT_4", ErrMalformed)
+	}
+	return nil
+}
+
+func (r BatchRequest) validate() error {
+	if len(r.Transactions) < 1 || len(r.Transactions) > MaxBatch {
+		return fmt.Errorf("%w: member Transactions has %d messages, want 1 to %d", ErrMalformed, len(r.Transactions), MaxBatch)
+	}
+	for i, t := range r.Transactions {
+		if err := t.validate(); err != nil {
+			return fmt.Errorf("%w, in message %d", err, i+1)
+		}
 	}
 	return nil
 }

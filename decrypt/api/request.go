@@ -8,6 +8,11 @@ const (
 	MaxResponse = 128 << 10
 	// MaxMessage is the most that one terminal message may hold before base64.
 	MaxMessage = 16 << 10
+	// MaxBatch is how many messages one batch may hold.
+	MaxBatch = 1000
+	// MaxBatchBody and MaxBatchResponse are MaxBody and MaxResponse of a batch.
+	MaxBatchBody     = 8 << 20
+	MaxBatchResponse = 64 << 20
 	// maxName bounds key references, results and formats.
 	maxName = 128
 )
@@ -16,6 +21,7 @@ const (
 const (
 	PathTransactions = "/transactions"        // POST TransactionRequest -> TransactionResponse
 	PathAnswer       = "/transactions/answer" // POST AnswerRequest -> AnswerResponse
+	PathBatch        = "/transactions/batch"  // POST BatchRequest -> BatchResponse
 	PathTerminals    = "/terminals/"          // GET PathTerminals + id + PathCounters -> CountersResponse
 	PathCounters     = "/counters"
 )
@@ -28,6 +34,13 @@ type TransactionRequest struct {
 	OutgoingPINKey string `json:"OutgoingPINKey,omitzero"`
 	// OutgoingPINFormat is "ISO_FORMAT_0" or "ISO_FORMAT_4". Empty: the format of the incoming block.
 	OutgoingPINFormat string `json:"OutgoingPINFormat,omitzero"`
+}
+
+// BatchRequest asks for what TransactionRequest does, for many messages at once. They are in no order: each is answered as if it
+// had come by itself, at the same time as the others.
+type BatchRequest struct {
+	// Transactions are 1 to MaxBatch messages. More than MaxBatchBody bytes of JSON are refused.
+	Transactions []TransactionRequest `json:"Transactions"`
 }
 
 // Result is the host's decision on a transaction.

@@ -37,6 +37,17 @@ type TransactionResponse struct {
 	RecordedResult       *Recorded     `json:"RecordedResult,omitzero"`
 }
 
+// BatchResponse has one result for each message of a batch, in their order.
+type BatchResponse struct {
+	Results []BatchResult `json:"Results"`
+}
+
+// BatchResult is what became of one message of a batch: one of its members is set.
+type BatchResult struct {
+	Response *TransactionResponse `json:"Response,omitzero"`
+	Error    *Error               `json:"Error,omitzero"` // its Status is zero: it has none of its own
+}
+
 // Amount is money in minor units.
 type Amount struct {
 	Minor    int64  `json:"Minor"`    // such as cents

@@ -34,6 +34,15 @@ type Engine interface {
 	// BeginBatch opens one transaction for each KSN, in their order, all or none. The caller ends each.
 	BeginBatch(ctx context.Context, base keyset.KeyRef, ksns []dukpt.KSN) ([]HostOps, error)
 
+	// Open gives the operations under a key of fixed value. The caller ends them. Errors wrap ErrKeyNotFound, ErrUsage (a key that
+	// derives or wraps others), dukpt.ErrUnsupported (the device has no such operations), ErrUnavailable or the context's.
+	Open(ctx context.Context, ref keyset.KeyRef) (FixedOps, error)
+
+	// Unwrap gives the operations under a key that comes in an X9.143 key block under a key of the inventory of usage K0 or K1.
+	// Nothing of the header is believed before its MAC has verified. The caller ends them. Errors are as of Open; one that a block is
+	// not under the key, or not what it says, is dukpt.ErrVerify and does not say more.
+	Unwrap(ctx context.Context, kek keyset.KeyRef, block string) (FixedOps, error)
+
 	// Describe returns what is public about a key. Errors wrap ErrKeyNotFound or ErrUnavailable.
 	Describe(ctx context.Context, ref keyset.KeyRef) (KeyInfo, error)
 
@@ -76,6 +85,7 @@ type PINOut struct {
 	Format pin.Format
 	PAN    pin.PAN       // equal to the PAN that came in
 	Key    keyset.KeyRef // usage P0; an alias is resolved when the translation is made
+	Under  FixedOps      // from Unwrap of this engine: the key, in place of Key; only for PIN blocks under keys of fixed value
 	Fill   [8]byte       // the random fill of format 4, chosen by the caller so that a repeat is byte-identical
 }
 

@@ -51,7 +51,7 @@ type history struct {
 var ordinals = []uint32{1, 2, 3, windowW, windowW + 1, windowW + 2, windowJ, windowJ + 1, 2 * windowJ, 2*windowJ + 1}
 
 func (h *history) step(rt *rapid.T) {
-	switch kind := rapid.SampledFrom([]string{"claim", "claim", "claim", "again", "resend", "reverse", "answer", "answer", "report", "reopen"}).Draw(rt, "kind"); kind {
+	switch kind := rapid.SampledFrom([]string{"claim", "claim", "claim", "again", "resend", "reverse", "answer", "answer", "report", "fence", "raise", "reopen"}).Draw(rt, "kind"); kind {
 	case "claim":
 		h.claim(rt, h.draw(rt))
 	case "again":
@@ -73,6 +73,10 @@ func (h *history) step(rt *rapid.T) {
 		h.answer(rt)
 	case "report":
 		h.report(rt)
+	case "fence":
+		h.fence(rt)
+	case "raise":
+		h.raise(rt)
 	case "reopen":
 		if err := h.store.Close(); err != nil {
 			rt.Fatalf("close: %v", err)
@@ -100,6 +104,7 @@ func (h *history) draw(rt *rapid.T) decrypt.ClaimSet {
 		}
 		c := make(id, n, p, fmt.Sprint(name, rapid.IntRange(0, 1).Draw(rt, "content")))
 		c.Treatment = treatment(rapid.SampledFrom([]string{"zone", "zone", "zone", "other"}).Draw(rt, "key"), rapid.SampledFrom([]string{"v1", "v2"}).Draw(rt, "version"))
+		c.Floor = rapid.SampledFrom([]uint32{0, 0, 0, 2}).Draw(rt, "imported")
 		claims = append(claims, c)
 	}
 	s := set(fmt.Sprint(name, "@", n), claims...)
@@ -149,6 +154,27 @@ func (h *history) report(rt *rapid.T) {
 		if err := s.EvidenceReported(h.t.Context(), key, evidence); err != nil {
 			rt.Fatalf("evidence reported: %v", err)
 		}
+	}
+}
+
+// fence puts all counters behind one, which is small: what comes next is not all refused.
+func (h *history) fence(rt *rapid.T) {
+	n := rapid.SampledFrom([]uint32{1, 2, windowW}).Draw(rt, "ordinals")
+	want, _ := h.model.Fence(h.t.Context(), n, record("store/fence", "all"))
+	if got, err := h.store.Fence(h.t.Context(), n, record("store/fence", "all")); err != nil || got != want {
+		rt.Fatalf("fence: %d counters, %v, the model says %d", got, err, want)
+	}
+}
+
+// raise raises the floors of some counters by a little.
+func (h *history) raise(rt *rapid.T) {
+	var floors []decrypt.Floor
+	for _, id := range []dukpt.KeyID{pinID, dataID, otherID}[rapid.IntRange(0, 2).Draw(rt, "from"):] {
+		floors = append(floors, floorOf(id, rapid.SampledFrom([]uint32{1, 2, windowW}).Draw(rt, "floor")))
+	}
+	want, _ := h.model.Raise(h.t.Context(), floors, record("store/raise", "some"))
+	if got, err := h.store.Raise(h.t.Context(), floors, record("store/raise", "some")); err != nil || got != want {
+		rt.Fatalf("raise: %d counters, %v, the model says %d", got, err, want)
 	}
 }
 

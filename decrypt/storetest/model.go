@@ -25,7 +25,16 @@ type Contents struct {
 	Acks     map[message.Digest]Ack            // by Digest
 	Drained  map[string]uint32                 // by drain grant, how many messages were let through
 	Accused  map[message.Digest]bool           // messages that are evidence
+	Fence    uint32                            // of counters that have no state
 	Leaves   []audit.Record
+}
+
+// state is that of a counter, known or not.
+func (held *Contents) state(key decrypt.CounterKey) decrypt.KeyIDState {
+	if s, ok := held.States[key]; ok {
+		return s
+	}
+	return decrypt.KeyIDState{}.Fenced(key.KeyID, held.Fence)
 }
 
 // Ack is what is stored of an ack.
@@ -47,7 +56,7 @@ func (held Contents) clone() Contents {
 	out := Contents{
 		States: maps.Clone(held.States), Rows: make(map[decrypt.RowKey][]decrypt.Entry), Requests: maps.Clone(held.Requests),
 		Answers: maps.Clone(held.Answers), Acks: maps.Clone(held.Acks), Drained: maps.Clone(held.Drained), Accused: maps.Clone(held.Accused),
-		Leaves: slices.Clone(held.Leaves),
+		Fence: held.Fence, Leaves: slices.Clone(held.Leaves),
 	}
 	for k, row := range held.Rows {
 		out.Rows[k] = slices.Clone(row)
@@ -142,7 +151,8 @@ func (m *Model) Claim(ctx context.Context, set decrypt.ClaimSet) (decrypt.ClaimO
 func (m *Model) judge(next *Contents, set decrypt.ClaimSet) (decrypt.ClaimOutcome, *decrypt.Refusal) {
 	out := decrypt.ClaimOutcome{Verdict: decrypt.Fresh}
 	for i, c := range set.Claims {
-		before := m.contents.States[c.Row().Counter()]
+		before := m.contents.state(c.Row().Counter())
+		c.Fences = next.Fence
 		r := decrypt.Judge(before, next.Rows[c.Row()], c)
 		if r.Verdict == decrypt.Refused {
 			if r.Code == decrypt.CodeKSNReplayed {
@@ -157,8 +167,11 @@ func (m *Model) judge(next *Contents, set decrypt.ClaimSet) (decrypt.ClaimOutcom
 			r.Row[r.Entry].Collided = c.Purpose == decrypt.PurposeSignIn && next.used(c)
 		}
 		next.Rows[c.Row()] = r.Row
-		s := next.States[c.Row().Counter()]
+		s := next.state(c.Row().Counter())
 		s.High, s.Seen, s.Floor = max(s.High, r.State.High), max(s.Seen, r.State.Seen), max(s.Floor, r.State.Floor)
+		if n := len(r.State.Fences); n > 0 && (len(s.Fences) == 0 || s.Fences[len(s.Fences)-1].To < r.State.Fences[n-1].To) {
+			s.Fences = r.State.Fences // of a key that came with a floor
+		}
 		next.States[c.Row().Counter()] = s
 		e := r.Row[r.Entry]
 		out.Claims = append(out.Claims, decrypt.ClaimResult{
@@ -179,10 +192,26 @@ func (m *Model) partly(set decrypt.ClaimSet, out decrypt.ClaimOutcome) *decrypt.
 		if outside || out.Claims[i].Verdict == out.Claims[0].Verdict {
 			continue
 		}
-		m.conflict(set, i, c.Authenticated)
+		m.conflict(set, i, c.Authenticated && m.captured(set, out))
 		return &decrypt.Refusal{Code: decrypt.CodeKSNReplayed}
 	}
 	return nil
+}
+
+// captured reports whether what was released before, but for the MAC, was released under a MAC.
+func (m *Model) captured(set decrypt.ClaimSet, out decrypt.ClaimOutcome) bool {
+	for i, c := range set.Claims {
+		outside := set.Digest != set.Original && i == len(set.Claims)-1
+		if outside || c.Purpose == decrypt.PurposeMAC || out.Claims[i].Verdict != decrypt.Resend {
+			continue
+		}
+		for _, e := range m.contents.Rows[c.Row()] {
+			if e.Content == c.Content && e.Authenticated {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // conflict counts one about a claim. A message is evidence once; what is outside of a resend stands for the resend.
@@ -191,7 +220,7 @@ func (m *Model) conflict(set decrypt.ClaimSet, i int, evident bool) {
 	if i == len(set.Claims)-1 {
 		by = set.Digest
 	}
-	s := m.contents.States[key]
+	s := m.contents.state(key)
 	s.Conflicts++
 	if evident && !m.contents.Accused[by] {
 		s.Evidence++
@@ -252,7 +281,7 @@ func twice(set decrypt.ClaimSet) bool {
 func (held *Contents) reverse(key decrypt.RowKey, set decrypt.ClaimSet) {
 	if len(held.Rows[key]) == 0 {
 		held.Rows[key] = []decrypt.Entry{{FirstSeen: set.Time.UTC().Truncate(time.Millisecond)}}
-		held.States[key.Counter()] = held.States[key.Counter()] // a counter that something is known about
+		held.States[key.Counter()] = held.state(key.Counter()) // something is known about it now
 	}
 	for i := range held.Rows[key] {
 		if held.Rows[key][i].ClosedBy.IsZero() {
@@ -358,7 +387,7 @@ func (m *Model) Counters(ctx context.Context, base keys.Fingerprint, id dukpt.Ke
 		return decrypt.KeyIDState{}, err
 	}
 	defer m.mu.Unlock()
-	return m.contents.States[decrypt.CounterKey{BaseKey: base, KeyID: id}], nil
+	return m.contents.state(decrypt.CounterKey{BaseKey: base, KeyID: id}), nil
 }
 
 // EachCounter implements decrypt.Store.
@@ -397,6 +426,49 @@ func (m *Model) EvidenceReported(ctx context.Context, key decrypt.CounterKey, ev
 		m.contents.States[key] = s
 	}
 	return nil
+}
+
+// Fence implements decrypt.Store.
+func (m *Model) Fence(ctx context.Context, n uint32, r audit.Record) (int, error) {
+	if err := m.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	if err := m.contents.log(r); err != nil {
+		return 0, err
+	}
+	for key, s := range m.contents.States {
+		m.contents.States[key] = s.Fenced(key.KeyID, n)
+	}
+	m.contents.Fence = decrypt.FencesJoined(m.contents.Fence, n)
+	return len(m.contents.States), nil
+}
+
+// Raise implements decrypt.Store.
+func (m *Model) Raise(ctx context.Context, floors []decrypt.Floor, r audit.Record) (moved int, err error) {
+	if err := decrypt.CheckFloors(floors); err != nil {
+		return 0, err
+	}
+	if err := m.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	next := m.contents.clone()
+	for _, f := range floors {
+		s := next.state(f.Counter)
+		if raised := s.Raised(f.Counter.KeyID, f.Ordinal, next.Fence); raised.Floor > s.Floor {
+			next.States[f.Counter] = raised
+			moved++
+		}
+	}
+	if moved == 0 {
+		return 0, nil
+	}
+	if err := next.log(r); err != nil {
+		return 0, err
+	}
+	m.contents = next
+	return moved, nil
 }
 
 // Audit implements decrypt.Store.

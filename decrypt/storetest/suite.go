@@ -38,7 +38,7 @@ func Run(t *testing.T, h Harness) {
 		"AnswersRace": testAnswersRace, "Reversal": testReversal, "SignIn": testSignIn, "Resend": testResend,
 		"AuditLog": testAuditLog, "Cancelled": testCancelled, "Closed": testClosed, "Malformed": testMalformed,
 		"Commits": testCommits, "Mixed": testMixed, "Horizon": testHorizon, "TriesCap": testTriesCap, "Histories": testHistories,
-		"Drains": testDrains, "DrainsRace": testDrainsRace, "EachCounter": testEachCounter, "Evidence": testEvidence,
+		"Drains": testDrains, "Linear": testLinear, "Fence": testFence, "Raise": testRaise, "Imported": testImported, "ImportedBehindFence": testImportedBehindFence, "DrainsRace": testDrainsRace, "EachCounter": testEachCounter, "Evidence": testEvidence,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,7 +1,11 @@
 package audit
 
 import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,6 +46,67 @@ func NewSigner(text string) (*Signer, error) {
 	return &Signer{s}, nil
 }
 
+// NewSignerOf returns a signer whose key of Ed25519 is held elsewhere, in a token, under a name as GenerateKey takes it, and the
+// verifier, which is to be published. It makes the key sign once.
+func NewSignerOf(name string, key crypto.Signer) (s *Signer, verifier string, err error) {
+	public, ok := key.Public().(ed25519.PublicKey)
+	if !ok {
+		return nil, "", fmt.Errorf("audit: checkpoints are signed by keys of Ed25519, not by %T", key.Public())
+	}
+	if verifier, err = note.NewEd25519VerifierKey(name, public); err != nil {
+		return nil, "", fmt.Errorf("audit: key name %q: %v", name, err)
+	}
+	v, err := note.NewVerifier(verifier)
+	if err != nil {
+		return nil, "", fmt.Errorf("audit: key name %q: %v", name, err)
+	}
+	s = &Signer{heldSigner{v, key}}
+	signed, err := s.Sign(Tree{})
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := (&Verifier{note.VerifierList(v), name}).Open(signed); err != nil {
+		return nil, "", fmt.Errorf("audit: the key does not sign for its public half: %v", err)
+	}
+	return s, verifier, nil
+}
+
+// heldSigner is a note.Signer whose key is held elsewhere.
+type heldSigner struct {
+	verifier note.Verifier
+	key      crypto.Signer
+}
+
+// Name implements note.Signer.
+func (h heldSigner) Name() string { return h.verifier.Name() }
+
+// KeyHash implements note.Signer.
+func (h heldSigner) KeyHash() uint32 { return h.verifier.KeyHash() }
+
+// Sign implements note.Signer.
+func (h heldSigner) Sign(msg []byte) ([]byte, error) {
+	return h.key.Sign(rand.Reader, msg, crypto.Hash(0))
+}
+
+// SignWithin is Sign, and waits no longer than ctx: a key that is held elsewhere may never answer. The call under way ends by itself.
+func (s *Signer) SignWithin(ctx context.Context, t Tree) ([]byte, error) {
+	type answer struct {
+		note []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		n, err := s.Sign(t)
+		done <- answer{n, err}
+	}()
+	select {
+	case a := <-done:
+		return a.note, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // Name returns the name of the key.
 func (s *Signer) Name() string { return s.signer.Name() }
 
@@ -51,20 +116,38 @@ func (s *Signer) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "audit sign
 // MarshalText gives the name, so that no encoding holds the key.
 func (s *Signer) MarshalText() ([]byte, error) { return []byte(s.Name()), nil }
 
-// Verifier verifies checkpoints. It is safe for concurrent use.
-type Verifier struct{ verifier note.Verifier }
-
-// NewVerifier reads the public text that GenerateKey made.
-func NewVerifier(text string) (*Verifier, error) {
-	v, err := note.NewVerifier(strings.TrimSpace(text))
-	if err != nil {
-		return nil, fmt.Errorf("audit: not the text of a verification key: %v", err)
-	}
-	return &Verifier{v}, nil
+// Verifier verifies checkpoints, of one log, by one key after another. It is safe for concurrent use.
+type Verifier struct {
+	verifiers note.Verifiers
+	name      string
 }
 
-// Name returns the name of the key.
-func (v *Verifier) Name() string { return v.verifier.Name() }
+// maxKeys is how many keys one log may have had.
+const maxKeys = 64
+
+// NewVerifier reads the public text that GenerateKey or NewSignerOf made: one line, or one for each key that the log has had. All
+// have one name.
+func NewVerifier(text string) (*Verifier, error) {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if len(lines) > maxKeys {
+		return nil, fmt.Errorf("audit: %d verification keys, want %d at most", len(lines), maxKeys)
+	}
+	var all []note.Verifier
+	for _, line := range lines {
+		v, err := note.NewVerifier(line)
+		if err != nil {
+			return nil, fmt.Errorf("audit: not the text of a verification key: %v", err)
+		}
+		if len(all) > 0 && v.Name() != all[0].Name() {
+			return nil, fmt.Errorf("audit: verification keys of two logs: %s and %s", all[0].Name(), v.Name())
+		}
+		all = append(all, v)
+	}
+	return &Verifier{note.VerifierList(all...), all[0].Name()}, nil
+}
+
+// Name returns the name of the keys.
+func (v *Verifier) Name() string { return v.name }
 
 // Checkpoint is the size and the root of a log, which a signature vouches for. It is comparable.
 type Checkpoint struct {
@@ -94,14 +177,14 @@ func (v *Verifier) Open(signed []byte) (Checkpoint, error) {
 	if len(signed) > maxCheckpoint {
 		return Checkpoint{}, fmt.Errorf("%w: %d bytes", ErrCheckpoint, len(signed))
 	}
-	n, err := note.Open(signed, note.VerifierList(v.verifier))
+	n, err := note.Open(signed, v.verifiers)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %v", ErrCheckpoint, err)
 	}
 	if len(n.Sigs) != 1 || len(n.UnverifiedSigs) != 0 {
 		return Checkpoint{}, fmt.Errorf("%w: want exactly one signature, by %s", ErrCheckpoint, v.Name())
 	}
-	c, err := parseCheckpoint(n.Text)
+	c, err := parseCheckpoint(n)
 	if err != nil {
 		return Checkpoint{}, err
 	}
@@ -122,10 +205,18 @@ func ReadUnverified(signed []byte) (Checkpoint, error) {
 	if !errors.As(err, &unverified) {
 		return Checkpoint{}, fmt.Errorf("%w: not a signed note", ErrCheckpoint)
 	}
-	return parseCheckpoint(unverified.Note.Text)
+	return parseCheckpoint(unverified.Note)
 }
 
-func parseCheckpoint(text string) (Checkpoint, error) {
+// parseCheckpoint reads a note in its one spelling: the last character of a signature in base64 has bits that the decoder of notes does not
+// look at, and two texts of one checkpoint would both verify.
+func parseCheckpoint(n *note.Note) (Checkpoint, error) {
+	for _, s := range append(n.Sigs[:len(n.Sigs):len(n.Sigs)], n.UnverifiedSigs...) {
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return Checkpoint{}, fmt.Errorf("%w: a signature is not in its one spelling", ErrCheckpoint)
+		}
+	}
+	text := n.Text
 	lines := strings.Split(text, "\n")
 	if len(lines) != 4 || lines[3] != "" {
 		return Checkpoint{}, fmt.Errorf("%w: want three lines", ErrCheckpoint)

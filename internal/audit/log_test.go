@@ -199,7 +199,7 @@ func TestVerifyRewritten(t *testing.T) {
 	other, otherVerifier := newKey(t, "latchkey/SHOP/decryptd")
 	foreign, _ := newKey(t, "latchkey/ELSEWHERE/decryptd")
 	last := m.checkpoints[len(m.checkpoints)-1]
-	text := must(note.Open(last, note.VerifierList(v.verifier))).Text
+	text := must(note.Open(last, v.verifiers)).Text
 	sign := func(text string, signers ...note.Signer) []byte {
 		return must(note.Sign(&note.Note{Text: text}, signers...))
 	}
@@ -291,6 +291,24 @@ func TestKeys(t *testing.T) {
 	for _, text := range []string{"", "x", signer} {
 		if _, err := NewVerifier(text); err == nil {
 			t.Errorf("verifier from %q", text)
+		}
+	}
+}
+
+// TestCheckpointSpelling writes the last character of a signature in the three other ways that decode to the same bytes.
+func TestCheckpointSpelling(t *testing.T) {
+	t.Parallel()
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	s, v := newKey(t, "latchkey/SHOP/decryptd")
+	signed := must(s.Sign(Tree{}))
+	last := bytes.LastIndexByte(signed, '=') - 1
+	was := strings.IndexByte(alphabet, signed[last])
+	for other := range 4 {
+		signed[last] = alphabet[was&^3|other]
+		_, verified := v.Open(signed)
+		_, read := ReadUnverified(signed)
+		if same := other == was&3; (verified == nil) != same || (read == nil) != same {
+			t.Errorf("ending in bits %02b: %v, %v", other, verified, read)
 		}
 	}
 }

@@ -17,6 +17,43 @@ type Hash [HashSize]byte
 // String returns the hash in base64, as checkpoints spell it.
 func (h Hash) String() string { return tlog.Hash(h).String() }
 
+// Extends says why the log of t does not go on from what had that size and root: nothing if it does. at restores the log of a size
+// that is not greater.
+func (t Tree) Extends(size uint64, root Hash, at func(size uint64) (Tree, error)) (why string, err error) {
+	if size > t.size {
+		return fmt.Sprintf("it holds %d records, want %d", t.size, size), nil
+	}
+	then, err := at(size)
+	if err != nil {
+		return "", err
+	}
+	if then.Root() != root {
+		return fmt.Sprintf("its first %d records are others", size), nil
+	}
+	return "", nil
+}
+
+// JoinHashes puts hashes one behind the other, as stores keep those that belong to a leaf.
+func JoinHashes(hashes []Hash) []byte {
+	out := make([]byte, 0, len(hashes)*HashSize)
+	for _, h := range hashes {
+		out = append(out, h[:]...)
+	}
+	return out
+}
+
+// SplitHashes is the inverse of JoinHashes. It fails when b is no number of whole hashes.
+func SplitHashes(b []byte) ([]Hash, error) {
+	if len(b)%HashSize != 0 {
+		return nil, fmt.Errorf("hashes of %d bytes", len(b))
+	}
+	var out []Hash
+	for ; len(b) > 0; b = b[HashSize:] {
+		out = append(out, Hash(b[:HashSize]))
+	}
+	return out, nil
+}
+
 // LeafHash returns the hash of an encoded record: SHA-256(00 || record).
 func LeafHash(leaf []byte) Hash { return Hash(tlog.RecordHash(leaf)) }
 

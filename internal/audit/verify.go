@@ -144,5 +144,5 @@ func Broken(err error) bool {
 		return true
 	}
 	_, ok := errors.AsType[*CheckpointError](err)
-	return ok || errors.Is(err, ErrCheckpoint)
+	return ok || errors.Is(err, ErrCheckpoint) || errors.Is(err, ErrExport)
 }

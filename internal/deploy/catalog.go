@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -59,6 +60,14 @@ type contents struct {
 	terminals map[keyset.TerminalID]*keyset.Terminal
 	files     map[string]seen // every document by path
 	verified  map[digest]any  // *keyset.KeySet or signedTerminal
+	over      map[keys.Fingerprint][]*keyset.KeySet
+	holders   map[heldKey]keyset.TerminalID
+}
+
+// heldKey names the key of a terminal. It is comparable.
+type heldKey struct {
+	set keyset.ID
+	id  dukpt.KeyID
 }
 
 type digest [sha256.Size]byte
@@ -141,6 +150,26 @@ func (c *Catalog) Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keyse
 		return nil, false
 	}
 	t, ok := c.contents.Load().terminals[id]
+	return t, ok
+}
+
+// KeySetOver returns the latest revision of the set over a base key that holds a key id.
+func (c *Catalog) KeySetOver(base keys.Fingerprint, id dukpt.KeyID) (*keyset.KeySet, bool) {
+	for _, s := range c.contents.Load().over[base] {
+		if s.Contains(id) {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// Holder returns the latest record of the terminal that has a key.
+func (c *Catalog) Holder(tenant keyset.TenantID, set keyset.ID, id dukpt.KeyID) (*keyset.Terminal, bool) {
+	if tenant != c.options.Tenant {
+		return nil, false
+	}
+	now := c.contents.Load()
+	t, ok := now.terminals[now.holders[heldKey{set, id}]]
 	return t, ok
 }
 
@@ -300,7 +329,9 @@ func (l *loader) checkSets() error {
 	}
 	sets := slices.Collect(maps.Values(l.next.sets))
 	slices.SortFunc(sets, func(a, b *keyset.KeySet) int { return cmp.Compare(a.ID, b.ID) })
+	l.next.over = map[keys.Fingerprint][]*keyset.KeySet{}
 	for _, s := range sets {
+		l.next.over[s.BaseKeyFingerprint] = append(l.next.over[s.BaseKeyFingerprint], s)
 		if s.Tenant != l.options.Tenant || s.Environment != l.options.Environment {
 			return fmt.Errorf("key set %s is of tenant %s and environment %v, this is %s and %v",
 				s.ID, s.Tenant, s.Environment, l.options.Tenant, l.options.Environment)
@@ -389,18 +420,14 @@ func (l *loader) checkTerminals() error {
 }
 
 func (c *contents) oneHolderEach(terminals []*keyset.Terminal) error {
-	type key struct {
-		set keyset.ID
-		id  string
-	}
-	holder := map[key]keyset.TerminalID{}
+	c.holders = map[heldKey]keyset.TerminalID{}
 	for _, t := range terminals {
 		for _, s := range t.Slots {
-			k := key{s.KeySet, s.KeyID.String()}
-			if other, taken := holder[k]; taken {
+			k := heldKey{s.KeySet, s.KeyID}
+			if other, taken := c.holders[k]; taken {
 				return fmt.Errorf("terminals %s and %s hold key id %v of key set %s", other, t.ID, s.KeyID, s.KeySet)
 			}
-			holder[k] = t.ID
+			c.holders[k] = t.ID
 		}
 	}
 	return nil

@@ -252,12 +252,8 @@ func writeCredential(ctx context.Context, dir string, issuer ca.Issuer, req ca.R
 
 // writeCertificate has a key that is held elsewhere certified, and writes the certificate to a new folder.
 func writeCertificate(ctx context.Context, dir string, issuer ca.Issuer, req ca.Request, key crypto.Signer) error {
-	req.PublicKey = key.Public()
-	chain, err := issuer.Issue(ctx, req)
+	chain, err := certifyHeld(ctx, issuer, req, key)
 	if err != nil {
-		return err
-	}
-	if err := ca.Prove(key, chain[0]); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -267,6 +263,16 @@ func writeCertificate(ctx context.Context, dir string, issuer ca.Issuer, req ca.
 		return err
 	}
 	return seal.SyncDir(filepath.Dir(dir))
+}
+
+// certifyHeld has a key that is held elsewhere certified, and sees that the certificate is for it.
+func certifyHeld(ctx context.Context, issuer ca.Issuer, req ca.Request, key crypto.Signer) ([]*x509.Certificate, error) {
+	req.PublicKey = key.Public()
+	chain, err := issuer.Issue(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return chain, ca.Prove(key, chain[0])
 }
 
 // generateKey makes an ECDSA key over P-256 and its PKCS #8 form, which the caller wipes.

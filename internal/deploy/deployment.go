@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,8 +87,8 @@ func (d *Deployment) Trust() (tlsconf.Trust, error) { return LoadTrust(d.dir) }
 
 // ServiceCredential opens certificate and key of a service or signer by its name: ServiceDecrypt, ServiceAcquirer, …
 func (d *Deployment) ServiceCredential(name string) (tls.Certificate, error) {
-	if !slices.ContainsFunc(firstCredentials, func(c firstCredential) bool { return c.folder == "services/"+name }) {
-		return tls.Certificate{}, fmt.Errorf("deploy: no service %q", name)
+	if _, err := serviceOf(name); err != nil {
+		return tls.Certificate{}, err
 	}
 	return Credential(d.Path("services", name, certFile), d.Path("services", name, keyFile), d.passphrase)
 }
@@ -113,14 +113,32 @@ func (d *Deployment) TrustList() ([]byte, trustlist.Pin, error) {
 	return LoadTrustList(TrustListPath(d.dir), d.config.Tenant)
 }
 
-// Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it.
+// Issuer returns the issuer of an authority. It belongs to the deployment, whose Close closes it. Errors wrap embedded.ErrNoKey
+// where its key is held elsewhere, and HoldIssuer has not been told of it.
 func (d *Deployment) Issuer(kind identity.Authority) (*embedded.Issuer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if i := d.issuers[kind]; i != nil {
 		return i, nil
 	}
-	i, err := embedded.OpenAt(d.Path("ca", kind.String()), d.passphrase, d.clock)
+	return d.openIssuer(kind, nil)
+}
+
+// HoldIssuer opens the issuer of an authority with its issuing key, which is held elsewhere: in a token. Issuer returns it from then
+// on. It comes before Issuer. Errors wrap ca.ErrOtherKey, or are those of the key or of the file system.
+func (d *Deployment) HoldIssuer(kind identity.Authority, key crypto.Signer) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.issuers[kind] != nil {
+		return fmt.Errorf("deploy: the authority %v is open already", kind)
+	}
+	_, err := d.openIssuer(kind, key)
+	return err
+}
+
+// openIssuer opens an issuer with a key that is held elsewhere, or with the sealed one for nil. The deployment is locked.
+func (d *Deployment) openIssuer(kind identity.Authority, key crypto.Signer) (*embedded.Issuer, error) {
+	i, err := embedded.OpenWith(d.Path("ca", kind.String()), d.passphrase, embedded.Options{Issuing: key, Clock: d.clock})
 	if err != nil {
 		return nil, err
 	}

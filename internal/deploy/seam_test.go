@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
@@ -51,7 +52,7 @@ func TestProvisiondConfig(t *testing.T) {
 	}
 	want := nodeprovision.DefaultConfig()
 	want.Tenant, want.Environment, want.PassphraseFile = "ACME", "test", "passphrase"
-	if c != want {
+	if !reflect.DeepEqual(c, want) {
 		t.Errorf("the file says %+v, the defaults are %+v", c, want)
 	}
 }

@@ -52,17 +52,28 @@ registry:
   stale-after: 5m
   cache: decryptd.feed
 
+# With this section every answer tells the terminal, under its MAC, what it may sell while it cannot reach its host: so many sales,
+# of so much together in the minor unit (50000 with 2 decimals are 500.00), as long as the oldest is not older. Without it a
+# terminal sells nothing then.
+# offline:
+#   count: 20
+#   age: 24h
+#   amount: 50000
+#   currency: EUR
+#   exponent: 2
+
 # The keys, and the claims. The database is made on first start; do not copy it while the service runs.
 keyring: keyring
 database: decryptd.db
 
-# With this section base keys, zone keys and data keys are those of a PKCS#11 token, and "key" may name one in it, as in
-# pkcs11:object=decrypt. It needs the program of "make build-hsm". docs/hsm.md says how to set a token up.
+# With this section base keys, zone keys and data keys are those of a PKCS#11 token, and "key" and "checkpoint-key" may name
+# keys in it, as in pkcs11:object=decrypt. It needs the program of "make build-hsm". docs/hsm.md says how to set a token up.
 # hsm:
 #   uri: pkcs11:token=decryptd?module-path=/usr/lib/softhsm/libsofthsm2.so
 #   pin-file: decryptd.pin
 #   sessions: 4
 #   cache: 4096
+#   carry-pins: false
 
 # The audit log is part of the database. Its checkpoints are signed with this key and written to this file as often as
 # said: ship the file off this machine, "latchkey audit verify" compares with it.
@@ -76,6 +87,15 @@ callers:
   - name: %s
     pin-keys:
       - alias/zone-1
+# Keys of fixed value that it may use, and what for: docs/aws.md.
+#   keys:
+#     - {key: alias/mac-1, for: [generate-mac, verify-mac]}
+
+# How often what may be asked, and how much is worked on at once: docs/deployment.md has all members and their defaults.
+# limits:
+#   terminal: {burst: 4000, count: 100, per: 1s}
+#   card: {burst: 10, count: 10, per: 1h}
+#   working: 512
 `, header("decryptd", DecryptdFile), common(c, decryptName), acquirerName)
 }
 
@@ -83,6 +103,10 @@ callers:
 func provisiondYAML(c Config) []byte {
 	return fmt.Appendf(nil, `%s# Where terminals enrol (EST, RFC 7030), renew and fetch their initial keys: TLS 1.3.
 terminals: 127.0.0.1:8445
+# One more address, for terminals whose EST client has no TLS 1.3, such as strongSwan's: TLS 1.2, certificates and no keys.
+# terminals-tls12: 127.0.0.1:8449
+# How many connections one source address may have open at each of these listeners: more where a balancer hides addresses.
+# connections-per-source: 256
 # Where operators and auditors administer, and where services follow the registry feed: mutual TLS 1.3.
 services: 127.0.0.1:8446
 # The signed trust list and the revocation list, over plain HTTP: a terminal fresh from the box trusts nobody yet, and
@@ -100,12 +124,18 @@ signer-key: services/registry/key.sealed
 
 # The issuer of terminals, the key under which one-time codes are stored, and the list of roots for terminals.
 issuer: ca/terminals
-# With this section issuer-key, key and signer-key may name keys in a PKCS#11 token, in place of sealed files: docs/hsm.md.
+# With this section issuer-key, key, signer-key and checkpoint-key may name keys in a PKCS#11 token, in place of sealed files:
+# docs/hsm.md.
 # issuer-key: pkcs11:object=ca-terminals-issuing
 # hsm:
 #   uri: pkcs11:token=provisiond?module-path=/usr/lib/softhsm/libsofthsm2.so
 #   pin-file: provisiond.pin
 #   sessions: 4
+# With this one a Vault certifies the terminals, in place of ca/terminals. latchkey vault setup prepares it and writes what is
+# read from vault/: docs/vault.md.
+# vault:
+#   address: https://vault.example:8200
+#   ca: vault/ca.pem
 pepper: services/ra/pepper.sealed
 trust-list: trust/list.signed
 
@@ -117,6 +147,12 @@ database: provisiond.db
 checkpoint-key: audit/provisiond.key.sealed
 checkpoint-file: audit/provisiond.checkpoint
 checkpoint-every: 1m
+# When terminals renew their certificates, in percent of their life, also for a group of them (groups: {NORTH: {after: 30,
+# before: 50}}), and how many certificates a terminal is given in a day.
+renewal:
+  after: 50
+  before: 75
+daily-cap: 20
 `, header("provisiond", ProvisiondFile), common(c, raName))
 }
 
@@ -138,8 +174,8 @@ signer-key: services/kdh-signer/key.sealed
 issuer: ca/keydist
 keyring: keyring
 
-# With this section base keys are those of a PKCS#11 token that are for distribution, and issuer-key, key and signer-key may
-# name keys in it, in place of sealed files. It is another token than that of the decryption service: docs/hsm.md.
+# With this section base keys are those of a PKCS#11 token that are for distribution, and issuer-key, key, signer-key and
+# checkpoint-key may name keys in it, in place of sealed files. It is another token than that of the decryption service: docs/hsm.md.
 # issuer-key: pkcs11:object=ca-keydist-issuing
 # hsm:
 #   uri: pkcs11:token=keyd?module-path=/usr/lib/softhsm/libsofthsm2.so

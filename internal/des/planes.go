@@ -104,17 +104,6 @@ func (b *Blocks) halves() (left, right *half) {
 	return &b.h[0], &b.h[1]
 }
 
-// Set puts the same block in all lanes.
-func (b *Blocks) Set(x uint64) {
-	b.swapped = false
-	left, right := &b.h[0], &b.h[1]
-	for i := range 8 { // the initial permutation takes the bytes from the right: even bits to the left half, odd to the right
-		right[i], right[8+i], right[16+i], right[24+i] = spread(x>>7), spread(x>>5), spread(x>>3), spread(x>>1)
-		left[i], left[8+i], left[16+i], left[24+i] = spread(x>>6), spread(x>>4), spread(x>>2), spread(x)
-		x >>= 8
-	}
-}
-
 // Flip inverts the bits of a mask in the lanes that are ones in lanes.
 func (b *Blocks) Flip(m *Mask, lanes uint) {
 	left, right := b.halves()
@@ -129,7 +118,7 @@ func (b *Blocks) Flip(m *Mask, lanes uint) {
 // Load puts a block in each lane, at most Lanes of them; the other lanes get zeros.
 func (b *Blocks) Load(blocks []uint64) {
 	b.swapped = false
-	left, right := &b.h[0], &b.h[1]
+	left, right := &b.h[0], &b.h[1] // the initial permutation takes the bytes from the right: even bits to the left half, odd to the right
 	var m matrix
 	m.load(blocks)
 	for i := range 8 {
@@ -143,10 +132,6 @@ func (b *Blocks) Load(blocks []uint64) {
 // Store takes the blocks of the first lanes out, at most Lanes of them.
 func (b *Blocks) Store(blocks []uint64) {
 	left, right := b.halves()
-	if len(blocks) <= 2 {
-		storePair(blocks, left, right)
-		return
-	}
 	var m matrix
 	for i := range 8 {
 		p := (*[8]word)(m[56-8*i:])
@@ -155,31 +140,6 @@ func (b *Blocks) Store(blocks []uint64) {
 	}
 	m.store(blocks)
 	m.wipe()
-}
-
-// storePair takes out two blocks without a whole transposition: their bits side by side, and then every other bit.
-func storePair(blocks []uint64, left, right *half) {
-	var pairs [2]uint64
-	for i := range 8 {
-		v := right[i]&3<<14 | left[i]&3<<12 | right[8+i]&3<<10 | left[8+i]&3<<8 |
-			right[16+i]&3<<6 | left[16+i]&3<<4 | right[24+i]&3<<2 | left[24+i]&3
-		pairs[i/4] |= uint64(v) << (i % 4 * 16)
-	}
-	for i := range blocks {
-		blocks[i] = everyOther(pairs[1]>>i)<<32 | everyOther(pairs[0]>>i)
-	}
-	clear(pairs[:])
-	runtime.KeepAlive(&pairs)
-}
-
-// everyOther takes bits 0, 2, 4 … together.
-func everyOther(x uint64) uint64 {
-	x &= 0x5555555555555555
-	x = (x | x>>1) & 0x3333333333333333
-	x = (x | x>>2) & 0x0F0F0F0F0F0F0F0F
-	x = (x | x>>4) & 0x00FF00FF00FF00FF
-	x = (x | x>>8) & 0x0000FFFF0000FFFF
-	return (x | x>>16) & 0x00000000FFFFFFFF
 }
 
 // Wipe zeroes the blocks.

@@ -4,6 +4,7 @@ import (
 	stdes "crypto/des"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -93,7 +94,7 @@ func TestFlip(t *testing.T) {
 			var b Blocks
 			var out [Lanes]uint64
 			s.Set(key)
-			b.Set(block)
+			b.Load(slices.Repeat([]uint64{block}, Lanes))
 			plain := block
 			if swapped {
 				b.Encrypt(&s)
@@ -116,33 +117,13 @@ func TestFlip(t *testing.T) {
 	}
 }
 
-// TestStorePair takes one and two lanes out as the whole transposition does.
-func TestStorePair(t *testing.T) {
-	t.Parallel()
-	r := rand.New(rand.NewPCG(7, 8))
-	for range 200 {
-		in := randomWords(r, Lanes)
-		var b Blocks
-		b.Load(in)
-		for n := range 3 {
-			out := make([]uint64, n)
-			b.Store(out)
-			for i := range out {
-				if out[i] != in[i] {
-					t.Fatalf("lane %d of %d: %016x, want %016x", i, n, out[i], in[i])
-				}
-			}
-		}
-	}
-}
-
 func TestEngineAllocatesNothing(t *testing.T) {
 	keys, out := randomWords(rand.New(rand.NewPCG(9, 10)), Lanes), make([]uint64, Lanes)
 	c, err := New(make([]byte, 16))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mask := NewMask(3)
+	mask, pairMask := NewMask(3), NewPairMask(3)
 	data, key := make([]byte, 8*(Lanes+5)), make([]byte, 24)
 	for name, use := range map[string]func(){
 		"the engine": func() {
@@ -154,7 +135,17 @@ func TestEngineAllocatesNothing(t *testing.T) {
 			b.Load(keys)
 			b.Encrypt(&s)
 			b.Store(out)
-			b.Store(out[:2])
+			s.Wipe()
+			b.Wipe()
+		},
+		"the engine for two": func() {
+			var s PairSchedule
+			var b Pair
+			s.Set(keys[0])
+			s.Flip(pairMask)
+			b.Set(keys[1], keys[2])
+			b.Encrypt(&s)
+			out[0], out[1] = b.Blocks()
 			s.Wipe()
 			b.Wipe()
 		},

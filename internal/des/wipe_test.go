@@ -87,10 +87,15 @@ func TestEngineWipe(t *testing.T) {
 	var s Schedule
 	var b Blocks
 	s.Set(0x133457799BBCDFF1)
-	b.Set(0x0123456789ABCDEF)
+	b.Load([]uint64{0x0123456789ABCDEF})
 	b.Encrypt(&s)
+	var ps PairSchedule
+	var pb Pair
+	ps.Set(0x133457799BBCDFF1)
+	pb.Set(0x0123456789ABCDEF, 0x0123456789ABCDEF)
+	pb.Encrypt(&ps)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%d", "%s"} {
-		for _, v := range []any{s, &s, b, &b} {
+		for _, v := range []any{s, &s, b, &b, ps, &ps, pb, &pb} {
 			if out := fmt.Sprintf(verb, v); !strings.Contains(out, redacted) || strings.Contains(out, "18446744073709551615") || strings.Contains(out, "fff") {
 				t.Errorf("%s of %T prints %.60s", verb, v, out)
 			}
@@ -98,7 +103,9 @@ func TestEngineWipe(t *testing.T) {
 	}
 	s.Wipe()
 	b.Wipe()
-	if s != (Schedule{}) || b != (Blocks{}) {
+	ps.Wipe()
+	pb.Wipe()
+	if s != (Schedule{}) || b != (Blocks{}) || ps != (PairSchedule{}) || pb != (Pair{}) {
 		t.Error("Wipe left something")
 	}
 }

@@ -20,7 +20,9 @@ func TestDemo(t *testing.T) {
 	}
 	for _, want := range []string{"software", "host-memory", "411111******1111", "KsnReplayed", "MacInvalid", "PinBlockInvalid", "PurposeNotPermitted", "HELD", "RESEND",
 		"CodeSpent", "the one-time code was not sent", "refused, nothing stored", "the open connection to the acquirer", "TerminalRevoked", "draining",
-		"T-AES is quarantined: at the registry after", "code TerminalQuarantined"} {
+		"T-AES is quarantined: at the registry after", "code TerminalQuarantined",
+		"a fourth one is refused; 3 wait, 52.49 EUR together", "of its first copy are on the disk", "1 of 8 files have a bad copy",
+		"all three are answered once"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("demo never says %q\n%s", want, out)
 		}
@@ -44,6 +46,7 @@ func TestDemoMissesEveryGuard(t *testing.T) {
 		"guard.purpose":       "step 15, attack: a PIN block sent as card data",
 		"guard.blocked":       "step 16, a blocked key set",
 		"guard.feed-gate":     "step 19, T-TDES is stolen",
+		"bug.queue-unsaved":   "step 21, the power goes in the middle of a write",
 	} {
 		t.Run(guard, func(t *testing.T) {
 			out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED=" + guard}, filepath.Join(binaries.planted, "latchkey"), "demo")

@@ -25,20 +25,31 @@ type figures struct {
 	enrolmentKills int // kill -9 of the registration authority and the key-distribution host
 	enrolling      int // enrolments at least under way at each
 	enrolled       int // terminals at least that enrolled, and second keys tried
+	vaultKills     int // kill -9 of the registration authority, the key-distribution host and the Vault behind it
 	revocations    int // terminals that are revoked while they are connected
+	cuts           int // the same, at either of two authorities
+
+	orphanKills int // kill -9 of a registration authority that takes its time to keep what was signed
 
 	keyIDKills int // kill -9 of the key-distribution host while it is given orders for keys
 	ordering   int // orders at least under way at each
 	delivered  int // keys at least that were delivered and opened
+
+	clusterKills int // kill -9 of two decryption services and of the PostgreSQL they share
+	failOvers    int // times that its standby takes the place of the primary, besides
+	settled      int // honest sales at least that were answered meanwhile
+	contested    int // KSNs at least that two contents were sent under at once, one to each service
 }
 
 var (
 	ciFigures = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, resends: 20, killAfter: 400 * time.Millisecond, plantedKills: 40,
-		enrolmentKills: 50, enrolling: 4, enrolled: 50, revocations: 12,
-		keyIDKills: 15, ordering: 8, delivered: 300}
+		orphanKills: 8, enrolmentKills: 50, enrolling: 4, enrolled: 50, vaultKills: 9, revocations: 12, cuts: 20,
+		keyIDKills: 15, ordering: 8, delivered: 300,
+		clusterKills: 60, failOvers: 2, settled: 1000, contested: 200}
 	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, resends: 500, killAfter: 800 * time.Millisecond, plantedKills: 100,
-		enrolmentKills: 500, enrolling: 4, enrolled: 500, revocations: 100,
-		keyIDKills: 200, ordering: 8, delivered: 4000}
+		orphanKills: 80, enrolmentKills: 500, enrolling: 4, enrolled: 500, vaultKills: 150, revocations: 100, cuts: 100,
+		keyIDKills: 200, ordering: 8, delivered: 4000,
+		clusterKills: 1000, failOvers: 20, settled: 20_000, contested: 4000}
 )
 
 func chosen() figures {

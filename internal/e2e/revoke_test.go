@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,35 +47,50 @@ func newPayments(t *testing.T) *payments {
 	t.Helper()
 	p := &payments{authority: newAuthority(t)}
 	p.start(t, binaries.shipped)
-	config := filepath.Join(p.dir, "e2e.yaml")
+	p.decryptd, p.host = p.startHost(t, "e2e", p.ra.doors["services"])
+	p.startAcquirer(t)
+	return p
+}
+
+// startHost runs a decryption service with a database of its own that follows a registration authority, and returns a client of the acquirer for it.
+func (p *payments) startHost(t *testing.T, name, feed string) (*service, *api.Client) {
+	t.Helper()
+	config := filepath.Join(p.dir, name+".yaml")
 	check(t, os.WriteFile(config, fmt.Appendf(nil, `tenant: %s
 environment: test
 passphrase-file: passphrase
+database: %s.db
+checkpoint-file: audit/%[2]s.checkpoint
 registry:
-  urls: ["https://%s"]
+  urls: ["https://%[3]s"]
+  cache: %[2]s.feed
 callers:
   - name: ACQ-1
-    pin-keys: [%s, %s]
-`, tenant, p.ra.doors["services"], sample.ZoneTDES, sample.ZoneAES), 0o600))
-	p.decryptd = newService("latchkey-decryptd", config, "listen", "admin")
-	p.decryptd.start(t, binaries.shipped)
-	p.startAcquirer(t)
+    pin-keys: [%[4]s, %[5]s]
+`, tenant, name, feed, sample.ZoneTDES, sample.ZoneAES), 0o600))
+	s := newService("latchkey-decryptd", config, "listen", "admin")
+	s.start(t, binaries.shipped)
+	t.Cleanup(s.end)
 	d, err := deploy.Open(p.dir, secret.From([]byte(passphraseText)))
 	check(t, err)
 	defer d.Close()
 	cert, err := d.ServiceCredential(deploy.ServiceAcquirer)
 	check(t, err)
-	p.host = api.NewClient("https://"+p.decryptd.doors["listen"], p.as(t, cert, identity.Decrypt))
-	return p
+	return s, api.NewClient("https://"+s.doors["listen"], p.as(t, cert, identity.Decrypt))
 }
 
 // startAcquirer runs the example host as a customer would.
-func (p *payments) startAcquirer(t *testing.T) {
+func (p *payments) startAcquirer(t *testing.T, planted ...string) {
 	t.Helper()
+	binary := binaries.shipped
+	if len(planted) > 0 {
+		binary = binaries.planted
+	}
 	out, log := newLines(), newLines()
-	cmd := exec.Command(filepath.Join(binaries.shipped, "acquirer"), "-dir", p.dir, "-passphrase-file", filepath.Join(p.dir, "passphrase"),
+	cmd := exec.Command(filepath.Join(binary, "acquirer"), "-dir", p.dir, "-passphrase-file", filepath.Join(p.dir, "passphrase"),
 		"-listen", "127.0.0.1:0", "-decrypt", "https://"+p.decryptd.doors["listen"], "-ledger", filepath.Join(p.dir, "ledger.jsonl"),
 		"-feed", "https://"+p.ra.doors["services"], "-feed-cache", filepath.Join(p.dir, "acquirer.feed"))
+	cmd.Env = append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ","))
 	cmd.Stdout, cmd.Stderr = out, log
 	check(t, cmd.Start())
 	exited := make(chan error, 1)
@@ -168,7 +184,11 @@ func (p *payments) showing(t *testing.T, box *terminal.Terminal) *tls.Config {
 
 // knock makes a connection to the acquirer and one request on it.
 func (p *payments) knock(config *tls.Config) (*tls.Conn, error) {
-	addr := p.acquirer[len("https://"):]
+	return p.knockAt(config, p.acquirer[len("https://"):])
+}
+
+// knockAt makes a connection to a listener of terminals and one request on it.
+func (p *payments) knockAt(config *tls.Config, addr string) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), cutWithin)
 	defer cancel()
 	raw, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)

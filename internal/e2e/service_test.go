@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ type service struct {
 	config  string            // its configuration file
 	doors   map[string]string // flag of each listener and the address it got
 	args    []string          // further arguments
+	env     []string          // further variables
+	user    uint32            // who it runs as; 0: who the test runs as
 	cmd     *exec.Cmd
 	exited  chan error
 	log     *lines
@@ -34,6 +37,11 @@ func newService(program, config string, doors ...string) *service {
 // start runs the service with planted faults and waits until it is ready.
 func (s *service) start(t *testing.T, binary string, planted ...string) {
 	t.Helper()
+	check(t, s.attempt(binary, planted...))
+}
+
+// attempt is start for a service that may have reason to end again.
+func (s *service) attempt(binary string, planted ...string) error {
 	args := append([]string{"--config", s.config}, s.args...)
 	for flag, addr := range s.doors {
 		args = append(args, "--"+flag, addr)
@@ -41,22 +49,27 @@ func (s *service) start(t *testing.T, binary string, planted ...string) {
 	out := newLines()
 	s.exited = make(chan error, 1)
 	s.cmd = exec.Command(filepath.Join(binary, s.program), args...)
-	s.cmd.Env = append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ","))
+	s.cmd.Env = append(append(os.Environ(), "LATCHKEY_PLANTED="+strings.Join(planted, ",")), s.env...)
+	if s.user != 0 {
+		s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.user, Gid: s.user, NoSetGroups: true}}
+	}
 	s.cmd.Stdout, s.cmd.Stderr = out, s.log
-	check(t, s.cmd.Start())
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
 	exited, cmd := s.exited, s.cmd
 	go func() { exited <- cmd.Wait() }()
 	deadline := time.After(60 * time.Second)
 	for {
 		select {
 		case err := <-s.exited:
-			t.Fatalf("%s ended before it was ready: %v\n%s%s", s.program, err, out, s.log)
+			return fmt.Errorf("%s ended before it was ready: %v\n%s%s", s.program, err, out, s.log)
 		case <-deadline:
 			s.kill()
-			t.Fatalf("%s is not ready after a minute\n%s%s", s.program, out, s.log)
+			return fmt.Errorf("%s is not ready after a minute\n%s%s", s.program, out, s.log)
 		case <-out.more:
 			if s.ready(out.String()) {
-				return
+				return nil
 			}
 		}
 	}

@@ -96,7 +96,7 @@ func TestEngine(t *testing.T) {
 				_, err := r.Import(ref, k, env)
 				return err
 			},
-			Close: r.Close,
+			Close: r.Close, Fixed: true,
 		}
 	})
 }

@@ -45,8 +45,8 @@ func TestEveryPackageChecked(t *testing.T) {
 	}
 	var listed []string
 	for _, tags := range []string{"", "planted"} {
-		cmd := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-f", "{{if .GoFiles}}{{.ImportPath}}{{end}}", "./...")
-		cmd.Dir = root
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-f", "{{if or .GoFiles .CgoFiles}}{{.ImportPath}}{{end}}", "./...")
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=1") // listing takes no compiler
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("go list: %v", err)

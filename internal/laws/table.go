@@ -3,8 +3,8 @@ package laws
 // TestSupport lists the packages that only tests import; they may import what they test.
 var TestSupport = []string{
 	"cmd/daemon/daemontest", "decrypt/engine/enginetest", "decrypt/storetest", "internal/ctgrind", "internal/ctgrind/cases", "internal/e2e",
-	"internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/residue",
-	"internal/store/sqlite/sqlitetest", "internal/testvec", "terminal/enginetest", "terminal/sealertest", "terminal/terminaltest", "tls/ca/catest",
+	"internal/audit/audittest", "internal/fipstest", "internal/hsmtest", "internal/laws", "internal/node/nodetest", "internal/openapitest", "internal/pgtest", "internal/residue",
+	"internal/store/postgres/postgrestest", "internal/store/sqlite/sqlitetest", "internal/testvec", "internal/vaulttest", "terminal/enginetest", "terminal/sealertest", "terminal/terminaltest", "tls/ca/catest",
 	"tls/keydist/keydisttest", "tls/provision/provisiontest",
 }
 
@@ -23,9 +23,13 @@ var Imports = map[string][]string{
 	"internal/audit":      {"internal/canon"},
 	"internal/canon":      {},
 	"internal/exit":       {},
+	"internal/harden":     {},
+	"internal/limit":      {},
+	"internal/supervisor": {},
 	"internal/filelock":   {},
 	"internal/serve":      {},
 	"internal/strictjson": {"internal/planted"},
+	"internal/fleet":      {"dukpt", "internal/filelock", "internal/seal", "internal/strictjson", "keys/keyset", "tls/provision"},
 
 	"keys":          {"internal/des", "internal/mac", "internal/secret"},
 	"keys/keyblock": {"internal/des", "internal/mac", "internal/planted", "internal/secret", "keys"},
@@ -44,7 +48,9 @@ var Imports = map[string][]string{
 	"tls/identity":    {},
 	"tls/tlsconf":     {"tls/identity"},
 	"tls/ca":          {"tls/identity"},
-	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
+	"tls/ca/status":   {"internal/planted"},
+	"tls/ca/embedded": {"internal/filelock", "internal/seal", "internal/secret", "tls/ca", "tls/ca/status", "tls/identity"},
+	"tls/ca/vault":    {"internal/planted", "internal/seal", "internal/secret", "tls/ca", "tls/identity"},
 
 	"tls/trustlist": {"internal/canon", "internal/crockford", "internal/planted", "tls/identity", "tls/tlsconf"},
 	"tls/feed": {
@@ -53,11 +59,11 @@ var Imports = map[string][]string{
 	},
 	"tls/est": {"internal/planted", "internal/secret", "tls/identity"},
 	"tls/enroll": {
-		"internal/crockford", "internal/secret", "keys/remote", "tls/ca", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
+		"internal/crockford", "internal/planted", "internal/secret", "keys/remote", "tls/ca", "tls/est", "tls/identity", "tls/tlsconf", "tls/trustlist",
 	},
 	"tls/provision": {
 		"dukpt", "internal/audit", "internal/canon", "internal/crockford", "internal/planted", "internal/secret", "internal/serve",
-		"keys/keyset", "keys/remote", "tls/ca", "tls/est", "tls/feed", "tls/identity", "tls/tlsconf",
+		"keys/keyset", "keys/remote", "tls/ca", "tls/ca/status", "tls/est", "tls/feed", "tls/identity", "tls/tlsconf",
 	},
 	"tls/provision/admin": {"dukpt", "internal/secret", "internal/serve", "internal/strictjson", "keys/keyset", "tls/feed", "tls/identity", "tls/provision", "tls/tlsconf"},
 	"tls/keydist": {
@@ -71,25 +77,36 @@ var Imports = map[string][]string{
 	},
 
 	"decrypt/engine": {"dukpt", "keys", "keys/keyset", "pin"},
-	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/canon", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
+	"decrypt":        {"decrypt/engine", "dukpt", "internal/audit", "internal/canon", "internal/limit", "internal/planted", "internal/secret", "keys", "keys/keyset", "message", "pin"},
 	"decrypt/api":    {"internal/strictjson"},
+	"decrypt/aws":    {"decrypt", "dukpt", "internal/secret", "internal/serve", "internal/strictjson", "keys/keyset", "pin"},
 
 	"internal/keyring": {
-		"decrypt/engine", "dukpt", "internal/crockford", "internal/filelock", "internal/seal", "internal/secret", "keys", "keys/keyblock",
-		"keys/keyset", "pin",
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/filelock", "internal/mac", "internal/seal", "internal/secret", "keys",
+		"keys/keyblock", "keys/keyset", "pin",
 	},
 	"hsm": {
 		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/mac", "internal/padding", "internal/planted",
 		"internal/secret", "keys", "keys/keyset", "pin",
 	},
-	"internal/store/sqlite":        {"internal/audit", "internal/planted"},
-	"internal/store/sqlite/claims": {"decrypt", "dukpt", "internal/audit", "internal/store/sqlite", "keys", "keys/keyset", "message"},
-	"internal/store/sqlite/deliveries": {
-		"dukpt", "internal/audit", "internal/canon", "internal/store/sqlite", "keys/keyset", "tls/keydist",
+	"internal/store/columns": {"decrypt", "dukpt", "keys"},
+	"internal/store/rows":    {"internal/audit"},
+	"internal/store/registry": {
+		"dukpt", "internal/audit", "internal/store/rows", "keys/keyset", "tls/identity", "tls/provision",
 	},
-	"internal/store/sqlite/registry": {
-		"dukpt", "internal/audit", "internal/store/sqlite", "keys/keyset", "tls/identity", "tls/provision",
+	"internal/store/deliveries": {
+		"dukpt", "internal/audit", "internal/canon", "internal/store/rows", "keys/keyset", "tls/keydist",
 	},
+	"internal/store/postgres/registry":   {"internal/store/postgres", "internal/store/registry"},
+	"internal/store/postgres/deliveries": {"internal/store/deliveries", "internal/store/postgres"},
+	"internal/store/postgres": {
+		"decrypt", "dukpt", "internal/audit", "internal/planted", "internal/store/columns", "internal/store/queue", "internal/store/rows", "keys", "keys/keyset", "message",
+	},
+	"internal/store/queue":             {},
+	"internal/store/sqlite":            {"internal/audit", "internal/planted", "internal/store/queue", "internal/store/rows"},
+	"internal/store/sqlite/claims":     {"decrypt", "dukpt", "internal/audit", "internal/store/columns", "internal/store/sqlite", "keys", "keys/keyset", "message"},
+	"internal/store/sqlite/deliveries": {"internal/store/deliveries", "internal/store/sqlite"},
+	"internal/store/sqlite/registry":   {"internal/store/registry", "internal/store/sqlite"},
 
 	"terminal/rogue": {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
 	"internal/deploy": {
@@ -98,18 +115,18 @@ var Imports = map[string][]string{
 	},
 	"internal/sample": {"decrypt/engine", "dukpt", "internal/deploy", "internal/keyring", "internal/secret", "keys", "keys/keyset", "terminal"},
 	"internal/node/decrypt": {
-		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/node/token",
-		"internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite/claims", "keys", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
+		"decrypt", "decrypt/api", "decrypt/aws", "decrypt/engine", "dukpt", "internal/audit", "internal/deploy", "internal/keyring", "internal/limit", "internal/node/daemon", "internal/node/token",
+		"internal/seal", "internal/secret", "internal/serve", "internal/store/postgres", "internal/store/sqlite/claims", "keys", "keys/keyset", "message", "pin", "tls/feed", "tls/identity",
 		"tls/tlsconf",
 	},
 
 	"cmd/daemon": {
-		"decrypt/engine", "hsm", "internal/deploy", "internal/exit", "internal/node/token", "internal/planted", "internal/seal",
-		"internal/store/sqlite", "keys/keyset", "tls/ca", "tls/ca/embedded",
+		"decrypt/engine", "hsm", "internal/deploy", "internal/exit", "internal/harden", "internal/node/token", "internal/planted", "internal/seal",
+		"internal/store/postgres", "internal/store/sqlite", "internal/supervisor", "keys/keyset", "tls/ca", "tls/ca/embedded",
 	},
 	"cmd/latchkey-provisiond": {"cmd/daemon", "internal/node/provision"},
 	"internal/node/daemon": {
-		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "keys/keyset", "tls/identity",
+		"internal/audit", "internal/deploy", "internal/seal", "internal/secret", "internal/serve", "internal/store/postgres", "keys/keyset", "tls/identity",
 		"tls/tlsconf",
 	},
 	"internal/node/token": {
@@ -117,27 +134,31 @@ var Imports = map[string][]string{
 	},
 	"internal/node/provision": {
 		"internal/deploy", "internal/node/daemon", "internal/node/token", "internal/seal", "internal/secret", "internal/serve",
-		"internal/store/sqlite/registry", "keys/keyset", "tls/ca/embedded", "tls/identity", "tls/keydist", "tls/provision",
+		"internal/audit", "internal/store/postgres", "internal/store/postgres/registry", "internal/store/sqlite/registry", "keys/keyset", "tls/ca", "tls/ca/embedded", "tls/ca/vault", "tls/identity", "tls/keydist", "tls/provision",
 		"tls/provision/admin", "tls/tlsconf",
 	},
 	"internal/node/keydist": {
 		"decrypt/engine", "dukpt", "internal/audit", "internal/deploy", "internal/keyring", "internal/node/daemon", "internal/node/token",
-		"internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite/deliveries", "keys/keyset", "keys/remote", "tls/ca/embedded", "tls/identity",
+		"internal/seal", "internal/secret", "internal/serve", "internal/audit", "internal/store/postgres", "internal/store/postgres/deliveries", "internal/store/sqlite/deliveries", "keys/keyset", "keys/remote", "tls/ca/embedded", "tls/identity",
 		"tls/keydist", "tls/tlsconf",
 	},
 	"cmd/latchkey-keyd": {"cmd/daemon", "internal/node/keydist"},
 	"cmd/latchkey": {
 		"internal/node/daemon", "internal/node/keydist", "internal/node/provision", "internal/node/token", "keys/remote", "tls/ca", "tls/ca/embedded",
-		"tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision/admin", "tls/trustlist",
+		"tls/ca/vault", "tls/enroll", "tls/est", "tls/feed", "tls/keydist", "tls/provision", "tls/provision/admin", "tls/trustlist",
 		"decrypt", "decrypt/api", "decrypt/engine", "dukpt", "examples/acquirer", "hsm", "internal/audit", "internal/deploy",
-		"internal/des", "internal/exit", "internal/filelock", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
-		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/sqlite", "keys", "keys/ceremony", "keys/keyblock", "keys/keyset",
+		"internal/des", "internal/exit", "internal/filelock", "internal/fleet", "internal/harden", "internal/keyring", "internal/node/decrypt", "internal/planted", "internal/prompt",
+		"internal/sample", "internal/seal", "internal/secret", "internal/serve", "internal/store/postgres", "internal/store/sqlite", "keys", "keys/ceremony", "keys/keyblock", "keys/keyset",
 		"message", "pin", "terminal", "terminal/rogue", "tls/identity", "tls/tlsconf",
 	},
 	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
-		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
+		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/harden", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
 		"tls/enroll", "tls/tlsconf", "tls/trustlist",
+	},
+	"cmd/liblatchkey": {
+		"dukpt", "internal/planted", "internal/secret", "keys", "keys/keyset", "keys/remote", "message", "pin", "terminal", "tls/enroll", "tls/tlsconf",
+		"tls/trustlist",
 	},
 	"examples/acquirer": {"decrypt/api", "tls/identity", "tls/tlsconf"},
 	"examples/acquirer/cmd/acquirer": {
@@ -159,18 +180,23 @@ var Confined = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/serve", "internal/node"},
 	"github.com/ThalesGroup/crypto11":     {"hsm"},
 	"github.com/miekg/pkcs11":             {"hsm"},
+	"rsc.io/qr":                           {"cmd/latchkey"},
 	"golang.org/x/crypto/argon2":          {"internal/seal"},
+	"golang.org/x/crypto/ocsp":            {"tls/ca/status"},
 	"golang.org/x/mod/sumdb":              {"internal/audit", "internal/store/sqlite", "internal/store/postgres"},
 	"golang.org/x/net/netutil":            {"internal/serve"},
 	"github.com/rogpeppe/go-internal":     {},
 	"pgregory.net/rapid":                  {"decrypt/storetest", "decrypt/engine/enginetest"},
-	"go.uber.org/goleak":                  {},
+	"github.com/anishathalye/porcupine":   {"decrypt/storetest"},
+	"go.uber.org/goleak":                  {"internal/store/postgres/postgrestest"},
+	"github.com/getkin/kin-openapi":       {"internal/openapitest"},
 	"github.com/google/go-cmp":            {"decrypt/storetest"},
+	"github.com/zmap":                     {"tls/ca/catest"},
 	"github.com/spf13/cobra":              {"cmd"},
 	"runtime/secret":                      {"internal/secret"},
-	"unsafe":                              {"internal/ctgrind", "internal/des", "internal/secret"},
+	"unsafe":                              {"cmd/liblatchkey", "internal/ctgrind", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store/sqlite", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.
@@ -180,4 +206,4 @@ var Pure = []string{"dukpt", "internal/des", "internal/mac", "internal/padding",
 var Small = []string{"dukpt", "keys", "keys/keyblock", "message", "pin", "terminal"}
 
 // ReadsEnvironment lists the packages beside programs that may read the environment.
-var ReadsEnvironment = []string{"internal/hsmtest", "internal/planted", "internal/testvec"}
+var ReadsEnvironment = []string{"internal/hsmtest", "internal/pgtest", "internal/planted", "internal/testvec", "internal/vaulttest"}

@@ -29,6 +29,9 @@ type role struct {
 // keysPerRole times the four roles is what the scan is about.
 const keysPerRole = 5000
 
+// bulk is how many bytes of data each key is used for: more blocks of TDES than go two by two.
+const bulk = 48
+
 var roles = []role{
 	{"TDES terminal", keys.TDES2, "FFFF9876543210E00000", true},
 	{"TDES host", keys.TDES2, "FFFF9876543210200000", false},
@@ -139,7 +142,7 @@ func (r role) sell(base *dukpt.BaseKey, id dukpt.KeyID) (n int, err error) {
 			return n, err
 		}
 		_, err := tx.EncryptPIN(nil, r.format(), p, pan)
-		data, err2 := tx.EncryptData(nil, id.Scheme().DefaultData(), make([]byte, 32))
+		data, err2 := tx.EncryptData(nil, id.Scheme().DefaultData(), make([]byte, bulk))
 		_, err3 := tx.DecryptResponse(nil, response(id.Scheme()), data)
 		mac, err4 := tx.MAC(nil, id.Scheme().DefaultMAC(), data)
 		err5 := tx.VerifyResponse(id.Scheme().DefaultMAC(), data, mac)
@@ -151,7 +154,8 @@ func (r role) sell(base *dukpt.BaseKey, id dukpt.KeyID) (n int, err error) {
 	return n, nil
 }
 
-// serve opens what the first transactions of a terminal could have sent.
+// serve opens what the first transactions of a terminal could have sent: a third of them one by one, a third along a path, a
+// third in batches.
 func (r role) serve(base *dukpt.BaseKey, id dukpt.KeyID) (n int, err error) {
 	zone, err := keys.GenerateKey(keys.Attributes{
 		Algorithm: r.a, Usage: keys.UsagePIN, Mode: keys.ModeEncrypt, Exportability: keys.NonExportable,
@@ -163,27 +167,58 @@ func (r role) serve(base *dukpt.BaseKey, id dukpt.KeyID) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for ; n < keysPerRole; n++ {
-		ksn, err := id.AtOrdinal(uint32(n + 1))
+	path, tx := base.NewPath(), dukpt.NewHostTransaction()
+	defer path.Wipe()
+	var batch []dukpt.KSN
+	for n < keysPerRole {
+		ksn, err := id.AtOrdinal(uint32(n + len(batch) + 1))
 		if err != nil {
 			return n, err
 		}
-		tx, err := base.Begin(ksn)
+		switch {
+		case n < keysPerRole/3:
+			err = base.Bind(tx, ksn)
+		case n < keysPerRole*2/3:
+			err = path.Seek(tx, ksn)
+		default:
+			if batch = append(batch, ksn); n+len(batch) < keysPerRole && len(batch) < 100 {
+				continue
+			}
+			err = base.DeriveBatch(batch, func(_ int, tx *dukpt.HostTransaction) error {
+				n++
+				return r.open(tx, id.Scheme(), pan, zone)
+			})
+			if err != nil {
+				return n, err
+			}
+			batch = batch[:0]
+			continue
+		}
 		if err != nil {
 			return n, err
 		}
-		in := dukpt.PINBlock{Format: r.format(), PAN: pan, Block: make([]byte, r.format().BlockSize())}
-		_, err1 := tx.TranslatePIN(nil, in, dukpt.PINTarget{Format: r.format(), PAN: pan, Key: zone}) // a block of noise
-		data, err2 := tx.DecryptData(nil, id.Scheme().DefaultData(), make([]byte, 32))
-		_, err3 := tx.EncryptResponse(nil, response(id.Scheme()), data)
-		mac, err4 := tx.MACResponse(nil, id.Scheme().DefaultMAC(), data)
-		err5 := tx.VerifyMAC(id.Scheme().DefaultMAC(), data, mac)
+		err = r.open(tx, id.Scheme(), pan, zone)
 		tx.End()
-		if err := errors.Join(err2, err3, err4); err != nil || !errors.Is(err1, dukpt.ErrVerify) || !errors.Is(err5, dukpt.ErrVerify) {
-			return n, errors.Join(err, err1, err5)
+		if err != nil {
+			return n, err
 		}
+		n++
 	}
 	return n, nil
+}
+
+// open uses each kind of working key of a transaction.
+func (r role) open(tx *dukpt.HostTransaction, scheme dukpt.Scheme, pan pin.PAN, zone keys.Key) error {
+	in := dukpt.PINBlock{Format: r.format(), PAN: pan, Block: make([]byte, r.format().BlockSize())}
+	_, err1 := tx.TranslatePIN(nil, in, dukpt.PINTarget{Format: r.format(), PAN: pan, Key: zone}) // a block of noise
+	data, err2 := tx.DecryptData(nil, scheme.DefaultData(), make([]byte, bulk))
+	_, err3 := tx.EncryptResponse(nil, response(scheme), data)
+	mac, err4 := tx.MACResponse(nil, scheme.DefaultMAC(), data)
+	err5 := tx.VerifyMAC(scheme.DefaultMAC(), data, mac)
+	if err := errors.Join(err2, err3, err4); err != nil || !errors.Is(err1, dukpt.ErrVerify) || !errors.Is(err5, dukpt.ErrVerify) {
+		return errors.Join(err, err1, err5)
+	}
+	return nil
 }
 
 func response(s dukpt.Scheme) dukpt.DataSpec {

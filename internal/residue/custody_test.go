@@ -170,6 +170,7 @@ func heldKeys(draw func() []byte, set *needles) {
 			set.addKey(blockKey, k)
 			set.addDES(k)
 			set.addPlanes(k)
+			set.addPairs(k)
 		}
 	}
 	for _, h := range holdings {
@@ -183,6 +184,7 @@ func heldKeys(draw func() []byte, set *needles) {
 			case h.Algorithm.IsTDES():
 				set.addDES(k)
 				set.addPlanes(k)
+				set.addPairs(k)
 				set.addKey(heldKey, odd(k)) // as its fingerprint takes it
 			case h.Algorithm.IsHMAC():
 				set.addHMAC(k)

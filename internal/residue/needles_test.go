@@ -18,6 +18,7 @@ const (
 	workingKey
 	subKey
 	slicedKey
+	pairedKey
 	heldKey
 	mixedKey
 	digitsOfKey
@@ -27,7 +28,7 @@ const (
 
 var kindNames = [kinds]string{
 	controlKey: "control", initialKey: "initial", transactionKey: "transaction", workingKey: "working", subKey: "DES sub-key",
-	slicedKey: "bit-sliced", heldKey: "held", mixedKey: "HMAC", digitsOfKey: "digits", blockKey: "key block",
+	slicedKey: "bit-sliced", pairedKey: "in pairs", heldKey: "held", mixedKey: "HMAC", digitsOfKey: "digits", blockKey: "key block",
 }
 
 // needles is a set of 8-byte words to look for at any address. A bit field in front of the table answers for the words that
@@ -135,6 +136,36 @@ func (s *needles) addPlanes(key []byte) {
 	}
 }
 
+// addPairs adds the first and the last round key of both halves of a TDES key as the engine for two blocks keeps them: with the
+// same key for the other block, and with that which DUKPT takes for it.
+func (s *needles) addPairs(key []byte) {
+	for ; len(key) >= 8; key = key[8:] {
+		k := binary.BigEndian.Uint64(key)
+		for _, mask := range []uint64{0, initialMask} {
+			s.add(pairedKey, pairWord(k, k^mask, 1))
+			s.add(pairedKey, pairWord(k, k^mask, 28))
+		}
+	}
+}
+
+// initialMask tells the keys of a pair of blocks apart (X9.24-1:2009, A.2).
+const initialMask = 0xC0C0C0C0_00000000
+
+// pairWord lays out the round key after so many rotations, two for each round (FIPS 46-3, appendix 1): a byte for each
+// selection function, the first one on the left, with the bits of its second to fifth input, those of the second key on the left.
+func pairWord(first, second uint64, rotated int) (w uint64) {
+	for i, bit := range [32]int{
+		17, 11, 24, 1, 28, 15, 6, 21, 19, 12, 4, 26, 7, 27, 20, 13, 52, 31, 37, 47, 40, 51, 45, 33, 49, 39, 56, 34, 42, 50, 36, 29,
+	} {
+		half := (bit - 1) / 28 * 28
+		bit = half + (bit-1-half+rotated)%28
+		at := 56 - i/4*8 + 3 - i%4
+		w |= permutedChoice(first) >> bit & 1 << at
+		w |= permutedChoice(second) >> bit & 1 << (at + 4)
+	}
+	return w
+}
+
 // permutedChoice returns the bits of C and D, the first one lowest (FIPS 46-3, appendix 1, permuted choice 1).
 func permutedChoice(key uint64) (cd uint64) {
 	for i := range 56 {
@@ -152,7 +183,7 @@ func permutedChoice(key uint64) (cd uint64) {
 	return cd
 }
 
-// scanPlanes counts the keys in bit-sliced schedules, which lie at whole words.
+// scanPlanes counts the bit-sliced schedules with a key in some lane, which lie at whole words.
 func (s *needles) scanPlanes(b []byte, found *[kinds]int) {
 	n := len(b) / 8
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
@@ -163,13 +194,14 @@ func (s *needles) scanPlanes(b []byte, found *[kinds]int) {
 		if same-i >= scheduleWords || word(i) != word(i+28) || word(i+56) != word(i+84) || !doubled(word, i) {
 			continue
 		}
-		for lane := range 64 {
+		for lane := range 64 { // of which one is enough
 			cd := uint64(0)
 			for j := range 28 {
 				cd |= word(i+j)>>lane&1<<j | word(i+56+j)>>lane&1<<(28+j)
 			}
 			if k := s.find(planeTag | cd); k != 0 {
 				found[k]++
+				break
 			}
 		}
 	}

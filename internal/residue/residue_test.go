@@ -84,6 +84,7 @@ func prepare() (input []byte, set *needles) {
 		set.addKey(k, key)
 		set.addDES(key)
 		set.addPlanes(key)
+		set.addPairs(key)
 	}
 	for _, r := range roles {
 		id := must(hex.DecodeString(r.id))

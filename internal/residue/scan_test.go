@@ -21,6 +21,7 @@ func TestScan(t *testing.T) {
 	set.addKey(workingKey, key)
 	set.addDES(key)
 	set.addPlanes(key)
+	set.addPairs(key)
 	swapped := bytes.Clone(key[:8])
 	binary.LittleEndian.PutUint64(swapped, binary.BigEndian.Uint64(swapped))
 	halves := bytes.Clone(key[:8])
@@ -40,8 +41,11 @@ func TestScan(t *testing.T) {
 		{"one word, big-endian", swapped, workingKey, 1},
 		{"two words, big-endian", halves, workingKey, 1},
 		{"bit-sliced in lane 5", sliced(binary.BigEndian.Uint64(key), 1<<5), slicedKey, 1},
-		{"bit-sliced in every lane", sliced(binary.BigEndian.Uint64(key[8:]), ^uint64(0)), slicedKey, 64},
+		{"bit-sliced in every lane", sliced(binary.BigEndian.Uint64(key[8:]), ^uint64(0)), slicedKey, 1},
 		{"another key, bit-sliced", sliced(binary.BigEndian.Uint64(other[8:]), 1), slicedKey, 0},
+		{"for a pair of blocks", paired(binary.BigEndian.Uint64(key), 0), pairedKey, 2},
+		{"for a pair of blocks, masked", paired(binary.BigEndian.Uint64(key[8:]), initialMask), pairedKey, 2},
+		{"another key, for a pair of blocks", paired(binary.BigEndian.Uint64(other[8:]), 0), pairedKey, 0},
 	} {
 		for at := range 9 {
 			if c.kind == slicedKey && at%8 != 0 {
@@ -65,6 +69,15 @@ func sliced(key, lanes uint64) (out []byte) {
 	for i := range scheduleWords {
 		bit := i%28 + i/56*28
 		out = binary.LittleEndian.AppendUint64(out, -(cd>>bit&1)&lanes)
+	}
+	return out
+}
+
+// paired lays a DES key out as the engine for two blocks does, as far as the scan looks.
+func paired(key, mask uint64) (out []byte) {
+	for _, rotated := range []int{1, 2, 4, 6, 8, 10, 12, 14, 15, 17, 19, 21, 23, 25, 27, 28} {
+		out = binary.LittleEndian.AppendUint64(out, pairWord(key, key^mask, rotated))
+		out = binary.LittleEndian.AppendUint64(out, 0x3333333333333333)
 	}
 	return out
 }

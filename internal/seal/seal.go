@@ -65,7 +65,7 @@ func Seal(passphrase secret.Bytes, label string, plain []byte) ([]byte, error) {
 	return SealWith(DefaultParams, passphrase, label, plain)
 }
 
-// SealWith is Seal at another cost. Cheap parameters are for tests; the file says what it was sealed with.
+// SealWith is Seal at another cost. Cheap parameters are for tests, and for random keys in place of a passphrase; the file says what it was sealed with.
 func SealWith(p Params, passphrase secret.Bytes, label string, plain []byte) ([]byte, error) {
 	if passphrase.Len() == 0 {
 		return nil, errors.New("seal: empty passphrase")

@@ -22,6 +22,19 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 	return osSystem.writeFile(path, data, mode)
 }
 
+// CreateFile is WriteFile for a path where there is nothing yet. Of several that create it at once one does, and the error of the
+// others wraps fs.ErrExist.
+func CreateFile(path string, data []byte, mode os.FileMode) error {
+	s := osSystem
+	s.rename = func(from, to string) error { // a rename would replace what somebody else has made meanwhile
+		if err := os.Link(from, to); err != nil {
+			return err
+		}
+		return os.Remove(from)
+	}
+	return s.writeFile(path, data, mode)
+}
+
 // SyncDir makes the names in a folder durable: files created, renamed and removed there before.
 func SyncDir(dir string) error { return osSystem.syncDir(dir) }
 

@@ -52,14 +52,36 @@ func (r *Readiness) Ready(ctx context.Context) (map[string]string, bool) {
 	return out, ready
 }
 
-// Admin returns the endpoints of the operators' listener: /livez, /readyz and /metrics. They hold nothing secret; the
-// listener still belongs on loopback or a network of the operators.
+// The endpoints of the operators' listener, each for GET.
+const (
+	PathLive    = "/livez"
+	PathReady   = "/readyz"
+	PathMetrics = "/metrics"
+)
+
+// AdminPaths are all of them.
+var AdminPaths = []string{PathLive, PathReady, PathMetrics}
+
+// Admin returns the endpoints of the operators' listener. They hold nothing secret; the listener still belongs on loopback or a
+// network of the operators.
 func Admin(ready *Readiness, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		WriteJSON(w, http.StatusOK, []byte(`{"live":"ok"}`))
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	answers := map[string]http.Handler{
+		PathLive: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			WriteJSON(w, http.StatusOK, []byte(`{"live":"ok"}`))
+		}),
+		PathReady:   readyz(ready),
+		PathMetrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+	}
+	for _, path := range AdminPaths {
+		mux.Handle("GET "+path, answers[path])
+	}
+	mux.Handle("/", Handler(NotFound))
+	return mux
+}
+
+func readyz(ready *Readiness) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		checks, ok := ready.Ready(r.Context())
 		status := http.StatusOK
 		if !ok {
@@ -72,7 +94,4 @@ func Admin(ready *Readiness, metrics prometheus.Gatherer) http.Handler {
 		}
 		WriteJSON(w, status, body)
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.Handle("/", Handler(NotFound))
-	return mux
 }

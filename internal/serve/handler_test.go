@@ -122,6 +122,19 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
+// TestNetwork tells sources apart: an address, and of IPv6 what one customer has.
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	for from, want := range map[string]string{
+		"192.0.2.1:1": "192.0.2.1", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[::ffff:192.0.2.1]:9": "192.0.2.1",
+		"2001:db8::1": "2001:db8::/64", "pipe": "unknown", "": "unknown", "[fe80::1%eth0]:1": "fe80::/64",
+	} {
+		if got := serve.Network(from); got != want {
+			t.Errorf("source of %s: %s, want %s", from, got, want)
+		}
+	}
+}
+
 func TestSource(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"192.0.2.1:4711": "192.0.2.1", "[2001:db8::1]:1": "2001:db8::1", "": "", "@": ""} {

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// The time-outs of a server whose Options say nothing else.
+// The time-outs of a server whose Options say nothing else. A handshake of TLS has as long as a header. So a peer that does not get on
+// is given up after 5 s in its handshake, 5 s in its header and 15 s in its body, whatever it sends meanwhile.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second
@@ -41,6 +42,9 @@ type Options struct {
 	// Connections is how many may be open at once; zero is 4096. Those beyond wait to be accepted, so that a crowd never
 	// takes the descriptors that the database needs.
 	Connections int
+	// PerSource is how many of them one source may have, as told by Network; zero is all of them. One more is closed at once. A
+	// listener that strangers may connect to has less than all: nobody is to take the places of everybody.
+	PerSource int
 }
 
 // Run serves on the listener until ctx ends. Then it closes the listener, lets the requests under way finish within
@@ -57,6 +61,9 @@ func Run(ctx context.Context, ln net.Listener, o Options) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         o.ConnState,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+	}
+	if o.PerSource > 0 {
+		ln = newCrowd(ln, o.PerSource) // before the places are counted: who is sent away takes none
 	}
 	ln = netutil.LimitListener(ln, cmp.Or(o.Connections, connections))
 	failed := make(chan error, 1)

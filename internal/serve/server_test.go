@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -210,5 +211,65 @@ func TestAdminEndpoints(t *testing.T) {
 	}
 	if code, body := do("/debug/pprof"); code != 404 || !strings.Contains(body, serve.CodeNotFound) {
 		t.Errorf("elsewhere: %d %s", code, body)
+	}
+}
+
+// TestOneSourceHasItsPart opens more connections from one address than it may have: one more is closed unanswered, another address is
+// served, and who leaves makes room.
+func TestOneSourceHasItsPart(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
+	ctx, end := context.WithCancel(t.Context())
+	ln := listen(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serve.Run(ctx, ln, serve.Options{Handler: h, Logger: slog.New(slog.DiscardHandler), Connections: 5, PerSource: 3})
+	}()
+	dial := func(source string) net.Conn {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+		c, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	answered := func(c net.Conn) bool {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") // may be closed already
+		n, err := c.Read(make([]byte, 1))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("neither answered nor closed")
+		}
+		return n == 1
+	}
+	var held []net.Conn
+	for range 3 {
+		c := dial("127.0.0.1")
+		if !answered(c) {
+			t.Fatal("one of three is closed")
+		}
+		held = append(held, c)
+	}
+	for range 20 {
+		if answered(dial("127.0.0.1")) {
+			t.Fatal("a fourth is answered")
+		}
+	}
+	if !answered(dial("127.0.0.2")) {
+		t.Error("another source is not answered")
+	}
+	_ = held[0].Close()
+	for deadline := time.Now().Add(20 * time.Second); !answered(dial("127.0.0.1")); {
+		if time.Now().After(deadline) {
+			t.Fatal("who left makes no room")
+		}
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
 	}
 }

@@ -125,18 +125,21 @@ func TestPlanRefuses(t *testing.T) {
 		change func(*Plan)
 		want   error
 	}{
-		"one custodian twice":     {func(p *Plan) { p.Shares[1] = p.Shares[0] }, ErrCustodian},
-		"one person, two keys":    {func(p *Plan) { p.Shares[1] = Share{"ACME/ANNA", newPerson(t, identity.Custodian, "ANNA").cert.Raw} }, ErrCustodian},
-		"two people, one key":     {func(p *Plan) { p.Shares[1] = Share{"ACME/BERT", sameKey.cert.Raw} }, ErrCustodian},
-		"another name":            {func(p *Plan) { p.Shares[1].Custodian = "ACME/CLEO" }, ErrCustodian},
-		"another tenant":          {func(p *Plan) { p.Tenant = "OTHER" }, ErrCustodian},
-		"an operator":             {func(p *Plan) { p.Shares[1] = Share{"ACME/OPERATOR-1", operator.cert.Raw} }, ErrCustodian},
-		"a key on another curve":  {func(p *Plan) { p.Shares[1] = Share{"ACME/BERT", p384.Raw} }, ErrCustodian},
-		"no certificate":          {func(p *Plan) { p.Shares[1].Certificate = []byte{1} }, ErrPlan},
-		"one component":           {func(p *Plan) { p.Shares = p.Shares[:1] }, ErrPlan},
-		"an id":                   {func(p *Plan) { p.Ceremony = newID() }, ErrPlan},
-		"a key that may leave":    {func(p *Plan) { p.Attributes.Exportability = keys.Exportable }, ErrPlan},
-		"no usage":                {func(p *Plan) { p.Attributes.Usage = "" }, ErrPlan},
+		"one custodian twice":    {func(p *Plan) { p.Shares[1] = p.Shares[0] }, ErrCustodian},
+		"one person, two keys":   {func(p *Plan) { p.Shares[1] = Share{"ACME/ANNA", newPerson(t, identity.Custodian, "ANNA").cert.Raw} }, ErrCustodian},
+		"two people, one key":    {func(p *Plan) { p.Shares[1] = Share{"ACME/BERT", sameKey.cert.Raw} }, ErrCustodian},
+		"another name":           {func(p *Plan) { p.Shares[1].Custodian = "ACME/CLEO" }, ErrCustodian},
+		"another tenant":         {func(p *Plan) { p.Tenant = "OTHER" }, ErrCustodian},
+		"an operator":            {func(p *Plan) { p.Shares[1] = Share{"ACME/OPERATOR-1", operator.cert.Raw} }, ErrCustodian},
+		"a key on another curve": {func(p *Plan) { p.Shares[1] = Share{"ACME/BERT", p384.Raw} }, ErrCustodian},
+		"no certificate":         {func(p *Plan) { p.Shares[1].Certificate = []byte{1} }, ErrPlan},
+		"one component":          {func(p *Plan) { p.Shares = p.Shares[:1] }, ErrPlan},
+		"an id":                  {func(p *Plan) { p.Ceremony = newID() }, ErrPlan},
+		"a key that may leave":   {func(p *Plan) { p.Attributes.Exportability = keys.Exportable }, ErrPlan},
+		"no usage":               {func(p *Plan) { p.Attributes.Usage = "" }, ErrPlan},
+		"a PIN key for terminals": {func(p *Plan) {
+			p.Distribution, p.Attributes.Usage, p.Attributes.Mode = true, keys.UsagePIN, keys.ModeEncrypt
+		}, ErrPlan},
 		"no environment":          {func(p *Plan) { p.Environment = 0 }, ErrPlan},
 		"no parity":               {func(p *Plan) { p.Parity = 0 }, ErrPlan},
 		"a check value of others": {func(p *Plan) { p.KeyKCV, _ = keys.ParseCheckValue("hmac:010203") }, ErrPlan},
@@ -448,6 +451,7 @@ func TestParseRefuses(t *testing.T) {
 		"a space":                         strings.Replace(planOnly, "{", "{ ", 1),
 		"another member":                  strings.Replace(planOnly, "{", `{"x":1,`, 1),
 		"another version":                 strings.Replace(planOnly, `"version":1`, `"version":2`, 1),
+		"no distribution, in words":       strings.Replace(planOnly, `,"environment"`, `,"distribution":false,"environment"`, 1),
 		"another parity":                  strings.Replace(planOnly, `"adjusted"`, `"odd"`, 1),
 		"another mode":                    strings.Replace(planOnly, `"mode":"X"`, `"mode":"XX"`, 1),
 		"an unknown entry":                strings.Replace(planOnly, `"entry":"plan"`, `"entry":"scheme"`, 1),
@@ -473,6 +477,7 @@ func TestApprovalsAreOfTheRecord(t *testing.T) {
 		want     error
 	}{
 		"another token":      {`"acquirer"`, `"attacker"`, ErrOther},
+		"another host":       {`,"environment"`, `,"distribution":true,"environment"`, ErrOther},
 		"another name":       {"alias/bdk-1", "alias/bdk-2", ErrOther},
 		"another file":       {l.record.components[0].File, strings.Repeat("0", 64), ErrOther},
 		"another time":       {`"at":"2026-03-01T10`, `"at":"2026-03-01T11`, ErrOther},
@@ -490,6 +495,34 @@ func TestApprovalsAreOfTheRecord(t *testing.T) {
 		if !errors.Is(err, tt.want) && !(name == "another signature" && errors.Is(err, ErrCustodian)) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
+	}
+}
+
+// TestDistribution has a plan for a key-distribution host: the record says it, the approvals are of it, and without it a record is
+// spelled as it was before there was such a thing.
+func TestDistribution(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, keys.AES128)
+	if strings.Contains(string(l.record.Text()), "distribution") {
+		t.Errorf("a key for transactions: %s", l.record.Text())
+	}
+	l.plan.Ceremony, l.plan.Distribution = "", true
+	l.begin(t)
+	l.approve(t, l.anna, l.bert)
+	text := string(l.record.Text())
+	r, err := Parse([]byte(text))
+	if err != nil || !r.Plan().Distribution || strings.Count(text, `,"distribution":true,"environment"`) != 1 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if _, err := r.Begin(l.verifier(), token, later); err != nil {
+		t.Error(err)
+	}
+	r, err = Parse([]byte(strings.Replace(text, `,"distribution":true`, "", 1)))
+	if err == nil {
+		_, err = r.Begin(l.verifier(), token, later)
+	}
+	if !errors.Is(err, ErrOther) {
+		t.Errorf("approved for another host: %v", err)
 	}
 }
 

@@ -62,6 +62,7 @@ func FuzzParse(f *testing.F) {
 	genuine := l.record.Text()
 	f.Add(genuine, uint16(0))
 	f.Add([]byte("alias/bdk-2"), uint16(bytes.Index(genuine, []byte("alias/bdk-1"))))
+	f.Add(bytes.Replace(genuine, []byte(`,"environment"`), []byte(`,"distribution":true,"environment"`), 1), uint16(0))
 	one := func(t *testing.T, b []byte) {
 		r, err := Parse(b)
 		if err != nil {

@@ -31,17 +31,20 @@ const (
 
 // Plan says what a ceremony is about. The zero value is none.
 type Plan struct {
-	Ceremony    string // 26 characters, which New draws
-	Tenant      keyset.TenantID
-	Name        keyset.KeyRef // an alias
-	Attributes  keys.Attributes
-	Environment keyset.Environment
-	Parity      keys.Parity     // of TDES, as for keys.Combine
-	KeyKCV      keys.CheckValue // that the key must have; zero when nobody knows it yet
-	Token       Token
-	Shares      []Share // in the order of the components
-	Created     time.Time
-	Expires     time.Time // nothing is sealed, approved or loaded from then on
+	Ceremony   string // 26 characters, which New draws
+	Tenant     keyset.TenantID
+	Name       keyset.KeyRef // an alias
+	Attributes keys.Attributes
+	// Distribution says that a base key is for a key-distribution host, for good: initial keys come out of it for terminals, and no
+	// transaction is worked on. One key in the tokens of both hosts has a ceremony for each.
+	Distribution bool
+	Environment  keyset.Environment
+	Parity       keys.Parity     // of TDES, as for keys.Combine
+	KeyKCV       keys.CheckValue // that the key must have; zero when nobody knows it yet
+	Token        Token
+	Shares       []Share // in the order of the components
+	Created      time.Time
+	Expires      time.Time // nothing is sealed, approved or loaded from then on
 }
 
 // Token says which token the key comes into. Both are set.
@@ -87,6 +90,9 @@ func (p Plan) check() error {
 	}
 	if p.Attributes.Exportability != keys.NonExportable {
 		return fmt.Errorf("%w: a key in a token cannot be exported", ErrPlan)
+	}
+	if p.Distribution && p.Attributes.Usage != keys.UsageBDK {
+		return fmt.Errorf("%w: a key-distribution host has base keys, not usage %s", ErrPlan, p.Attributes.Usage)
 	}
 	if _, err := p.Environment.MarshalText(); err != nil {
 		return fmt.Errorf("%w: %w", ErrPlan, err)

@@ -71,6 +71,7 @@ type (
 		Usage         string             `json:"usage"`
 		Mode          string             `json:"mode"`
 		Exportability string             `json:"exportability"`
+		Distribution  bool               `json:"distribution,omitempty"` // programs from before it refuse a record that has it
 		Environment   keyset.Environment `json:"environment"`
 		Parity        string             `json:"parity"`
 		KeyKCV        keys.CheckValue    `json:"keyKCV,omitzero"`
@@ -149,7 +150,7 @@ func (p Plan) line() planLine {
 	l := planLine{
 		Entry: entryPlan, Version: recordVersion, Ceremony: p.Ceremony, Tenant: p.Tenant, Name: p.Name, Algorithm: p.Attributes.Algorithm,
 		Usage: string(p.Attributes.Usage), Mode: p.Attributes.Mode.String(), Exportability: p.Attributes.Exportability.String(),
-		Environment: p.Environment, Parity: p.Parity.String(), KeyKCV: p.KeyKCV, Token: tokenLine(p.Token), Created: p.Created, Expires: p.Expires,
+		Distribution: p.Distribution, Environment: p.Environment, Parity: p.Parity.String(), KeyKCV: p.KeyKCV, Token: tokenLine(p.Token), Created: p.Created, Expires: p.Expires,
 	}
 	for _, s := range p.Shares {
 		l.Shares = append(l.Shares, shareLine(s))
@@ -166,7 +167,8 @@ func (l planLine) plan() (Plan, error) {
 		return Plan{}, fmt.Errorf("%w: %v", ErrFormat, err)
 	}
 	p := Plan{
-		Ceremony: l.Ceremony, Tenant: l.Tenant, Name: l.Name, Environment: l.Environment, Parity: parity, KeyKCV: l.KeyKCV, Token: Token(l.Token),
+		Ceremony: l.Ceremony, Tenant: l.Tenant, Name: l.Name, Distribution: l.Distribution, Environment: l.Environment, Parity: parity, KeyKCV: l.KeyKCV,
+		Token: Token(l.Token),
 		Attributes: keys.Attributes{
 			Algorithm: l.Algorithm, Usage: keys.Usage(l.Usage), Mode: keys.Mode(l.Mode[0]), Exportability: keys.Exportability(l.Exportability[0]),
 		},

@@ -141,8 +141,11 @@ func (c Content) Wipe() { c.material.Wipe() }
 
 // Key returns the symmetric key with the attributes of the authenticated header, with bytes of its own. It is an error for
 // asymmetric keys, single DES, HMAC with another hash than SHA-256, components of keys, and usages that this project gives no
-// meaning, and ErrAbsent for an HMAC key without HM: what its hash is nobody said.
+// meaning, ErrAbsent for an HMAC key without HM: what its hash is nobody said, and ErrKey for a wiped content.
 func (c Content) Key() (keys.Key, error) {
+	if c.material.IsZero() {
+		return keys.Key{}, fmt.Errorf("%w: it is absent", ErrKey)
+	}
 	h := c.authentic
 	if strings.HasPrefix(h.KeyVersion, component) {
 		return keys.Key{}, fmt.Errorf("keyblock: key version %q: a component is not a key", h.KeyVersion)

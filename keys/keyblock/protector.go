@@ -23,8 +23,11 @@ var ErrUse = errors.New("keyblock: the mode of use or the exportability forbids 
 // ErrStrength says that a key is stronger than the protection key that it would be wrapped under.
 var ErrStrength = errors.New("keyblock: the key is stronger than the protection key")
 
-// ErrKey says that a key has not the length or the structure of its algorithm, or that there is none.
+// ErrKey says that a key has not the length or the structure of its algorithm, or that there is none: absent, or wiped.
 var ErrKey = errors.New("keyblock: not a key that is wrapped")
+
+// errWiped is of a protector; what is absent beside it is the key in the block.
+var errWiped = fmt.Errorf("%w: the protection key is wiped", ErrKey)
 
 // Protector wraps and unwraps under one key block protection key. It is safe for concurrent use until it is wiped.
 type Protector struct {
@@ -37,10 +40,13 @@ type Protector struct {
 
 // NewProtector returns a protector under a copy of kbpk, a key of usage K1: an AES key for version D, a TDES key for versions
 // A, B and C. The caller still wipes kbpk. Its mode of use holds: under mode E the protector only wraps, under mode D it only
-// unwraps. Where Go's FIPS mode is enforced, a TDES key is [keys.ErrForbidden].
+// unwraps. No key, or a wiped one, is ErrKey; where Go's FIPS mode is enforced, a TDES key is [keys.ErrForbidden].
 func NewProtector(kbpk keys.Key) (*Protector, error) {
+	if kbpk.IsZero() {
+		return nil, fmt.Errorf("%w: the protection key is absent", ErrKey)
+	}
 	a := kbpk.Attributes()
-	if a.Usage != keys.UsageKBPK || kbpk.IsZero() {
+	if a.Usage != keys.UsageKBPK {
 		return nil, fmt.Errorf("keyblock: %s key of usage %q cannot protect key blocks: want an AES or TDES key of usage K1",
 			a.Algorithm, string(a.Usage))
 	}
@@ -54,7 +60,7 @@ func NewProtector(kbpk keys.Key) (*Protector, error) {
 	return p, nil
 }
 
-// Wipe zeroes the key block protection key.
+// Wipe zeroes the key block protection key. The protector is good for nothing then: everything it is asked for is ErrKey.
 func (p *Protector) Wipe() { p.kbpk.Wipe() }
 
 // version is the one that the protector writes.
@@ -178,6 +184,9 @@ func (h Header) without(ids []string) (Header, error) {
 
 // write wraps material under a header that gets the version of p.
 func (p *Protector) write(h Header, material secret.Bytes) (string, error) {
+	if p.kbpk.IsZero() {
+		return "", errWiped
+	}
 	if p.mode == keys.ModeDecrypt {
 		return "", ErrUse
 	}
@@ -259,13 +268,16 @@ func (p *Protector) protect(header string, content []byte) (string, error) {
 
 // Unwrap verifies block and returns its content, which the caller wipes. Everything that is wrong gives ErrBlock, but for
 // a version that does not go with the protection key, which gives ErrVersion, and a protection key that may only wrap,
-// which gives ErrUse. Hexadecimal digits are upper case; anything else is refused.
+// which gives ErrUse, and a wiped one, which gives ErrKey. Hexadecimal digits are upper case; anything else is refused.
 func (p *Protector) Unwrap(block string) (c Content, err error) {
 	secret.Do(func() { c, err = p.unwrap(block) })
 	return c, err
 }
 
 func (p *Protector) unwrap(block string) (Content, error) {
+	if p.kbpk.IsZero() {
+		return Content{}, errWiped
+	}
 	if p.mode == keys.ModeEncrypt {
 		return Content{}, ErrUse
 	}

@@ -198,29 +198,68 @@ func TestWrongProtectionKeys(t *testing.T) {
 		if name == "wiped" {
 			k.Wipe()
 		}
-		if p, err := NewProtector(k); err == nil || p != nil {
-			t.Errorf("%s key protects blocks", name)
+		p, err := NewProtector(k)
+		if err == nil || p != nil || errors.Is(err, ErrKey) != k.IsZero() {
+			t.Errorf("%s key protects blocks, or %v", name, err)
 		}
 	}
 }
 
-func TestWipedProtector(t *testing.T) {
+// TestWiped: what is wiped says so, whatever its algorithm, and not what a cipher says of a key of no bytes.
+func TestWiped(t *testing.T) {
 	t.Parallel()
-	p := testProtector(t, 16)
-	k, err := keys.GenerateKey(attributes(keys.AES128, keys.UsageData, keys.ModeBoth))
-	if err != nil {
-		t.Fatal(err)
+	const wiped = "keyblock: not a key that is wrapped: the protection key is wiped"
+	for name, p := range map[string]*Protector{
+		"AES-128": testProtector(t, 16), "AES-192": testProtector(t, 24), "AES-256": testProtector(t, 32),
+		"2TDEA": tdesProtector(t, 16), "3TDEA": tdesProtector(t, 24),
+	} {
+		k, err := keys.GenerateKey(keys.Attributes{
+			Algorithm: keys.TDES2, Usage: keys.UsageData, Mode: keys.ModeBoth, Exportability: keys.Exportable,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, err := p.Wrap(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := p.Unwrap(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := []string{block, block[:len(block)-1], ""}
+		if p.tdes {
+			for _, header := range []string{"A0000D0TB00E0000", "C0000D0TB00E0000"} { // they come by another cipher
+				old, _ := authenticated(t, p, header, append([]byte{0, 128}, "sixteen secrets!padding"[:22]...))
+				blocks = append(blocks, old)
+			}
+		}
+		p.Wipe()
+		refused := func(what string, err error) {
+			t.Helper()
+			if !errors.Is(err, ErrKey) || err.Error() != wiped {
+				t.Errorf("%s, %s: got %v, want %s", name, what, err, wiped)
+			}
+		}
+		_, err = p.Wrap(k)
+		refused("Wrap", err)
+		_, err = p.Rewrap(content)
+		refused("Rewrap", err)
+		for _, b := range blocks {
+			c, err := p.Unwrap(b)
+			refused(fmt.Sprintf("Unwrap of %.16q", b), err)
+			if !c.Material().IsZero() {
+				t.Errorf("%s: a key came with the error", name)
+			}
+		}
+		content.Wipe()
+		if _, err := content.Key(); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: the key of a wiped content: %v, want %v", name, err, ErrKey)
+		}
+		k.Wipe()
 	}
-	block, err := p.Wrap(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Wipe()
-	if _, err := p.Wrap(k); err == nil {
-		t.Error("a wiped protector wraps")
-	}
-	if _, err := p.Unwrap(block); err == nil {
-		t.Error("a wiped protector unwraps")
+	if _, err := new(Protector).Unwrap(""); !errors.Is(err, ErrKey) {
+		t.Errorf("no protector unwraps: %v", err)
 	}
 }
 
@@ -253,11 +292,11 @@ func TestContentIsItsOwn(t *testing.T) {
 	if !k.Material().Equal(want.Material()) {
 		t.Error("the key was wiped with the content")
 	}
-	if _, err := content.Key(); err == nil {
-		t.Error("a wiped content has a key")
+	if _, err := content.Key(); !errors.Is(err, ErrKey) {
+		t.Errorf("a wiped content has a key: %v", err)
 	}
-	if _, err := (Content{}).Key(); err == nil {
-		t.Error("no content has a key")
+	if _, err := (Content{}).Key(); !errors.Is(err, ErrKey) {
+		t.Errorf("no content has a key: %v", err)
 	}
 }
 

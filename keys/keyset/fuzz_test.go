@@ -54,11 +54,11 @@ func FuzzKeySet(f *testing.F) {
 func FuzzTerminal(f *testing.F) {
 	for _, r := range []*Terminal{
 		{Version: 1, Tenant: "SHOP", ID: "T", Status: StatusPending, Generation: 1, Slots: []Slot{
-			{1, "A", keyID("1234567890123456"), SlotPending}, {2, "B", keyID("FFFF9876543210E00000"), SlotActive},
+			{1, "A", keyID("1234567890123456"), SlotPending, 0}, {2, "B", keyID("FFFF9876543210E00000"), SlotActive, 0},
 		}},
 		{
 			Version: 1, Tenant: "SHOP", ID: "T", Status: StatusActive, Generation: 2, Serial: "0a", PreviousSerial: "0b",
-			PreviousUntil: time.Unix(1767225600, 0), Slots: []Slot{{1, "A", keyID("1234567890123456"), SlotActive}},
+			PreviousUntil: time.Unix(1767225600, 0), Slots: []Slot{{1, "A", keyID("1234567890123456"), SlotActive, 0}},
 		},
 	} {
 		b, err := MarshalTerminal(r)

@@ -380,13 +380,13 @@ func testWords[T interface {
 func TestTerminalOneKeyIDOnce(t *testing.T) {
 	t.Parallel()
 	r := &Terminal{Version: 1, Tenant: "SHOP", ID: "T", Status: StatusActive, Generation: 1, Slots: []Slot{
-		{1, "A", keyID("FFFF9876543210E00000"), SlotActive}, {2, "B", keyID("FFFF9876543220E00000"), SlotActive},
+		{1, "A", keyID("FFFF9876543210E00000"), SlotActive, 0}, {2, "B", keyID("FFFF9876543220E00000"), SlotActive, 0},
 	}}
 	if err := r.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for _, state := range []SlotState{SlotPending, SlotActive, SlotDraining, SlotRetired} {
-		r.Slots[1] = Slot{2, "B", r.Slots[0].KeyID, state}
+		r.Slots[1] = Slot{2, "B", r.Slots[0].KeyID, state, 0}
 		if err := r.Validate(); !errors.Is(err, ErrTerminal) || !strings.Contains(err.Error(), "hold key id") {
 			t.Errorf("one key id in two slots, the second %v: %v, want an ErrTerminal", state, err)
 		}

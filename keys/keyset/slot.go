@@ -11,6 +11,7 @@ type Slot struct {
 	KeySet ID          // the set, of the terminal's tenant
 	KeyID  dukpt.KeyID // the initial key of the slot
 	State  SlotState   // where the key stands in its life
+	Floor  uint32      // ordinal up to which it was used before it came here; 0 when it was delivered, and in documents
 }
 
 // SlotState says where the key of a slot stands in its life.

@@ -132,6 +132,9 @@ func (t *Terminal) checkSlots() error {
 		if !slotStateWords.known(uint8(s.State)) {
 			return brokenTerminal("slot %d has no state", s.Slot)
 		}
+		if s.Floor != 0 {
+			return brokenTerminal("slot %d: a floor comes from the registry feed, not in a document", s.Slot)
+		}
 		for _, other := range t.Slots[:i] {
 			if other.KeyID == s.KeyID { // also under two base keys: messages name an original by its KSN alone
 				return brokenTerminal("slots %d and %d hold key id %v", other.Slot, s.Slot, s.KeyID)

@@ -176,6 +176,31 @@ func FuzzParseSettlement(f *testing.F) {
 	)
 }
 
+// FuzzParseWithdrawal: a withdrawal has one spelling, and a key id.
+func FuzzParseWithdrawal(f *testing.F) {
+	fuzz(f, remote.ParseWithdrawal, func(t *testing.T, w *remote.Withdrawal) {
+		if w.Through.IsZero() || w.KeySet == "" {
+			t.Fatalf("parsed: %+v", w)
+		}
+	}, &remote.Withdrawal{Tenant: tenant, KeySet: "DATA", Through: keyID(f, "1234567890123456")})
+}
+
+// FuzzParseAdoption: an adoption has one spelling, and its keys ascend.
+func FuzzParseAdoption(f *testing.F) {
+	first := keyID(f, "1234567890123456")
+	next, _ := first.Next()
+	fuzz(f, remote.ParseAdoption, func(t *testing.T, a *remote.Adoption) {
+		if len(a.Keys) == 0 || a.KeySet == "" {
+			t.Fatalf("parsed: %+v", a)
+		}
+		for i, k := range a.Keys {
+			if k.KeyID.IsZero() || i > 0 && a.Keys[i-1].KeyID.Compare(k.KeyID) >= 0 {
+				t.Fatalf("parsed: %+v", a)
+			}
+		}
+	}, &remote.Adoption{Tenant: tenant, KeySet: "DATA", Keys: []remote.AdoptedKey{{Terminal: terminal, Slot: 1, KeyID: first}, {Terminal: "T-2", Slot: 16, KeyID: next}}})
+}
+
 // FuzzParseAssignment: an assignment has one spelling, and its slots are distinct and ascending.
 func FuzzParseAssignment(f *testing.F) {
 	fuzz(f, remote.ParseAssignment, func(t *testing.T, a *remote.Assignment) {

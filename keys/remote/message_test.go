@@ -71,6 +71,12 @@ func TestMarshalRefuses(t *testing.T) {
 		"a settlement that is pending": &remote.Settlement{
 			Tenant: tenant, Terminal: terminal, Slot: 1, KeySet: "DATA", KeyID: l.set.FirstID, State: keyset.SlotPending,
 		},
+		"an empty withdrawal":               &remote.Withdrawal{},
+		"a withdrawal of nothing":           &remote.Withdrawal{Tenant: tenant, KeySet: "DATA"},
+		"an empty adoption":                 &remote.Adoption{},
+		"an adoption without a slot":        &remote.Adoption{Tenant: tenant, KeySet: "DATA", Keys: []remote.AdoptedKey{{Terminal: terminal, KeyID: l.set.FirstID}}},
+		"an adoption of one key twice":      &remote.Adoption{Tenant: tenant, KeySet: "DATA", Keys: []remote.AdoptedKey{{Terminal: terminal, Slot: 1, KeyID: l.set.FirstID}, {Terminal: "T-2", Slot: 1, KeyID: l.set.FirstID}}},
+		"an adoption of too many keys":      &remote.Adoption{Tenant: tenant, KeySet: "DATA", Keys: make([]remote.AdoptedKey, remote.MaxAdopted+1)},
 		"an empty assignment":               &remote.Assignment{},
 		"an assignment with half a second":  assigned(func(a *remote.Assignment) { a.RenewAfter = a.RenewAfter.Add(time.Second / 2) }),
 		"an assignment without environment": assigned(func(a *remote.Assignment) { a.Environment = 0 }),
@@ -99,7 +105,7 @@ func TestTooLong(t *testing.T) {
 	for name, err := range map[string]error{
 		"request": second(remote.ParseRequest(long)), "order": second(remote.ParseOrder(long)),
 		"certify order": second(remote.ParseCertifyOrder(long)), "settlement": second(remote.ParseSettlement(long)),
-		"assignment": second(remote.ParseAssignment(long)), "delivery": second(remote.ParseDelivery(long)),
+		"withdrawal": second(remote.ParseWithdrawal(long)), "adoption": second(remote.ParseAdoption(long)), "assignment": second(remote.ParseAssignment(long)), "delivery": second(remote.ParseDelivery(long)),
 	} {
 		if !errors.Is(err, remote.ErrFormat) || !strings.Contains(err.Error(), "want at most 65536") {
 			t.Errorf("%s: %v", name, err)

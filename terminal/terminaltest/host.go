@@ -38,6 +38,8 @@ type Host struct {
 	Decide func(*message.Payload) message.Result
 	// Floors are reported in every ack.
 	Floors []message.SlotFloor
+	// Limits are told in every ack.
+	Limits *message.Limits
 	// Enforce has the host refuse what is new to it at and below Floors, as the service does: it books nothing and answers
 	// KsnTooOld, to a resend in the name of its original as well.
 	Enforce bool
@@ -89,7 +91,7 @@ func (h *Host) Fork() *Host {
 	f := &Host{
 		lab: h.lab, zone: h.zone, keys: slices.Clone(h.keys), deaf: h.deaf, seen: maps.Clone(h.seen),
 		ledger: make(map[message.Digest]*Entry, len(h.ledger)), order: slices.Clone(h.order),
-		Decide: h.Decide, Floors: h.Floors, Enforce: h.Enforce, Tamper: h.Tamper, reused: h.reused, signs: h.signs,
+		Decide: h.Decide, Floors: h.Floors, Limits: h.Limits, Enforce: h.Enforce, Tamper: h.Tamper, reused: h.reused, signs: h.signs,
 	}
 	for d, e := range h.ledger {
 		again := *e
@@ -398,7 +400,7 @@ func (h *Host) openPIN(tx *dukpt.HostTransaction, f message.Field, pan pin.PAN) 
 
 func (h *Host) ack(tx *dukpt.HostTransaction, p *message.Payload, r message.Result, digests []message.Digest) ([]byte, error) {
 	says := &message.AckPayload{
-		Version: message.FormatVersion, Result: r, Digests: digests, Floors: h.Floors,
+		Version: message.FormatVersion, Result: r, Digests: digests, Floors: h.Floors, Limits: h.Limits,
 		HostTime: time.Now().Unix(), Body: []byte("thank you"),
 	}
 	if h.Tamper != nil {

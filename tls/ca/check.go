@@ -146,7 +146,7 @@ func checkPath(role identity.Role, issued, chain []*x509.Certificate, now time.T
 	for _, usage := range usages {
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
-			CertificatePolicies: []x509.OID{role.Policy()},
+			CertificatePolicies: role.Policies(),
 		})
 		if err != nil {
 			return errorf(ErrMismatch, "%v", err)

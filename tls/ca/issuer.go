@@ -28,6 +28,11 @@ type Issuer interface {
 	// 5.3.1. It is durable when Revoke returns. Revoking again changes nothing and is no error. Errors wrap
 	// ErrUnknownSerial, or ErrRequest for a reason that cannot be recorded.
 	Revoke(ctx context.Context, serial string, reason int) error
+	// Issued finds what was issued under public keys, whether anybody got it or not: serial numbers, spelled as by
+	// identity.Serial, with the key of each. A key is named by the SHA-256 of its SubjectPublicKeyInfo. What is known, by its
+	// serial number, is left out, and need not be looked at; known must not call the issuer. It may end with the context
+	// before all was looked at, and goes on there when it is called again.
+	Issued(ctx context.Context, keys map[[32]byte]bool, known func(serial string) bool) (map[string][32]byte, error)
 	// CRL returns a current certificate revocation list in DER, signed by the issuing certificate.
 	CRL(ctx context.Context) ([]byte, error)
 	// Health returns nil when the issuer could issue now.

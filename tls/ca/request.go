@@ -18,7 +18,10 @@ import (
 // Request says everything about a certificate that the issuer may not decide. Nothing in it comes from a certificate
 // signing request but the public key, whose possession the caller has seen proved.
 type Request struct {
-	PublicKey crypto.PublicKey  // *ecdsa.PublicKey on P-256, P-384 or P-521
+	PublicKey crypto.PublicKey // *ecdsa.PublicKey on P-256, P-384 or P-521
+	// CSR is the certificate signing request (DER) that proved the possession of the key, for issuers that want to see the
+	// proof themselves; nil where there was none. Nothing else in it counts, for no issuer.
+	CSR       []byte
 	Identity  identity.Identity // name, and role of the issuer's authority
 	Profile   Profile           // zero: ProfileFor the role; others may only narrow that one
 	DNSNames  []string          // lower case, no wildcards; roles that serve only
@@ -166,6 +169,16 @@ func hostName(s string) bool {
 		}
 	}
 	return true
+}
+
+// Covered refuses, wrapping ErrRequest, what would be valid when one of the issuer's certificates is not.
+func Covered(chain []*x509.Certificate, from, until time.Time) error {
+	for _, cert := range chain {
+		if from.Before(cert.NotBefore) || until.After(cert.NotAfter) {
+			return errorf(ErrRequest, "%v until %v is outside of the issuer's own %v until %v", from, until, cert.NotBefore, cert.NotAfter)
+		}
+	}
+	return nil
 }
 
 func errorf(kind error, format string, args ...any) error {

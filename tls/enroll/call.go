@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +15,9 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/tls/est"
 )
+
+// ErrClock is wrapped when the certificate of the authority is not good by the clock of the terminal.
+var ErrClock = errors.New("enroll: the certificate of the authority is not good by this clock")
 
 // Paths beside those of EST.
 const (
@@ -90,7 +95,7 @@ func newRequest(ctx context.Context, method, url, contentType string, body []byt
 func do(client *http.Client, req *http.Request, now func() time.Time) (answer, error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("enroll: %w", err)
+		return answer{}, unreached(err, now())
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -104,6 +109,21 @@ func do(client *http.Client, req *http.Request, now func() time.Time) (answer, e
 		return answer{}, refusalOf(resp, body, now())
 	}
 	return answer{status: resp.StatusCode, body: body, tls: resp.TLS}, nil
+}
+
+// unreached is what became of a call without an answer. Where the certificate of the authority is not good at this time it says both
+// times, because the wrong one is more often that of the terminal.
+func unreached(err error, now time.Time) error {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	if !ok || invalid.Reason != x509.Expired || invalid.Cert == nil {
+		return fmt.Errorf("enroll: %w", err)
+	}
+	end := "begins " + invalid.Cert.NotBefore.UTC().Format(time.RFC3339)
+	if !now.Before(invalid.Cert.NotBefore) {
+		end = "ended " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
+	}
+	return fmt.Errorf("%w: it is %s here, and a certificate of the authority %s: set the clock; if it is right, the authority needs a new certificate: %w",
+		ErrClock, now.UTC().Format(time.RFC3339), end, err)
 }
 
 func unacceptable(format string, args ...any) error {

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"slices"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -68,9 +69,13 @@ func (c *Client) path(leaf *x509.Certificate, issuing []*x509.Certificate, role 
 	if len(usages) == 0 {
 		usages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	}
+	now := c.now()
+	if said := time.Unix(c.told.seconds.Load(), 0); now.Before(said) { // what the authority has just signed begins by its clock
+		now = said
+	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots: c.roots(role), Intermediates: between, CurrentTime: c.now(), KeyUsages: usages,
-		CertificatePolicies: []x509.OID{role.Policy()},
+		Roots: c.roots(role), Intermediates: between, CurrentTime: now, KeyUsages: usages,
+		CertificatePolicies: role.Policies(),
 	})
 	if err != nil {
 		return nil, unacceptable("%v", err)

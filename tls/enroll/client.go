@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -31,8 +32,30 @@ type Client struct {
 	list *trustlist.List
 	cred *tlsconf.Credential // nil for a visitor
 	now  func() time.Time
+	told *told
 	http *http.Client
 }
+
+// told keeps the latest time that the authority has said, in seconds since 1970: for a clock that is behind. It is of connections on which
+// the authority has proved who it is.
+type told struct {
+	base    *http.Transport
+	seconds atomic.Int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *told) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(req)
+	if err == nil {
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			t.seconds.Store(max(t.seconds.Load(), date.Unix()))
+		}
+	}
+	return resp, err
+}
+
+// CloseIdleConnections closes those of the transport.
+func (t *told) CloseIdleConnections() { t.base.CloseIdleConnections() }
 
 // NewVisitor makes the client of a terminal that has no certificate yet, or none that is still good. It can enrol, and ask
 // what needs no certificate. The list is one that trustlist.Open returned.
@@ -80,6 +103,8 @@ func newClient(o Options, list *trustlist.List, t tlsconf.ClientOptions) (*Clien
 	transport := newTransport()
 	transport.TLSClientConfig = config
 	c.http = newHTTP(transport, o.Timeout)
+	c.told = &told{base: transport}
+	c.http.Transport = c.told
 	return c, nil
 }
 

@@ -9,5 +9,6 @@
 // verify under the roots of its authority, and be good for nothing more. A delivery is handed on unopened: keys/remote
 // verifies it, with the exporter value of the connection that it came over.
 //
-// Nothing is retried here. A [Refusal] says when to come again.
+// A client retries nothing. A [Refusal] says when to come again, and a [Schedule] does: it renews a certificate at a time of the window,
+// and spreads the terminals of an authority that was away.
 package enroll

@@ -23,6 +23,9 @@ func encode(der []byte) []byte {
 	return out
 }
 
+// Unwrap returns a body that was made here without its line breaks (RFC 8951, 3): openssl reads none without, strongSwan none with.
+func Unwrap(body []byte) []byte { return bytes.ReplaceAll(body, []byte("\n"), nil) }
+
 // decode returns the DER in a body. Line breaks, spaces and tabs may be anywhere or nowhere: clients differ. The rest of
 // base64 is read strictly.
 func decode(body []byte) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -58,6 +59,17 @@ func (f *Follower) Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keys
 		return nil, false
 	}
 	return &r.Terminal, true
+}
+
+// Holder returns what is known about the terminal that has a key, as Terminal does.
+func (f *Follower) Holder(tenant keyset.TenantID, set keyset.ID, id dukpt.KeyID) (*keyset.Terminal, bool) {
+	f.mu.RLock()
+	holder, known := f.state.holders[heldKey{set, id}]
+	f.mu.RUnlock()
+	if !known {
+		return nil, false
+	}
+	return f.Terminal(tenant, holder)
 }
 
 // Terminals returns all terminals that are known, ascending by id. They are shared and not to be changed.

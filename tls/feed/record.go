@@ -143,6 +143,9 @@ func checkSlot(s keyset.Slot) error {
 	if s.KeyID.IsZero() {
 		return fmt.Errorf("slot %d has no key id", s.Slot)
 	}
+	if s.Floor > s.KeyID.Scheme().MaxOrdinal() {
+		return fmt.Errorf("slot %d has a floor of %d", s.Slot, s.Floor)
+	}
 	if _, err := keyset.ParseID(string(s.KeySet)); err != nil {
 		return err
 	}
@@ -234,6 +237,7 @@ type wireSlot struct {
 	KeySet string `cbor:"key-set"`
 	KeyID  []byte `cbor:"key-id"`
 	State  string `cbor:"state"`
+	Floor  uint32 `cbor:"floor,omitempty"`
 }
 
 type wireGrant struct {
@@ -257,7 +261,7 @@ func (r *Record) wire() *wireRecord {
 		w.PreviousUntil = t.PreviousUntil.Unix()
 	}
 	for _, s := range t.Slots {
-		w.Slots = append(w.Slots, wireSlot{s.Slot, string(s.KeySet), s.KeyID.Append(nil), s.State.String()})
+		w.Slots = append(w.Slots, wireSlot{s.Slot, string(s.KeySet), s.KeyID.Append(nil), s.State.String(), s.Floor})
 	}
 	for _, g := range t.DrainGrants {
 		w.DrainGrants = append(w.DrainGrants, wireGrant{g.ID, g.Slot, g.KeyID.Append(nil), g.First, g.Last, g.Count, g.Until.Unix()})
@@ -290,7 +294,7 @@ func (w *wireRecord) parse() (*Record, error) {
 
 func (w *wireRecord) slots(t *keyset.Terminal) error {
 	for _, ws := range w.Slots {
-		s := keyset.Slot{Slot: ws.Slot, KeySet: keyset.ID(ws.KeySet)}
+		s := keyset.Slot{Slot: ws.Slot, KeySet: keyset.ID(ws.KeySet), Floor: ws.Floor}
 		if err := first(s.KeyID.UnmarshalBinary(ws.KeyID), s.State.UnmarshalText([]byte(ws.State))); err != nil {
 			return err
 		}

@@ -3,8 +3,8 @@ package feed
 import (
 	"crypto/sha256"
 	"fmt"
-	"maps"
 
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -25,6 +25,13 @@ type position struct {
 type state struct {
 	position
 	terminals map[keyset.TerminalID]opened // the latest record of each
+	holders   map[heldKey]keyset.TerminalID
+}
+
+// heldKey names the key of a terminal. It is comparable.
+type heldKey struct {
+	set keyset.ID
+	id  dukpt.KeyID
 }
 
 // change is what one page adds to a state.
@@ -38,10 +45,21 @@ type change struct {
 func (s *state) apply(c *change) {
 	s.position = c.position
 	if c.whole {
-		s.terminals = c.terminals
-		return
+		s.terminals, s.holders = make(map[keyset.TerminalID]opened, len(c.terminals)), make(map[heldKey]keyset.TerminalID, len(c.terminals))
 	}
-	maps.Copy(s.terminals, c.terminals)
+	for id, r := range c.terminals {
+		if before, known := s.terminals[id]; known {
+			for _, slot := range before.Terminal.Slots {
+				if key := (heldKey{slot.KeySet, slot.KeyID}); s.holders[key] == id { // else another terminal has it by now
+					delete(s.holders, key)
+				}
+			}
+		}
+		for _, slot := range r.Terminal.Slots {
+			s.holders[heldKey{slot.KeySet, slot.KeyID}] = id
+		}
+		s.terminals[id] = r
+	}
 }
 
 // judge decides on a page whose signatures have been verified: what it changes, or why it does not follow.

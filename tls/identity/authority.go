@@ -61,13 +61,12 @@ func (a Authority) Policies() []x509.OID {
 	return out
 }
 
-// Carries reports whether cert carries the policy of r. On a leaf it marks the role; on an issuing certificate it says
+// Carries reports whether cert carries the policy of r, in either spelling. On a leaf it marks the role; on an issuing certificate it says
 // that the role may be certified below.
 func Carries(cert *x509.Certificate, r Role) bool {
-	if _, ok := r.traits(); !ok {
-		return false
-	}
-	return slices.ContainsFunc(cert.Policies, r.Policy().Equal)
+	return slices.ContainsFunc(r.Policies(), func(spelling x509.OID) bool {
+		return slices.ContainsFunc(cert.Policies, spelling.Equal)
+	})
 }
 
 // MayCertify returns an error that names the first of the issuing certificates that does not carry the policy of r, nil if

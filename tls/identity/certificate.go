@@ -17,7 +17,7 @@ const (
 )
 
 // FromCertificate returns the identity that a certificate claims: exactly one URI in its subject alternative name, the
-// policy of that role and of no other, and host names or addresses only where the role serves. It reads the bytes of the
+// policy of that role in one of its spellings and no other, and host names or addresses only where the role serves. It reads the bytes of the
 // extension, because a parsed URL has lost how it was spelled.
 //
 // It verifies no signature: call it for certificates of a verified chain, or use tlsconf.Peer. The error wraps

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,13 @@ func TestRoles(t *testing.T) {
 			t.Errorf("roles %s and %s share policy %s", role, other, oid)
 		}
 		policies[oid] = role
+		short := role.ShortPolicy().String()
+		if want := shortArc(t) + oid[strings.LastIndexByte(oid, '.'):]; short != want {
+			t.Errorf("short policy of role %s is %s, want %s", role, short, want)
+		}
+		if both := role.Policies(); len(both) != 2 || both[0].String() != oid || both[1].String() != short {
+			t.Errorf("policies of role %s: %v", role, both)
+		}
 		if role.Authority() == 0 || (role.Client() || role.Server()) == (role == identity.Agreement) {
 			t.Errorf("role %s has authority %v, client %t, server %t", role, role.Authority(), role.Client(), role.Server())
 		}
@@ -92,6 +100,25 @@ func TestRoles(t *testing.T) {
 	if unknown := identity.Role("root"); unknown.Authority() != 0 || unknown.Client() || unknown.Server() {
 		t.Error("an unknown role has traits")
 	}
+}
+
+// shortArc cuts the UUID of the long arc anew: four, four, four, four, four, six and six hexadecimal digits.
+func shortArc(t *testing.T) string {
+	t.Helper()
+	oid := strings.Split(identity.Terminal.Policy().String(), ".")
+	uuid, ok := new(big.Int).SetString(oid[2], 10)
+	if !ok || len(oid) != 5 {
+		t.Fatalf("the policy %v has no UUID", oid)
+	}
+	arc, digits := "1.2.840.113556.1.8000.2554", fmt.Sprintf("%032x", uuid)
+	for _, n := range []int{4, 4, 4, 4, 4, 6, 6} {
+		part, err := strconv.ParseUint(digits[:n], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arc, digits = fmt.Sprintf("%s.%d", arc, part), digits[n:]
+	}
+	return arc + ".1"
 }
 
 // TestRoleTable is the table of trust, written out a second time.
@@ -195,12 +222,14 @@ func TestFromCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := &x509.Certificate{URIs: []*url.URL{id.URI()}, Policies: []x509.OID{role.Policy()}}
-			if role.Server() {
-				c.DNSNames, c.IPAddresses = []string{"a.example"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-			}
-			if got, err := identity.FromCertificate(certificate(t, c)); err != nil || got != id {
-				t.Errorf("got %v, %v, want %v", got, err, id)
+			for _, policy := range role.Policies() {
+				c := &x509.Certificate{URIs: []*url.URL{id.URI()}, Policies: []x509.OID{policy}}
+				if role.Server() {
+					c.DNSNames, c.IPAddresses = []string{"a.example"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+				}
+				if got, err := identity.FromCertificate(certificate(t, c)); err != nil || got != id {
+					t.Errorf("with policy %v: got %v, %v, want %v", policy, got, err, id)
+				}
 			}
 		}
 	}
@@ -223,16 +252,18 @@ func TestFromCertificateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*x509.Certificate){
-		"no URI":         func(c *x509.Certificate) { c.URIs = nil },
-		"two URIs":       func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) },
-		"a foreign URI":  func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}} },
-		"no policy":      func(c *x509.Certificate) { c.Policies = nil },
-		"another policy": func(c *x509.Certificate) { c.Policies = []x509.OID{identity.Operator.Policy()} },
-		"two policies":   func(c *x509.Certificate) { c.Policies = append(c.Policies, identity.Operator.Policy()) },
-		"the other role": func(c *x509.Certificate) { c.URIs[0].Path = "/operator/T-1" },
-		"a host name":    func(c *x509.Certificate) { c.DNSNames = []string{"a.example"} },
-		"an address":     func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} },
-		"a mail address": func(c *x509.Certificate) { c.EmailAddresses = []string{"a@b.example"} },
+		"no URI":                  func(c *x509.Certificate) { c.URIs = nil },
+		"two URIs":                func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) },
+		"a foreign URI":           func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}} },
+		"no policy":               func(c *x509.Certificate) { c.Policies = nil },
+		"another policy":          func(c *x509.Certificate) { c.Policies = []x509.OID{identity.Operator.Policy()} },
+		"two policies":            func(c *x509.Certificate) { c.Policies = append(c.Policies, identity.Operator.Policy()) },
+		"both spellings":          func(c *x509.Certificate) { c.Policies = identity.Terminal.Policies() },
+		"another policy in short": func(c *x509.Certificate) { c.Policies = []x509.OID{identity.Operator.ShortPolicy()} },
+		"the other role":          func(c *x509.Certificate) { c.URIs[0].Path = "/operator/T-1" },
+		"a host name":             func(c *x509.Certificate) { c.DNSNames = []string{"a.example"} },
+		"an address":              func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} },
+		"a mail address":          func(c *x509.Certificate) { c.EmailAddresses = []string{"a@b.example"} },
 		"a registered id": func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: otherName}}
 		},

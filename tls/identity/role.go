@@ -10,6 +10,11 @@ import (
 // Numbers are never used again for another meaning.
 const arc = "2.25.255473785107850430713444776457459892133.1."
 
+// shortArc is the same UUID below 1.2.840.113556.1.8000.2554, cut into numbers of 16 and 24 bits as Microsoft's script
+// OIDGen cuts one: an arc that is set aside for that, so that it is nobody else's either. Role n is shortArc.n. Issuers that
+// keep an arc in a machine word can write this spelling, and not the other one.
+const shortArc = "1.2.840.113556.1.8000.2554.49202.30230.5680.18261.43191.2014159.10387365.1."
+
 // Role says what the holder of a certificate may be. Its text is the second part of the identity URI.
 type Role string
 
@@ -71,14 +76,28 @@ func (r Role) String() string { return string(r) }
 // identifier below 2.25.<UUID>. The role is a policy and not an extended key usage because crypto/x509 refuses every
 // certificate whose extended key usage holds an arc of more than 31 bits. An unknown role has the zero OID, which no
 // certificate carries.
-func (r Role) Policy() x509.OID {
+func (r Role) Policy() x509.OID { return r.policy(arc) }
+
+// ShortPolicy returns the second spelling of Policy, for issuers that cannot write the first: no arc of it has more than 31
+// bits. It means the same on every certificate.
+func (r Role) ShortPolicy() x509.OID { return r.policy(shortArc) }
+
+// Policies returns both spellings, for a path validator. It is empty for an unknown role.
+func (r Role) Policies() []x509.OID {
+	if _, ok := r.traits(); !ok {
+		return nil
+	}
+	return []x509.OID{r.Policy(), r.ShortPolicy()}
+}
+
+func (r Role) policy(arc string) x509.OID {
 	t, ok := r.traits()
 	if !ok {
 		return x509.OID{}
 	}
 	oid, err := x509.ParseOID(arc + strconv.Itoa(t.number))
 	if err != nil {
-		return x509.OID{} // the arc is a constant, and a test parses it for every role
+		return x509.OID{} // both arcs are constants, and a test parses them for every role
 	}
 	return oid
 }

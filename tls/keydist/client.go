@@ -25,7 +25,7 @@ const callTimeout = 7 * time.Second
 
 // Client gives orders to a host: what the registration authority has. It is safe for concurrent use.
 //
-// A call takes at most seven seconds. Certify and Settle are sent a second time when no answer came; a Deliver never is,
+// A call takes at most seven seconds. Certify, Settle, Withdraw and Adopt are sent a second time when no answer came; a Deliver never is,
 // because each one uses up a key id. What the host refuses is a *Refusal; every other error means that the host was not
 // reached or did not answer as one.
 type Client struct {
@@ -119,6 +119,26 @@ func (c *Client) Settle(ctx context.Context, o remote.Settlement) error {
 	return err
 }
 
+// Withdraw says which key ids of a set are never to be given out.
+func (c *Client) Withdraw(ctx context.Context, o remote.Withdrawal) error {
+	body, err := o.Marshal()
+	if err != nil {
+		return err
+	}
+	_, err = c.twice(ctx, PathWithdrawal, body)
+	return err
+}
+
+// Adopt says which keys terminals have from elsewhere.
+func (c *Client) Adopt(ctx context.Context, o remote.Adoption) error {
+	body, err := o.Marshal()
+	if err != nil {
+		return err
+	}
+	_, err = c.twice(ctx, PathAdoption, body)
+	return err
+}
+
 // twice sends an order that may be given again, and once more when no answer came.
 func (c *Client) twice(ctx context.Context, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -154,7 +174,8 @@ func (c *Client) once(ctx context.Context, path string, body []byte) (_ []byte, 
 		return nil, true, refusalOf(resp.StatusCode, b)
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if (resp.StatusCode == http.StatusNoContent) != (path == PathSettlement) || (path != PathSettlement && (err != nil || media != ContentType)) {
+	silent := path == PathSettlement || path == PathWithdrawal || path == PathAdoption
+	if (resp.StatusCode == http.StatusNoContent) != silent || !silent && (err != nil || media != ContentType) {
 		return nil, true, fmt.Errorf("%w: not %s", ErrAnswer, ContentType)
 	}
 	return b, true, nil

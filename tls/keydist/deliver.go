@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
@@ -27,7 +28,7 @@ type delivery struct {
 
 // Deliver gives out the next key id of a key set to a terminal, derives the initial key under it, and wraps and signs it.
 // The same order again gets another key id: who repeats it burns ids, MaxPending of a slot and then one in each
-// PendingPause. It refuses with the codes of certificates, of key sets and of attestation, with CodeNoKeyID, and with
+// PendingPause. It refuses with the codes of certificates, of key sets and of attestation, with CodeNoKeyID, CodeKeySetStopped and
 // CodeTooManyPending, after which the same order is right a PendingPause later.
 func (h *Host) Deliver(ctx context.Context, caller Caller, o remote.Order) (*remote.Delivery, error) {
 	d := &delivery{order: h.order(caller, actionDeliver), Order: o, now: h.c.Clock()}
@@ -223,6 +224,9 @@ func (d *delivery) choose(tx Tx) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
+	if err := d.checkStopped(tx, last); err != nil {
+		return Issued{}, err
+	}
 	id, err := nextKeyID(d.set, last, d.Beyond, d.host.c.After(d.set))
 	if err != nil {
 		return Issued{}, err
@@ -231,6 +235,18 @@ func (d *delivery) choose(tx Tx) (Issued, error) {
 		KeySet: d.KeySet, KeyID: id, Terminal: d.Terminal, Slot: d.Slot, Replaces: d.Replaces, Delivery: d.set.Delivery,
 		Agreement: sha256.Sum256(d.agreement.Raw), State: keyset.SlotPending, IssuedAt: d.now,
 	}, nil
+}
+
+// checkStopped refuses keys of a set all of whose ids were withdrawn: its last one was, and never given out.
+func (d *delivery) checkStopped(tx Tx, last dukpt.KeyID) error {
+	if last != d.set.LastID && d.Beyond != d.set.LastID {
+		return nil
+	}
+	_, given, err := tx.Issued(d.KeySet, d.set.LastID)
+	if err == nil && !given {
+		err = refuse(CodeKeySetStopped, string(d.KeySet))
+	}
+	return err
 }
 
 // checkReplaced refuses an order that replaces a key of another terminal or slot, as far as this host gave it out.

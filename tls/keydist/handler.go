@@ -20,6 +20,8 @@ const (
 	PathAgreement  = "/agreement"  // a remote.CertifyOrder -> certificates, leaf first: {v: 1, certificates: [DER]}
 	PathDelivery   = "/delivery"   // a remote.Order -> a remote.Delivery
 	PathSettlement = "/settlement" // a remote.Settlement -> 204, no body
+	PathWithdrawal = "/withdrawal" // a remote.Withdrawal -> 204, no body
+	PathAdoption   = "/adoption"   // a remote.Adoption -> 204, no body
 
 	ContentType = "application/cbor"
 )
@@ -35,6 +37,8 @@ func Handler(h *Host) http.Handler {
 		PathAgreement:  {h, actionCertify, h.agreement},
 		PathDelivery:   {h, actionDeliver, h.delivery},
 		PathSettlement: {h, actionSettle, h.settlement},
+		PathWithdrawal: {h, actionWithdraw, h.withdrawal},
+		PathAdoption:   {h, actionAdopt, h.adoption},
 	} {
 		mux.Handle("POST "+path, serve.Handler(answer.serve))
 		mux.Handle(path, serve.MethodNotAllowed(http.MethodPost))
@@ -124,6 +128,24 @@ func (h *Host) settlement(ctx context.Context, caller Caller, body []byte) ([]by
 	}
 	serve.Note(ctx, slog.String("terminal", string(o.Terminal)), slog.String("key-id", o.KeyID.String()), slog.String("state", o.State.String()))
 	return nil, h.Settle(ctx, caller, *o)
+}
+
+func (h *Host) withdrawal(ctx context.Context, caller Caller, body []byte) ([]byte, error) {
+	o, err := remote.ParseWithdrawal(body)
+	if err != nil {
+		return nil, h.malformed(ctx, caller, actionWithdraw, err)
+	}
+	serve.Note(ctx, slog.String("key-set", string(o.KeySet)), slog.String("through", o.Through.String()))
+	return nil, h.Withdraw(ctx, caller, *o)
+}
+
+func (h *Host) adoption(ctx context.Context, caller Caller, body []byte) ([]byte, error) {
+	o, err := remote.ParseAdoption(body)
+	if err != nil {
+		return nil, h.malformed(ctx, caller, actionAdopt, err)
+	}
+	serve.Note(ctx, slog.String("key-set", string(o.KeySet)), slog.Int("keys", len(o.Keys)))
+	return nil, h.Adopt(ctx, caller, *o)
 }
 
 // malformed records an order that is none, if it came from somebody who may give one.

@@ -60,8 +60,8 @@ type Config struct {
 	Observe  func(action, result string) // told about every order that ended; nil: nobody is
 }
 
-// Host answers the orders of the registration authority. It is safe for concurrent use. Every error of Certify, Deliver and
-// Settle is a *Refusal, or the error of the context.
+// Host answers the orders of the registration authority. It is safe for concurrent use. Every error of Certify, Deliver,
+// Settle, Withdraw and Adopt is a *Refusal, or the error of the context.
 type Host struct{ c Config }
 
 // Caller is who gives an order: the verified identity at the other end of the connection, and its address.

@@ -30,9 +30,11 @@ const (
 	CodeAttestationInvalid          Code = "AttestationInvalid"
 	CodeAttestationNotListed        Code = "AttestationNotListed"
 	CodeNoKeyID                     Code = "NoKeyId"
+	CodeKeySetStopped               Code = "KeySetStopped"
 	CodeTooManyPending              Code = "TooManyPending"
 	CodeKeyIDUnknown                Code = "KeyIdUnknown"
 	CodeKeyIDMismatch               Code = "KeyIdMismatch"
+	CodeKeyIDGivenOut               Code = "KeyIdGivenOut"
 	CodeSettlementConflict          Code = "SettlementConflict"
 )
 
@@ -82,12 +84,16 @@ var codes = []CodeInfo{
 		"have two people put the device on the list: latchkey attested sign"},
 	{CodeNoKeyID, http.StatusConflict, "the key set has no key id left",
 		"create a key set with another range and assign it"},
+	{CodeKeySetStopped, http.StatusConflict, "no key of the key set is delivered any more",
+		"assign another key set: look at latchkey key compromise"},
 	{CodeTooManyPending, http.StatusTooManyRequests, "too many keys of this slot wait for the terminal to confirm them",
 		"wait as long as Retry-After says; find out why the terminal confirms none"},
 	{CodeKeyIDUnknown, http.StatusNotFound, "this host gave out no such key id",
 		"compare the databases of registration authority and key-distribution host: was one restored?"},
 	{CodeKeyIDMismatch, http.StatusConflict, "the key id is that of another terminal, slot or key set",
 		"compare the databases of registration authority and key-distribution host: was one restored?"},
+	{CodeKeyIDGivenOut, http.StatusConflict, "this host gave the key id out itself",
+		"find out which terminal has it: latchkey terminal list; a key that was injected elsewhere has another id"},
 	{CodeSettlementConflict, http.StatusConflict, "the key id is retired and cannot be confirmed any more",
 		"have the terminal fetch a new key"},
 

@@ -69,8 +69,8 @@ type Issued struct {
 	Terminal  keyset.TerminalID
 	Slot      uint8            // 1 to keyset.MaxSlots
 	Replaces  dukpt.KeyID      // the key that the terminal had in the slot; zero for none
-	Delivery  keyset.Delivery  // how: Attested or Code
-	Agreement [32]byte         // SHA-256 of the agreement certificate that the key was wrapped for
+	Delivery  keyset.Delivery  // how: Attested or Code; DeliveryNone for one that the terminal has from elsewhere
+	Agreement [32]byte         // SHA-256 of the agreement certificate that the key was wrapped for; zeros with DeliveryNone
 	State     keyset.SlotState // SlotPending, SlotActive or SlotRetired
 	IssuedAt  time.Time
 	SettledAt time.Time // of the last Settle; zero before

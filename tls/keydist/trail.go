@@ -13,9 +13,11 @@ import (
 
 // The actions of audit records and of Config.Observe.
 const (
-	actionDeliver = "deliver"
-	actionCertify = "certify"
-	actionSettle  = "settle"
+	actionDeliver  = "deliver"
+	actionCertify  = "certify"
+	actionSettle   = "settle"
+	actionWithdraw = "withdraw"
+	actionAdopt    = "adopt"
 )
 
 // order is one order under way: who gave it and what is known about it for the audit log.

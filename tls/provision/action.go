@@ -59,6 +59,9 @@ func (o *Operation) action() string {
 	if _, err := o.fields(); err != nil {
 		return "terminal/unknown"
 	}
+	if o.Action == ActionCompromiseSet {
+		return "key-set/compromise"
+	}
 	return "terminal/" + string(o.Action)
 }
 
@@ -82,6 +85,10 @@ func (o *Operation) target(slots []SlotAssignment) string {
 			text += fmt.Sprintf(" %d", o.Slot)
 		}
 		return strings.TrimSuffix(text, " slots")
+	case ActionFleet, ActionImport, ActionCodes:
+		return fmt.Sprintf("%d terminals, list %v", o.Total, o.Digest())
+	case ActionCompromiseSet:
+		return string(o.KeySet) + " to " + string(o.Successor)
 	case ActionDrain:
 		return fmt.Sprintf("%s/%d/%v ordinals %d to %d, %d messages, until %s", o.Terminal, o.Slot, o.KeyID, o.First, o.Last, o.Count, stamp(o.Until))
 	}
@@ -115,9 +122,9 @@ func short(s string) string { return s[:min(len(s), maxSource)] }
 // at once.
 func (e *Engine) needsSecond(ctx context.Context, op Operation) (bool, error) {
 	switch op.Action {
-	case ActionBlock, ActionCompromised, ActionRevoke:
+	case ActionBlock, ActionCompromised, ActionRevoke, ActionLabel:
 		return false, nil
-	case ActionRegister, ActionUnblock, ActionDrain, ActionRekey, ActionRetire:
+	case ActionRegister, ActionFleet, ActionImport, ActionCodes, ActionCompromiseSet, ActionUnblock, ActionDrain, ActionRekey, ActionRetire:
 		return true, nil
 	case ActionCode:
 		row, err := e.Terminal(ctx, op.Terminal)
@@ -174,10 +181,7 @@ func (e *Engine) carryOut(ctx context.Context, p *execution) (*Outcome, error) {
 	}
 	out := &Outcome{Approval: p.approval, Terminal: row}
 	if !p.code.IsZero() {
-		out.Ticket = secret.New(p.code.Len() + 1 + len(p.pin))
-		b := append(out.Ticket.Expose()[:0], p.code.Expose()...)
-		b = append(b, '-')
-		copy(out.Ticket.Expose()[len(b):], p.pin)
+		out.Ticket = ticketOf(p.code, p.pin)
 	}
 	return out, nil
 }
@@ -204,8 +208,13 @@ const selfApproved = "self-approved"
 
 // perform changes what an operation changes.
 func (t *transaction) perform(p *execution) (*Terminal, error) {
-	if p.op.Action == ActionRegister {
+	switch p.op.Action {
+	case ActionRegister:
 		return t.register(p)
+	case ActionFleet, ActionImport, ActionCodes:
+		return nil, nil // the approval is what changes
+	case ActionCompromiseSet:
+		return nil, t.compromise(p.op)
 	}
 	row, err := t.row(p.op.Terminal)
 	if err != nil {
@@ -214,6 +223,8 @@ func (t *transaction) perform(p *execution) (*Terminal, error) {
 	switch p.op.Action {
 	case ActionCode:
 		err = t.handOut(row, p)
+	case ActionLabel:
+		row.Group, row.Labels = p.op.Group, slices.Clone(p.op.Labels)
 	case ActionBlock:
 		err = t.block(row, p.op)
 	case ActionUnblock:
@@ -245,27 +256,41 @@ func (t *transaction) register(p *execution) (*Terminal, error) {
 	if ok {
 		return nil, refuse(CodeTerminalExists, "%s is %v", old.ID, old.Status)
 	}
-	if err := t.readEnd(); err != nil {
+	if err := t.roomForTerminal(); err != nil {
 		return nil, err
 	}
-	if t.end.objects >= maxTerminals {
-		return nil, refuse(CodeOperationMalformed, "%d terminals are registered, which is the most", t.end.objects)
+	row, err := t.unregistered(p)
+	if err != nil {
+		return nil, err
 	}
+	return row, t.save(row)
+}
+
+// roomForTerminal refuses one more terminal than a snapshot of the feed holds.
+func (t *transaction) roomForTerminal() error {
+	if err := t.readEnd(); err != nil {
+		return err
+	}
+	if t.end.objects >= maxTerminals {
+		return refuse(CodeOperationMalformed, "%d terminals are registered, which is the most", t.end.objects)
+	}
+	return nil
+}
+
+// unregistered is the row of a terminal before it is kept.
+func (t *transaction) unregistered(p *execution) (*Terminal, error) {
 	registrar := p.actor.Identity.Name
 	if p.approval != nil {
 		registrar = p.approval.Requester.Name
 	}
 	row := &Terminal{
 		Tenant: t.engine.config.Tenant, ID: p.op.Terminal, Status: keyset.StatusPending, StatusSince: t.now,
-		Endpoints: slices.Clone(p.op.Endpoints), Registered: t.now, Registrar: registrar,
+		Endpoints: slices.Clone(p.op.Endpoints), Registered: t.now, Registrar: registrar, Group: p.op.Group, Labels: slices.Clone(p.op.Labels),
 	}
 	if err := t.assign(row, p.op.Slots); err != nil {
 		return nil, err
 	}
-	if err := checkEndpoints(row); err != nil {
-		return nil, err
-	}
-	return row, t.save(row)
+	return row, checkEndpoints(row)
 }
 
 // checkEndpoints holds the endpoints to what an assignment may name.
@@ -280,16 +305,28 @@ func checkEndpoints(row *Terminal) error {
 	return nil
 }
 
+// assignable returns a key set that keys are delivered of.
+func (t *transaction) assignable(id keyset.ID) (*keyset.KeySet, error) {
+	set, ok := t.engine.config.KeySets(id)
+	if !ok {
+		return nil, refuse(CodeKeySetUnknown, "%s", id)
+	}
+	c := &t.engine.config
+	if set.Tenant != c.Tenant || set.Environment != c.Environment || !set.State.Permits(keyset.Deliver) || set.Delivery == keyset.DeliveryNone {
+		return nil, refuse(CodeKeySetNotPermitted, "%s is %v, for %v, with delivery %v", set.ID, set.State, set.Environment, set.Delivery)
+	}
+	over, err := stopped(t.Tx, set)
+	if err == nil && over {
+		err = refuse(CodeKeySetNotPermitted, "%s has no key id left, or was compromised", set.ID)
+	}
+	return set, err
+}
+
 // assign gives slots their key sets, for each of which the terminal is to fetch a key.
 func (t *transaction) assign(row *Terminal, slots []SlotAssignment) error {
 	for _, s := range slots {
-		set, ok := t.engine.config.KeySets(s.KeySet)
-		if !ok {
-			return refuse(CodeKeySetUnknown, "%s", s.KeySet)
-		}
-		if set.Tenant != row.Tenant || set.Environment != t.engine.config.Environment || !set.State.Permits(keyset.Deliver) ||
-			set.Delivery == keyset.DeliveryNone {
-			return refuse(CodeKeySetNotPermitted, "%s is %v, for %v, with delivery %v", set.ID, set.State, set.Environment, set.Delivery)
+		if _, err := t.assignable(s.KeySet); err != nil {
+			return err
 		}
 		slot := row.slot(s.Slot)
 		if slot == nil {

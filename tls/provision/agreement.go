@@ -16,6 +16,13 @@ import (
 // current certificate. A code permits one agreement key, for 15 minutes from its redemption; the same key gets the same
 // certificate again, and later a new one. Errors are a *Refusal.
 func (e *Engine) EnrollAgreement(ctx context.Context, c Caller, csr []byte) ([]*x509.Certificate, error) {
+	out, err := e.agreementEnrolled(ctx, c, csr)
+	e.count(CountedAgreement, err)
+	return out, err
+}
+
+// agreementEnrolled is EnrollAgreement, before it is counted.
+func (e *Engine) agreementEnrolled(ctx context.Context, c Caller, csr []byte) ([]*x509.Certificate, error) {
 	record := c.record("enrol-agreement", csr)
 	id, err := e.name(c)
 	if err != nil {

@@ -232,7 +232,7 @@ type wireApproval struct {
 
 type wireOperation struct {
 	Action    string           `cbor:"action"`
-	Terminal  string           `cbor:"terminal"`
+	Terminal  string           `cbor:"terminal,omitempty"`
 	Slots     []wireAssignment `cbor:"slots,omitempty"`
 	Endpoints []string         `cbor:"endpoints,omitempty"`
 	Short     bool             `cbor:"short,omitempty"`
@@ -244,6 +244,19 @@ type wireOperation struct {
 	Count     uint32           `cbor:"count,omitempty"`
 	Until     int64            `cbor:"until,omitempty"`
 	Reason    string           `cbor:"reason,omitempty"`
+	Group     string           `cbor:"group,omitempty"`
+	Labels    []wireLabel      `cbor:"labels,omitempty"`
+	Total     int              `cbor:"total,omitempty"`
+	Parts     []byte           `cbor:"parts,omitempty"` // one digest behind the other
+	KeySet    string           `cbor:"key-set,omitempty"`
+	Successor string           `cbor:"successor,omitempty"`
+	Keys      []wireInjected   `cbor:"keys,omitempty"` // of lists only, which have a digest and are not stored
+}
+
+type wireInjected struct {
+	Slot    uint8  `cbor:"slot"`
+	KeyID   []byte `cbor:"key-id"`
+	Counter uint32 `cbor:"counter,omitempty"`
 }
 
 type wireAssignment struct {
@@ -273,7 +286,8 @@ func (o *Operation) wire() wireOperation {
 	w := wireOperation{
 		Action: string(o.Action), Terminal: string(o.Terminal), Endpoints: o.Endpoints, Short: o.Short,
 		Lifetime: int64(o.Lifetime / time.Second), Slot: o.Slot, First: o.First, Last: o.Last, Count: o.Count,
-		Until: seconds(o.Until), Reason: o.Reason,
+		Until: seconds(o.Until), Reason: o.Reason, Group: string(o.Group), Labels: wireLabels(o.Labels), Total: o.Total,
+		Parts: joinDigests(o.Parts), KeySet: string(o.KeySet), Successor: string(o.Successor),
 	}
 	if !o.KeyID.IsZero() {
 		w.KeyID = o.KeyID.Append(nil)
@@ -326,7 +340,8 @@ func (r *reader) operation(w wireOperation) Operation {
 	o := Operation{
 		Action: Action(w.Action), Terminal: keyset.TerminalID(w.Terminal), Endpoints: w.Endpoints, Short: w.Short,
 		Lifetime: time.Duration(w.Lifetime) * time.Second, Slot: w.Slot, First: w.First, Last: w.Last, Count: w.Count,
-		Until: fromSeconds(w.Until), Reason: w.Reason,
+		Until: fromSeconds(w.Until), Reason: w.Reason, Group: Group(w.Group), Labels: labelsOf(w.Labels), Total: w.Total,
+		Parts: r.digests(w.Parts), KeySet: keyset.ID(w.KeySet), Successor: keyset.ID(w.Successor),
 	}
 	r.Binary(&o.KeyID, w.KeyID)
 	for _, s := range w.Slots {

@@ -21,6 +21,7 @@ type counting struct {
 	provision.Store
 	mu        sync.Mutex
 	writes    []string
+	limits    []int
 	snapshots int
 	prunes    int
 	reading   func() // called while a snapshot is read
@@ -53,6 +54,32 @@ func (c *counting) counted() int {
 type countingTx struct {
 	provision.Tx
 	c *counting
+}
+
+func (t countingTx) Terminals(after keyset.TerminalID, limit int, yield func(*provision.Terminal) error) error {
+	t.c.asked(limit)
+	return t.Tx.Terminals(after, limit, yield)
+}
+
+func (t countingTx) Certificates(id keyset.TerminalID, after string, limit int, yield func(provision.Issuance) error) error {
+	t.c.asked(limit)
+	return t.Tx.Certificates(id, after, limit, yield)
+}
+
+// asked notes for how many rows an iteration asks, 0 for all.
+func (c *counting) asked(limit int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limits = append(c.limits, limit)
+}
+
+// limited returns for how many rows iterations have asked since it was called last.
+func (c *counting) limited() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := c.limits
+	c.limits = nil
+	return out
 }
 
 func (t countingTx) PutMeta(m provision.Meta) error {

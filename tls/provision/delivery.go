@@ -13,8 +13,8 @@ import (
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
-// Assignment returns what is set up for a terminal that has connected with its current certificate. It renews that
-// between half and three quarters of its life. Errors are a *Refusal.
+// Assignment returns what is set up for a terminal that has connected with its current certificate, and when it is to
+// renew that. Errors are a *Refusal.
 func (e *Engine) Assignment(ctx context.Context, c Caller) (*remote.Assignment, error) {
 	id, err := e.name(c)
 	if err != nil {
@@ -39,7 +39,7 @@ func (e *Engine) assignment(row *Terminal) (*remote.Assignment, error) {
 	out := &remote.Assignment{
 		Tenant: row.Tenant, Terminal: row.ID, Environment: e.config.Environment, Endpoints: slices.Clone(row.Endpoints),
 	}
-	out.RenewAfter, out.RenewBefore = renewal(row.NotBefore, row.NotAfter)
+	out.RenewAfter, out.RenewBefore = e.window(row.Group).of(row.NotBefore, row.NotAfter)
 	for _, s := range row.Slots {
 		set, ok := e.config.KeySets(s.KeySet)
 		if !ok {
@@ -57,18 +57,19 @@ func (e *Engine) assignment(row *Terminal) (*remote.Assignment, error) {
 	return out, nil
 }
 
-// renewal returns when a certificate is to be renewed: between half and three quarters of its life.
-func renewal(notBefore, notAfter time.Time) (after, before time.Time) {
-	life := notAfter.Sub(notBefore)
-	return notBefore.Add(life / 2).Truncate(time.Second), notBefore.Add(life / 4 * 3).Truncate(time.Second)
-}
-
 // Deliver has the key-distribution host deliver an initial key to a terminal that has connected with its current
 // certificate. exporter is what its connection exports under remote.ExporterLabel. The key stands in the registry, in the
 // feed and in the audit log before Deliver returns. A terminal that asks again has not installed the keys before: beyond
 // eight that wait in the slot the oldest is retired, so that no number of lost answers keeps it from the next one. Errors
 // are a *Refusal.
 func (e *Engine) Deliver(ctx context.Context, c Caller, exporter [remote.NonceSize]byte, req *remote.Request) (*remote.Delivery, error) {
+	out, err := e.delivered(ctx, c, exporter, req)
+	e.count(CountedDelivery, err)
+	return out, err
+}
+
+// delivered is Deliver, before it is counted.
+func (e *Engine) delivered(ctx context.Context, c Caller, exporter [remote.NonceSize]byte, req *remote.Request) (*remote.Delivery, error) {
 	record := c.record("deliver", req.Nonce[:])
 	id, err := e.name(c)
 	if err != nil {

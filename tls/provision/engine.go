@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ type Distributor interface {
 	Certify(ctx context.Context, order remote.CertifyOrder) ([]*x509.Certificate, error)
 	Deliver(ctx context.Context, order remote.Order) (*remote.Delivery, error)
 	Settle(ctx context.Context, settlement remote.Settlement) error
+	Withdraw(ctx context.Context, withdrawal remote.Withdrawal) error
+	Adopt(ctx context.Context, adoption remote.Adoption) error
 }
 
 // Rate is how often something may happen: Burst times at once, and then once in every Every.
@@ -37,8 +40,12 @@ type Rate struct {
 
 // Config is what an Engine is made of. Fields without a remark are required.
 type Config struct {
-	Store       Store
-	Issuer      ca.Issuer // of the terminals authority
+	Store Store
+	// Issuer is that of the terminals authority. An error of it that has a method RetryAfter() time.Duration which says when
+	// to come again is believed.
+	Issuer ca.Issuer
+	// Status signs what is known of single certificates, for whoever asks (OCSP); nil: nobody is answered.
+	Status      StatusSigner
 	Distributor Distributor
 	Tenant      keyset.TenantID
 	Environment keyset.Environment
@@ -53,12 +60,21 @@ type Config struct {
 	// KeyDist is what agreement/cacerts answers: the chain of the key-distribution issuer, the root last.
 	KeyDist []*x509.Certificate
 
+	// Count, if not nil, is told what became of each thing that a terminal asked for: one of the Counted words, and ok or the code
+	// of a refusal. It must not block.
+	Count func(action, result string)
+	// Shared says that other instances write to the store, too. What they do is known here in a fifth of a second; while it
+	// cannot be known, nobody is admitted.
+	Shared bool
+
 	Clock        func() time.Time // time.Now when nil
 	Logger       *slog.Logger     // silent when nil
 	OnChange     func()           // called after a terminal may have lost admission; may be nil, and must not block
 	Overlap      time.Duration    // how long the certificate before a renewal stays valid; 24 hours when zero, and at most
 	Drain        time.Duration    // how long a replaced key drains; 7 days when zero
 	DailyCap     uint32           // certificates that a terminal is given in a day; 20 when zero
+	Renewal      Window           // when terminals renew; from 50 to 75 % of the life of the certificate when zero
+	Renewals     map[Group]Window // for terminals of a group, instead of Renewal
 	TerminalRate Rate             // attempts to enrol by terminal, and what is asked of issuers for one; 12 at once, then one in 5 s when zero
 	SourceRate   Rate             // attempts to enrol by source address; 60 at once, then one in 200 ms when zero
 	Concurrent   int              // terminals served at once before others are sent away; 64 when zero
@@ -66,18 +82,23 @@ type Config struct {
 
 // Engine is the registration authority. It is safe for concurrent use.
 type Engine struct {
-	config  Config
-	issuer  string // name in the certificate of the signer
-	memory  *memory
-	lanes   *lanes
-	seats   chan struct{} // one for each terminal that is served
-	sources *limiter
-	names   *limiter      // of those who show a code
-	members *limiter      // of those who show a certificate, for what is asked of an issuer: strangers keep them from nothing
-	kick    chan struct{} // wakes the outbox
-	pruned  position      // up to where the sweeper has pruned the feed; its alone
-	crl     crlCache
-	long    *longPages
+	config   Config
+	issuer   string // name in the certificate of the signer
+	memory   *memory
+	lanes    *lanes
+	seats    chan struct{} // one for each terminal that is served
+	sources  *limiter
+	names    *limiter        // of those who show a code
+	members  *limiter        // of those who show a certificate, for what is asked of an issuer: strangers keep them from nothing
+	kick     chan struct{}   // wakes the outbox
+	tasks    int             // that the outbox looks at in one go
+	strange  map[string]bool // ids of tasks that it could not read; its alone
+	pruned   position        // up to where the sweeper has pruned the feed; its alone
+	crl      crlCache
+	statuses *limiter      // of whoever asks for the status of a certificate, all together
+	signers  chan struct{} // one for each status that is being signed
+	seen     sight         // of what others have written
+	long     *longPages
 }
 
 // commitTimeout bounds what is done for a terminal once it has begun, also when the terminal hangs up.
@@ -96,7 +117,7 @@ func New(ctx context.Context, c Config) (*Engine, error) {
 	e := &Engine{
 		config: c, issuer: signer.Name, memory: newMemory(), lanes: newLanes(), seats: make(chan struct{}, c.Concurrent),
 		sources: newLimiter(c.SourceRate), names: newLimiter(c.TerminalRate), members: newLimiter(c.TerminalRate),
-		kick: make(chan struct{}, 1), long: newLongPages(),
+		kick: make(chan struct{}, 1), tasks: maxTasks, strange: make(map[string]bool), long: newLongPages(), statuses: newLimiter(statusRate), signers: make(chan struct{}, statusSigners),
 	}
 	if err := e.open(ctx); err != nil {
 		return nil, fmt.Errorf("provision: open the registry: %w", err)
@@ -134,6 +155,9 @@ func (c *Config) complete() error {
 	case c.Overlap < 0 || c.Overlap > maxOverlap || c.Drain < 0:
 		return fmt.Errorf("provision: overlap %v and drain %v, want 0 to %v and no less than 0", c.Overlap, c.Drain, maxOverlap)
 	}
+	if err := c.checkRenewal(); err != nil {
+		return err
+	}
 	if _, err := keyset.ParseTenant(string(c.Tenant)); err != nil {
 		return err
 	}
@@ -149,6 +173,8 @@ func (c *Config) complete() error {
 	c.Overlap = cmp.Or(c.Overlap, maxOverlap)
 	c.Drain = cmp.Or(c.Drain, 7*24*time.Hour)
 	c.DailyCap = cmp.Or(c.DailyCap, 20)
+	c.Renewal = cmp.Or(c.Renewal, Window{50, 75})
+	c.Renewals = maps.Clone(c.Renewals)
 	c.TerminalRate = cmp.Or(c.TerminalRate, Rate{5 * time.Second, 12})
 	c.SourceRate = cmp.Or(c.SourceRate, Rate{200 * time.Millisecond, 60})
 	c.Concurrent = cmp.Or(c.Concurrent, 64)
@@ -176,7 +202,7 @@ func (c *Config) signer() (identity.Identity, error) {
 // expire. Codes that were stored under another pepper are void.
 func (e *Engine) open(ctx context.Context) error {
 	signer, pepper := sha256.Sum256(e.config.Chain[0].Raw), e.pepperCheck()
-	err := e.update(ctx, func(t *transaction) error {
+	err := e.write(ctx, func(t *transaction) error {
 		meta, err := t.Meta()
 		if err != nil {
 			return err
@@ -201,9 +227,11 @@ func (e *Engine) open(ctx context.Context) error {
 				fmt.Errorf("the clock says %s, epoch %d", stamp(t.now), meta.Epoch))
 		}
 		if meta.Signer != signer {
-			return t.newEpoch("the signing certificate has changed")
+			if err := t.newEpoch("the signing certificate has changed"); err != nil {
+				return err
+			}
 		}
-		return nil
+		return t.abandoned()
 	})
 	if err != nil {
 		return err
@@ -221,7 +249,7 @@ func (e *Engine) load(ctx context.Context) error {
 		if _, end, err = readHead(tx); err != nil {
 			return err
 		}
-		return tx.Terminals("", func(row *Terminal) error {
+		return tx.Terminals("", 0, func(row *Terminal) error {
 			standings[row.ID] = standingOf(row, end.position)
 			return nil
 		})
@@ -230,6 +258,8 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.memory.put(end, standings)
+	e.memory.follow(end.position)
+	e.seen.now()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/planted"
 	"github.com/latchkey-pos/latchkey/internal/secret"
+	"github.com/latchkey-pos/latchkey/internal/serve"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/ca"
 	"github.com/latchkey-pos/latchkey/tls/est"
@@ -26,6 +27,8 @@ type enrolment struct {
 	request ca.Request
 	record  audit.Record
 	badCSR  error // the signing request is refused, once the caller has been recognised
+
+	intended time.Time // when it was noted that an issuer is about to be asked; zero before
 }
 
 // Enroll certifies the public key of a signing request (DER) for whoever shows the one-time code of a terminal. source is
@@ -33,8 +36,15 @@ type enrolment struct {
 // durably before the issuer is asked, and spent in the transaction that makes the certificate the current one; the same
 // key again gets the same certificate for ten minutes, another key gets none. Errors are a *Refusal.
 func (e *Engine) Enroll(ctx context.Context, source, terminal string, code secret.Bytes, csr []byte) ([]*x509.Certificate, error) {
+	out, err := e.enrolled(ctx, source, terminal, code, csr)
+	e.count(CountedEnrolment, err)
+	return out, err
+}
+
+// enrolled is Enroll, before it is counted.
+func (e *Engine) enrolled(ctx context.Context, source, terminal string, code secret.Bytes, csr []byte) ([]*x509.Certificate, error) {
 	now := e.now()
-	if wait := e.sources.take(sourceOf(source), now); wait > 0 {
+	if wait := e.sources.take(serve.Network(source), now); wait > 0 {
 		return nil, e.tooMany(ctx, "source", source, wait)
 	}
 	id, err := keyset.ParseTerminal(terminal)
@@ -80,7 +90,7 @@ func (a *enrolment) read(csr []byte, policy est.Policy) {
 		a.badCSR = refuse(CodeSigningRequestRefused, "")
 		return
 	}
-	a.request = ca.Request{PublicKey: pub, Identity: policy.Identity}
+	a.request = ca.Request{PublicKey: pub, CSR: csr, Identity: policy.Identity}
 }
 
 // csrRefusal tells what est says about a signing request, which is public.
@@ -110,7 +120,48 @@ func (e *Engine) enrol(ctx context.Context, a *enrolment) ([]*x509.Certificate, 
 	if err != nil {
 		return nil, err
 	}
-	return chain, e.update(ctx, func(t *transaction) error { return t.spend(a, chain) })
+	return chain, e.settle(ctx, a, chain, func(t *transaction) error { return t.spend(a, chain) })
+}
+
+// settle makes a certificate count, by f. When that fails nobody gets it, and the issuer is to revoke it.
+func (e *Engine) settle(ctx context.Context, a *enrolment, chain []*x509.Certificate, f func(*transaction) error) error {
+	if planted.On(planted.SettleLate) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	err := e.update(ctx, func(t *transaction) error {
+		if err := t.fulfil(a); err != nil {
+			return err
+		}
+		return f(t)
+	})
+	if err != nil {
+		e.disown(ctx, a, identity.Serial(chain[0]))
+	}
+	return err
+}
+
+// disown has the issuer revoke a certificate, unless the registry has kept it: a transaction may be kept although its answer
+// was an error.
+func (e *Engine) disown(ctx context.Context, a *enrolment, serial string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolveTimeout) // the time for the other may be over
+	defer cancel()
+	err := e.update(ctx, func(t *transaction) error {
+		_, kept, err := t.Certificate(identity.Terminal, serial)
+		if err != nil || kept {
+			return err
+		}
+		if err := t.task(&Task{Kind: TaskRevoke, Terminal: a.terminal, Serial: serial, Reason: reasonSuperseded}); err != nil {
+			return err
+		}
+		intent, ok, err := t.Task(intentID(a.terminal, a.key))
+		if err != nil || !ok {
+			return err
+		}
+		return t.forget(intent)
+	})
+	if err != nil {
+		e.log(ctx, "a certificate that nobody has is not going to be revoked at once", err, slog.String("serial", serial))
+	}
 }
 
 // enrolLate is the planted fault: it issues first, and only then finds out whether it may.
@@ -219,7 +270,10 @@ func (t *transaction) reserve(a *enrolment, row *Terminal, c *OneTimeCode) error
 		return err
 	}
 	c.State, c.KeyHash, c.Reserved = StateReserved, a.key, t.now
-	return t.PutOneTimeCode(c)
+	if err := t.PutOneTimeCode(c); err != nil {
+		return err
+	}
+	return t.intend(a)
 }
 
 // own refuses a public key that is certified for another terminal, or for this one in its other role: whoever has it would
@@ -282,9 +336,22 @@ func (e *Engine) issue(ctx context.Context, req ca.Request) ([]*x509.Certificate
 		err = ca.CheckSince(req, chain, e.config.Issuer.Chain(), begun, e.now())
 	}
 	if err != nil {
-		return nil, &Refusal{Code: CodeIssuerUnavailable, RetryAfter: retryAfter(), Cause: err}
+		return nil, issuerFailure(err)
 	}
 	return chain, nil
+}
+
+// issuerFailure is what a terminal is told when an issuer has not certified. An issuer that says when to come again knows
+// better than anyone else how long it will be away and how many are waiting.
+func issuerFailure(err error) *Refusal {
+	out := &Refusal{Code: CodeIssuerUnavailable, RetryAfter: retryAfter(), Cause: err}
+	if waits, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok && waits.RetryAfter() > 0 {
+		out.RetryAfter = waits.RetryAfter()
+	}
+	return out
 }
 
 // spend makes a certificate the current one of its terminal: the certificate, the row with its record in the feed, the

@@ -39,7 +39,7 @@ func (t *transaction) newEpoch(why string) error {
 		return err
 	}
 	var rows []*Terminal
-	if err := t.Terminals("", func(row *Terminal) error { rows = append(rows, row); return nil }); err != nil {
+	if err := t.Terminals("", 0, func(row *Terminal) error { rows = append(rows, row); return nil }); err != nil {
 		return err
 	}
 	t.meta = meta

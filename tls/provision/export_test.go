@@ -21,9 +21,6 @@ func ReadCode(typed secret.Bytes) (secret.Bytes, bool) { return readCode(typed) 
 // NewCode draws a code.
 func NewCode(short bool) secret.Bytes { return newCode(short) }
 
-// SourceOf returns what counts as one source.
-var SourceOf = sourceOf
-
 // FeedKept is how many records stay.
 const FeedKept = feedKept
 
@@ -32,4 +29,16 @@ func (e *Engine) ServedCount() int {
 	e.lanes.mu.Lock()
 	defer e.lanes.mu.Unlock()
 	return len(e.lanes.open)
+}
+
+// LookAt has the outbox look at so many tasks in one go.
+func (e *Engine) LookAt(tasks int) { e.tasks = tasks }
+
+// CatchUp learns what others have written.
+func (e *Engine) CatchUp(ctx context.Context) error { return e.catchUp(ctx) }
+
+// SeenBefore has the store seen for the last time so long ago.
+func (e *Engine) SeenBefore(ago time.Duration) {
+	at := time.Now().Add(-ago)
+	e.seen.at.Store(&at)
 }

@@ -48,7 +48,10 @@ type memory struct {
 	mu        sync.RWMutex
 	terminals map[keyset.TerminalID]standing
 	end       head
-	changed   chan struct{} // closed at the next change
+	// followed is up to where what others have written is known here. What this engine commits by itself is behind what others have
+	// written before it, so only who reads the feed moves this on.
+	followed position
+	changed  chan struct{} // closed at the next change
 	// doubts are terminals that a transaction changed of which nobody knows whether it was kept. They are not admitted.
 	// The numbers tell a doubt from a later one.
 	doubts  map[keyset.TerminalID]uint64
@@ -104,6 +107,22 @@ func (m *memory) put(end head, standings map[keyset.TerminalID]standing) (lost b
 		m.changed = make(chan struct{})
 	}
 	return lost
+}
+
+// follows returns up to where what others have written is known.
+func (m *memory) follows() position {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.followed
+}
+
+// follow notes that what others have written is known up to a position.
+func (m *memory) follow(p position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.followed.before(p) {
+		m.followed = p
+	}
 }
 
 // drops reports whether a serial number that was good before is not any more.
@@ -207,6 +226,8 @@ func (e *Engine) Admit(id identity.Identity, serial string) error {
 	}
 	s, ok, sure := e.memory.standing(keyset.TerminalID(id.Name))
 	switch {
+	case e.blind():
+		return fmt.Errorf("%w: %w", errNotAdmitted, errBlind)
 	case !sure:
 		return fmt.Errorf("%w: %v has changed, and the store does not say how", errNotAdmitted, id)
 	case !ok:

@@ -24,6 +24,7 @@ const (
 	PathEnrolment = "/enrolment"
 	PathKeys      = "/keys"
 	PathCRL       = "/crl/terminals"
+	PathStatus    = "/ocsp/terminals"
 )
 
 const (
@@ -56,12 +57,35 @@ func TerminalHandler(e *Engine) http.Handler {
 	})
 }
 
-// PublicationHandler serves what proves itself, to everyone and without TLS: the trust list and the revocation list.
+// LegacyHandler serves the certificates of terminals by EST, first ones and renewals, and nothing else: no keys, no agreement keys
+// and no assignment. It is for a listener of tlsconf.LegacyServer with Visitors, wrapped as that of TerminalHandler; counts and
+// limits are those of the engine, whichever way a terminal comes. Base64 is in one line: strongSwan reads no other.
+func LegacyHandler(e *Engine) http.Handler {
+	next := routes([]endpoint{
+		{http.MethodGet, est.PathCACerts, e.serveCACerts},
+		{http.MethodGet, est.PathAttributes, e.serveAttributes},
+		{http.MethodPost, est.PathEnroll, e.serveEnroll},
+		{http.MethodPost, est.PathReenroll, e.member(e.serveReenroll)},
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), unwrapped{}, true)))
+	})
+}
+
+// unwrapped is the key of contexts whose answers are in one line.
+type unwrapped struct{}
+
+// PublicationHandler serves what proves itself, to everyone and without TLS: the trust list, the revocation list, and, where an
+// issuer signs them, answers about single certificates.
 func PublicationHandler(e *Engine) http.Handler {
-	return routes([]endpoint{
+	all := []endpoint{
 		{http.MethodGet, PathTrustList, e.serveTrustList},
 		{http.MethodGet, PathCRL, e.serveCRL},
-	})
+	}
+	if e.config.Status == nil {
+		return routes(all)
+	}
+	return e.statusByGET(routes(append(all, endpoint{http.MethodPost, PathStatus, e.serveStatus})))
 }
 
 func routes(endpoints []endpoint) http.Handler {
@@ -142,20 +166,20 @@ func peer(cs *tls.ConnectionState) (*x509.Certificate, error) {
 	return cs.PeerCertificates[0], nil
 }
 
-func (e *Engine) serveCACerts(w http.ResponseWriter, _ *http.Request) error {
-	return writeCerts(w, e.config.Issuer.Chain())
+func (e *Engine) serveCACerts(w http.ResponseWriter, r *http.Request) error {
+	return writeCerts(w, r, e.config.Issuer.Chain())
 }
 
-func (e *Engine) serveAgreementCACerts(w http.ResponseWriter, _ *http.Request, _ Caller) error {
-	return writeCerts(w, e.config.KeyDist)
+func (e *Engine) serveAgreementCACerts(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	return writeCerts(w, r, e.config.KeyDist)
 }
 
-func (e *Engine) serveAttributes(w http.ResponseWriter, _ *http.Request) error {
+func (e *Engine) serveAttributes(w http.ResponseWriter, r *http.Request) error {
 	der, err := est.Attributes(elliptic.P256())
 	if err != nil {
 		return err
 	}
-	writeEST(w, est.TypeAttributes, est.EncodeRequest(der))
+	writeEST(w, r, est.TypeAttributes, est.EncodeRequest(der))
 	return nil
 }
 
@@ -173,7 +197,7 @@ func (e *Engine) serveEnroll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeCerts(w, chain)
+	return writeCerts(w, r, chain)
 }
 
 func (e *Engine) serveReenroll(w http.ResponseWriter, r *http.Request, c Caller) error {
@@ -185,7 +209,7 @@ func (e *Engine) serveReenroll(w http.ResponseWriter, r *http.Request, c Caller)
 	if err != nil {
 		return err
 	}
-	return writeCerts(w, chain)
+	return writeCerts(w, r, chain)
 }
 
 func (e *Engine) serveAgreementEnroll(w http.ResponseWriter, r *http.Request, c Caller) error {
@@ -197,7 +221,7 @@ func (e *Engine) serveAgreementEnroll(w http.ResponseWriter, r *http.Request, c 
 	if err != nil {
 		return err
 	}
-	return writeCerts(w, chain)
+	return writeCerts(w, r, chain)
 }
 
 func (e *Engine) serveTrustList(w http.ResponseWriter, _ *http.Request) error {
@@ -286,17 +310,20 @@ func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, erro
 }
 
 // writeCerts answers with certificates as EST wants them.
-func writeCerts(w http.ResponseWriter, certs []*x509.Certificate) error {
+func writeCerts(w http.ResponseWriter, r *http.Request, certs []*x509.Certificate) error {
 	body, err := est.EncodeCerts(certs)
 	if err != nil {
 		return err
 	}
-	writeEST(w, est.TypeCerts, body)
+	writeEST(w, r, est.TypeCerts, body)
 	return nil
 }
 
-// writeEST answers in the encoding of EST.
-func writeEST(w http.ResponseWriter, media string, body []byte) {
+// writeEST answers in the encoding of EST: in lines, or without them to clients of LegacyHandler.
+func writeEST(w http.ResponseWriter, r *http.Request, media string, body []byte) {
+	if r.Context().Value(unwrapped{}) != nil {
+		body = est.Unwrap(body)
+	}
 	w.Header().Set("Content-Transfer-Encoding", est.TransferEncoding)
 	serve.Write(w, http.StatusOK, media, body)
 }

@@ -41,6 +41,14 @@ func (h *realHost) Settle(ctx context.Context, s remote.Settlement) error {
 	return h.host.Settle(ctx, ra, s)
 }
 
+func (h *realHost) Withdraw(ctx context.Context, w remote.Withdrawal) error {
+	return h.host.Withdraw(ctx, ra, w)
+}
+
+func (h *realHost) Adopt(ctx context.Context, a remote.Adoption) error {
+	return h.host.Adopt(ctx, ra, a)
+}
+
 // initialKey derives under the base key of the host: one for everything.
 func initialKey(_ context.Context, _ keyset.KeyRef, id dukpt.KeyID) (*dukpt.InitialKey, error) {
 	k, err := keys.NewKey(keys.Attributes{

@@ -52,6 +52,7 @@ type countingIssuer struct {
 	issued atomic.Int64
 	fail   atomic.Pointer[error]
 	before atomic.Pointer[func()]
+	lost   atomic.Pointer[error] // what is said in place of what was issued
 
 	mu      sync.Mutex
 	revoked map[string]int
@@ -65,7 +66,11 @@ func (i *countingIssuer) Issue(ctx context.Context, req ca.Request) ([]*x509.Cer
 		return nil, *err
 	}
 	i.issued.Add(1)
-	return i.Fake.Issue(ctx, req)
+	chain, err := i.Fake.Issue(ctx, req)
+	if lost := i.lost.Load(); lost != nil {
+		return nil, *lost
+	}
+	return chain, err
 }
 
 func (i *countingIssuer) Revoke(ctx context.Context, serial string, reason int) error {
@@ -76,6 +81,20 @@ func (i *countingIssuer) Revoke(ctx context.Context, serial string, reason int) 
 	i.revoked[serial] = reason
 	i.mu.Unlock()
 	return i.Fake.Revoke(ctx, serial, reason)
+}
+
+func (i *countingIssuer) Issued(ctx context.Context, keys map[[32]byte]bool, known func(string) bool) (map[string][32]byte, error) {
+	if err := i.fail.Load(); err != nil {
+		return nil, *err
+	}
+	return i.Fake.Issued(ctx, keys, known)
+}
+
+func (i *countingIssuer) CRL(ctx context.Context) ([]byte, error) {
+	if err := i.fail.Load(); err != nil {
+		return nil, *err
+	}
+	return i.Fake.CRL(ctx)
 }
 
 // failing has the issuer of terminals fail from now on, and work with nil.
@@ -437,6 +456,8 @@ type kdh struct {
 	last      map[keyset.ID]dukpt.KeyID
 	orders    []remote.Order
 	certified int
+	withdrawn []remote.Withdrawal
+	adopted   []remote.Adoption
 	settled   []remote.Settlement
 	fail      error
 	delivered func(*remote.Delivery) // changes the answer
@@ -542,6 +563,17 @@ func (k *kdh) Settle(_ context.Context, s remote.Settlement) error {
 		return k.fail
 	}
 	k.settled = append(k.settled, s)
+	return nil
+}
+
+// Withdraw notes which key ids are not to be given out.
+func (k *kdh) Withdraw(_ context.Context, w remote.Withdrawal) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fail != nil {
+		return k.fail
+	}
+	k.withdrawn = append(k.withdrawn, w)
 	return nil
 }
 

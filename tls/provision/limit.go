@@ -3,7 +3,6 @@ package provision
 import (
 	"context"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -55,28 +54,6 @@ func (l *limiter) forget(now time.Time) bool {
 		}
 	}
 	return len(l.seen) < maxLimited
-}
-
-// sourceOf returns what counts as one source of a network address: the address, or of IPv6 the network of 64 bits that one
-// customer has.
-func sourceOf(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		at, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return "unknown"
-		}
-		ip = at.Addr()
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	network, err := ip.Prefix(64)
-	if err != nil {
-		return "unknown"
-	}
-	return network.String()
 }
 
 // lanes let one call at a time through for each terminal. They are safe for concurrent use.

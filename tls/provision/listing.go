@@ -11,6 +11,9 @@ import (
 // MaxListed is how many entries of a list are returned at once, at most.
 const MaxListed = 1000
 
+// filterStep is how many terminals are read at once where not every one is wanted.
+const filterStep = MaxListed
+
 // errEnough ends an iteration that has more than is wanted.
 var errEnough = errors.New("provision: enough")
 
@@ -40,14 +43,38 @@ func checkLimit(limit int) error {
 // Terminals returns terminals by id, from behind one or from the first when that is empty, and whether there are more.
 // limit is 1 to MaxListed. The error is a *Refusal.
 func (e *Engine) Terminals(ctx context.Context, after keyset.TerminalID, limit int) (out []*Terminal, more bool, err error) {
+	return e.Select(ctx, Filter{}, after, limit)
+}
+
+// Select is Terminals for those that a filter wants.
+func (e *Engine) Select(ctx context.Context, f Filter, after keyset.TerminalID, limit int) (out []*Terminal, more bool, err error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, false, err
 	}
 	err = e.view(ctx, func(tx Tx) error {
-		out, more, err = atMost(limit, func(yield func(*Terminal) error) error { return tx.Terminals(after, yield) })
+		out, more, err = atMost(limit, func(yield func(*Terminal) error) error { return f.each(tx, after, limit+1, yield) })
 		return err
 	})
 	return out, more, err
+}
+
+// each yields the terminals that a filter wants, from behind one. It reads step by step, first as many as may be enough: not the
+// whole table for a page.
+func (f Filter) each(tx Tx, after keyset.TerminalID, step int, yield func(*Terminal) error) error {
+	for {
+		read := 0
+		err := tx.Terminals(after, step, func(t *Terminal) error {
+			read, after = read+1, t.ID
+			if !f.matches(t) {
+				return nil
+			}
+			return yield(t)
+		})
+		if err != nil || read < step {
+			return err
+		}
+		step = filterStep
+	}
 }
 
 // Certificates returns what was issued to a terminal, or to all when it is empty, the latest first, from behind the
@@ -61,7 +88,7 @@ func (e *Engine) Certificates(ctx context.Context, terminal keyset.TerminalID, a
 		if err := checkAfter(tx, after); err != nil {
 			return err
 		}
-		out, more, err = atMost(limit, func(yield func(Issuance) error) error { return tx.Certificates(terminal, after, yield) })
+		out, more, err = atMost(limit, func(yield func(Issuance) error) error { return tx.Certificates(terminal, after, limit+1, yield) })
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,35 @@ func TestTerminalsByPages(t *testing.T) {
 	refused(t, "without a store", err, provision.CodeStoreUnavailable)
 }
 
+// TestPagesReadPages has no page, and no step of a campaign, ask the store for the whole table: a database sends what nobody reads.
+func TestPagesReadPages(t *testing.T) {
+	t.Parallel()
+	var c *counting
+	l := newLaboratory(t, keyset.Test, func(config *provision.Config) {
+		c = &counting{Store: config.Store}
+		config.Store = c
+	})
+	l.apart()
+	l.enrolled("T-1")
+	l.register("T-2")
+	l.do2(compromise)
+	for name, do := range map[string]func() error{
+		"terminals": func() error { _, _, err := l.engine.Terminals(t.Context(), "", 7); return err },
+		"of a group": func() error {
+			_, _, err := l.engine.Select(t.Context(), provision.Filter{Group: "N"}, "", 7)
+			return err
+		},
+		"certificates": func() error { _, _, err := l.engine.Certificates(t.Context(), "", "", 7); return err },
+		"a campaign":   func() error { return l.engine.Sweep(t.Context(), l.clock.time()) },
+	} {
+		c.limited()
+		check(t, do())
+		if got := c.limited(); len(got) == 0 || slices.Contains(got, 0) || slices.Max(got) > 4001 {
+			t.Errorf("%s: the store is asked for %v rows", name, got)
+		}
+	}
+}
+
 func TestCertificatesByPages(t *testing.T) {
 	t.Parallel()
 	l := newLaboratory(t, keyset.Test)

@@ -34,6 +34,22 @@ const (
 	ActionRekey       Action = "rekey"       // have it fetch a new initial key
 	ActionDrain       Action = "drain"       // let a part of what a held terminal has queued through
 	ActionRetire      Action = "retire"      // take it out of service
+	ActionLabel       Action = "label"       // put it into a group, and note something about it
+)
+
+// The actions on more than one terminal.
+const (
+	// ActionFleet permits a list of terminals to be registered, with a code for each. Enlist takes the list, part by part.
+	ActionFleet Action = "register-fleet"
+	// ActionImport permits a list of terminals to be imported whose keys were injected elsewhere: they are registered, and nothing is
+	// accepted up to the counters that the list has. Enlist takes the list, part by part.
+	ActionImport Action = "import-fleet"
+	// ActionCodes permits one-time codes for a list of terminals that are registered; the ones before are void. Enlist takes the list,
+	// part by part.
+	ActionCodes Action = "code-fleet"
+	// ActionCompromiseSet ends the delivery of a key set whose base key may be in other hands, and has its terminals fetch
+	// keys of another set.
+	ActionCompromiseSet Action = "compromise-set"
 )
 
 // Operation is an action with what it needs. Fields that an action does not use are zero.
@@ -42,8 +58,10 @@ type Operation struct {
 	Terminal  keyset.TerminalID
 	Slots     []SlotAssignment // register: all; rekey: slots that get a key of this set
 	Endpoints []string         // register: https URLs of the acquirer
-	Short     bool             // code: 12 characters and a check character
-	Lifetime  time.Duration    // code: 15 minutes when zero, at most 24 hours
+	Group     Group            // register, label: none when empty
+	Labels    []Label          // register, label: all of them, ascending by key
+	Short     bool             // code, register-fleet, code-fleet: 12 characters and a check character
+	Lifetime  time.Duration    // code, register-fleet, code-fleet: 15 minutes when zero, at most 24 hours
 	Slot      uint8            // rekey: zero for all of them; drain: of the key that MACs the messages
 	KeyID     dukpt.KeyID      // drain
 	First     uint32           // drain: ordinals, both included
@@ -51,6 +69,10 @@ type Operation struct {
 	Count     uint32    // drain: messages at most
 	Until     time.Time // drain
 	Reason    string    // for the record; at most 200 characters
+	Total     int       // of lists: terminals
+	Parts     []Digest  // of lists: what stands for each part, in order
+	KeySet    keyset.ID // compromise-set
+	Successor keyset.ID // compromise-set: what its slots are moved to
 }
 
 // SlotAssignment says which key set a slot is for.
@@ -87,9 +109,17 @@ func isID(s string) bool { return len(s) == idLength && strings.Trim(s, crockfor
 func (o *Operation) fields() (Operation, error) {
 	switch o.Action {
 	case ActionRegister:
-		return Operation{Slots: o.Slots, Endpoints: o.Endpoints}, nil
+		return Operation{Slots: o.Slots, Endpoints: o.Endpoints, Group: o.Group, Labels: o.Labels}, nil
+	case ActionLabel:
+		return Operation{Group: o.Group, Labels: o.Labels}, nil
+	case ActionFleet, ActionCodes:
+		return Operation{Short: o.Short, Lifetime: o.Lifetime, Total: o.Total, Parts: o.Parts}, nil
+	case ActionImport:
+		return Operation{Total: o.Total, Parts: o.Parts}, nil
 	case ActionCode:
 		return Operation{Short: o.Short, Lifetime: o.Lifetime}, nil
+	case ActionCompromiseSet:
+		return Operation{KeySet: o.KeySet, Successor: o.Successor}, nil
 	case ActionRekey:
 		return Operation{Slots: o.Slots, Slot: o.Slot}, nil
 	case ActionDrain:
@@ -102,7 +132,7 @@ func (o *Operation) fields() (Operation, error) {
 
 // check reports what is wrong with the operation by itself. Its texts are public.
 func (o *Operation) check() error {
-	if _, err := keyset.ParseTerminal(string(o.Terminal)); err != nil {
+	if err := o.checkTerminal(); err != nil {
 		return err
 	}
 	used, err := o.fields()
@@ -122,16 +152,44 @@ func (o *Operation) check() error {
 	if o.Lifetime != 0 && (o.Lifetime < minLifetime || o.Lifetime > maxLifetime || o.Lifetime%time.Second != 0) {
 		return fmt.Errorf("lifetime %v, want %v to %v in whole seconds", o.Lifetime, minLifetime, maxLifetime)
 	}
-	if o.Action == ActionDrain {
+	if err := checkMarks(o.Group, o.Labels); err != nil {
+		return err
+	}
+	switch o.Action {
+	case ActionDrain:
 		return o.checkDrain()
+	case ActionFleet, ActionImport, ActionCodes:
+		return o.checkFleet()
+	case ActionCompromiseSet:
+		return o.checkCompromise()
 	}
 	return nil
+}
+
+// OfList reports whether an action is on a list of terminals, which Enlist takes.
+func (a Action) OfList() bool { return a == ActionFleet || a == ActionImport || a == ActionCodes }
+
+// Wholesale reports whether an action is on more than one terminal, and names none.
+func (a Action) Wholesale() bool { return a.OfList() || a == ActionCompromiseSet }
+
+// checkTerminal wants the name of a terminal, and none for what is about more than one.
+func (o *Operation) checkTerminal() error {
+	if o.Action.Wholesale() {
+		if o.Terminal != "" {
+			return fmt.Errorf("operation %s names no terminal", o.Action)
+		}
+		return nil
+	}
+	_, err := keyset.ParseTerminal(string(o.Terminal))
+	return err
 }
 
 // same compares two operations, nil and empty lists being one.
 func (o *Operation) same(p *Operation) bool {
 	return o.Action == p.Action && o.Terminal == p.Terminal && slices.Equal(o.Slots, p.Slots) &&
 		slices.Equal(o.Endpoints, p.Endpoints) && o.Short == p.Short && o.Lifetime == p.Lifetime && o.Slot == p.Slot &&
+		o.Group == p.Group && slices.Equal(o.Labels, p.Labels) && o.Total == p.Total && slices.Equal(o.Parts, p.Parts) &&
+		o.KeySet == p.KeySet && o.Successor == p.Successor &&
 		o.KeyID == p.KeyID && o.First == p.First && o.Last == p.Last && o.Count == p.Count && o.Until.Equal(p.Until) &&
 		o.Reason == p.Reason
 }

@@ -84,6 +84,9 @@ const mostFollowing = 2 * feedKept
 
 // page signs a head for the records, and returns them together in marshalled form.
 func (e *Engine) page(end head, records [][]byte, snapshot bool) ([]byte, error) {
+	if e.blind() {
+		return nil, &Refusal{Code: CodeStoreUnavailable, Cause: errBlind}
+	}
 	h := &feed.Head{
 		Tenant: e.config.Tenant, Epoch: end.epoch, Sequence: end.sequence, Hash: end.hash, Objects: end.objects,
 		Time: e.config.Clock().UTC().Truncate(time.Millisecond),
@@ -135,7 +138,7 @@ func (e *Engine) CRL(ctx context.Context) ([]byte, error) {
 	defer cancel()
 	der, err := e.config.Issuer.CRL(ctx)
 	if err != nil {
-		return nil, &Refusal{Code: CodeIssuerUnavailable, RetryAfter: retryAfter(), Cause: err}
+		return nil, issuerFailure(err)
 	}
 	e.crl.der, e.crl.at = der, now
 	return slices.Clone(der), nil

@@ -30,17 +30,25 @@ func newCode(short bool) secret.Bytes {
 	defer entropy.Wipe()
 	for {
 		_, _ = rand.Read(entropy.Expose()) // cannot fail
-		if !short {
-			return appendCode(entropy, longCode, longCode)
-		}
-		code := appendCode(entropy, shortCode, shortCode+1)
-		check := crockford.Check(code.Expose()[:shortCode])
-		if isAlphabet(check) {
-			code.Expose()[shortCode] = check
+		if code, ok := codeFrom(entropy, short); ok {
 			return code
 		}
-		code.Wipe()
 	}
+}
+
+// codeFrom writes random bits as a code. It fails when the check character of a short code is one that keypads do not have.
+func codeFrom(entropy secret.Bytes, isShort bool) (secret.Bytes, bool) {
+	if !isShort {
+		return appendCode(entropy, longCode, longCode), true
+	}
+	code := appendCode(entropy, shortCode, shortCode+1)
+	check := crockford.Check(code.Expose()[:shortCode])
+	if !isAlphabet(check) {
+		code.Wipe()
+		return secret.Bytes{}, false
+	}
+	code.Expose()[shortCode] = check
+	return code, true
 }
 
 func appendCode(entropy secret.Bytes, characters, size int) secret.Bytes {

@@ -53,9 +53,14 @@ const (
 	CodeKeySetUnknown        Code = "KeySetUnknown"
 	CodeKeySetNotPermitted   Code = "KeySetNotPermitted"
 	CodeKeyUnknown           Code = "KeyUnknown"
+	CodeKeyIDForeign         Code = "KeyIdForeign"
+	CodeKeyIDTaken           Code = "KeyIdTaken"
+	CodeCounterLower         Code = "CounterLower"
 	CodeApprovalUnknown      Code = "ApprovalUnknown"
 	CodeApprovalSettled      Code = "ApprovalSettled"
 	CodeApprovalSelf         Code = "ApprovalSelf"
+	CodeApprovalWaits        Code = "ApprovalWaits"
+	CodeCampaignExists       Code = "CampaignExists"
 	CodeObservationRefused   Code = "ObservationRefused"
 	CodeTrustListUnavailable Code = "TrustListUnavailable"
 )
@@ -144,12 +149,22 @@ var codes = []CodeInfo{
 		"assign an active set of this environment whose delivery is attested or code"},
 	{CodeKeyUnknown, http.StatusNotFound, "the terminal has no such key in that slot",
 		"look at its slots: latchkey terminal show"},
+	{CodeKeyIDForeign, http.StatusConflict, "the key id is not one of the key set",
+		"compare it with the range of the set: latchkey keyset show"},
+	{CodeKeyIDTaken, http.StatusConflict, "the key id is in use, or was",
+		"find out which terminal has it: latchkey terminal list --key-set; a key id is of one terminal, for ever"},
+	{CodeCounterLower, http.StatusConflict, "a higher counter was imported for the key before",
+		"find out which one is right; a floor never goes down, so leave the line out if it is the higher one"},
 	{CodeApprovalUnknown, http.StatusNotFound, "no operation of that id waits for approval",
 		"look at what waits: latchkey approve --list"},
 	{CodeApprovalSettled, http.StatusConflict, "the operation has been approved before, has waited too long, or the status of the terminal has changed since",
 		"ask for it again if it is still wanted"},
 	{CodeApprovalSelf, http.StatusForbidden, "nobody approves an operation of their own in production",
 		"have another operator approve it"},
+	{CodeApprovalWaits, http.StatusConflict, "nobody else has approved the operation yet",
+		"have another operator approve it: latchkey approve"},
+	{CodeCampaignExists, http.StatusConflict, "the key set is known to be compromised",
+		"see how far its terminals are: latchkey key compromise"},
 	{CodeObservationRefused, http.StatusConflict, "an observation contradicts the registry",
 		"look at the audit log of the registration authority: was one of the databases restored?"},
 	{CodeTrustListUnavailable, http.StatusServiceUnavailable, "there is no trust list to hand out",

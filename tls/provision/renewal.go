@@ -79,6 +79,13 @@ func (t *Terminal) shown(serial string, now time.Time, statuses ...keyset.Status
 // certificate, which stays valid for a while; blocked and quarantined terminals renew too. Who has lost the answer repeats
 // the request, with the same key, over the certificate before. Errors are a *Refusal.
 func (e *Engine) Reenroll(ctx context.Context, c Caller, csr []byte) ([]*x509.Certificate, error) {
+	out, err := e.reenrolled(ctx, c, csr)
+	e.count(CountedRenewal, err)
+	return out, err
+}
+
+// reenrolled is Reenroll, before it is counted.
+func (e *Engine) reenrolled(ctx context.Context, c Caller, csr []byte) ([]*x509.Certificate, error) {
 	record := c.record("renew", csr)
 	id, err := e.name(c)
 	if err != nil {
@@ -106,6 +113,7 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	var again *Certificate
+	paced := false
 	err = e.update(ctx, func(t *transaction) error {
 		again = nil
 		row, err := t.current(c, connecting...)
@@ -119,7 +127,16 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 		if err := t.own(a); err != nil {
 			return err
 		}
-		return t.capped(row)
+		if err := t.capped(row); err != nil {
+			return err
+		}
+		if !paced { // once, however often this runs
+			if err := e.pace(a.terminal); err != nil {
+				return err
+			}
+			paced = true
+		}
+		return t.intend(a)
 	})
 	if err != nil {
 		return nil, err
@@ -127,14 +144,11 @@ func (e *Engine) renew(ctx context.Context, c Caller, a *enrolment) ([]*x509.Cer
 	if again != nil {
 		return again.parse()
 	}
-	if err := e.pace(a.terminal); err != nil {
-		return nil, err
-	}
 	chain, err := e.issue(ctx, a.request)
 	if err != nil {
 		return nil, err
 	}
-	return chain, e.update(ctx, func(t *transaction) error { return t.succeed(c, a, chain) })
+	return chain, e.settle(ctx, a, chain, func(t *transaction) error { return t.succeed(c, a, chain) })
 }
 
 func superseded(err error) bool { return codeOf(err) == CodeCertificateSuperseded }

@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,36 @@ func TestRenewalRefusals(t *testing.T) {
 	refusal := refused(t, "issuer away", err, provision.CodeIssuerUnavailable)
 	if p := refusal.Problem(); p.Status != 503 || p.RetryAfter < 2*time.Second || p.Message+p.Hint != "" && strings.Contains(p.Message+p.Hint, "slot 7") {
 		t.Errorf("problem %+v", p)
+	}
+}
+
+// busy is the error of an issuer that knows when to come again.
+type busy time.Duration
+
+func (b busy) Error() string             { return "the issuer at slot 7 is busy" }
+func (b busy) RetryAfter() time.Duration { return time.Duration(b) }
+
+// TestIssuerSaysWhen has an issuer say when to come again: a terminal is told that, and not why.
+func TestIssuerSaysWhen(t *testing.T) {
+	t.Parallel()
+	l := newLaboratory(t, keyset.Test)
+	d := l.enrolled("T-1")
+	l.register("T-2")
+	code, fresh := l.code("T-2"), l.device("T-2")
+	for name, ask := range map[string]func() error{
+		"renewal":   func() error { _, err := d.renew(newKey(t)); return err },
+		"enrolment": func() error { return fresh.enroll(code) },
+		"list":      func() error { _, err := l.engine.CRL(t.Context()); return err },
+	} {
+		l.failing(fmt.Errorf("wrapped: %w", busy(77*time.Second)))
+		p := refused(t, name, ask(), provision.CodeIssuerUnavailable).Problem()
+		if p.RetryAfter != 77*time.Second || strings.Contains(p.Message+p.Hint, "slot 7") {
+			t.Errorf("%s: problem %+v, want 77 s", name, p)
+		}
+		l.failing(busy(0))
+		if p := refused(t, name, ask(), provision.CodeIssuerUnavailable).Problem(); p.RetryAfter < 2*time.Second || p.RetryAfter > 10*time.Second {
+			t.Errorf("%s, when it does not say: problem %+v", name, p)
+		}
 	}
 }
 

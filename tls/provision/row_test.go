@@ -29,11 +29,12 @@ func rows(t testing.TB) (*provision.Terminal, *provision.OneTimeCode, *provision
 			Tenant: tenant, ID: "T-1", Status: keyset.StatusBlocked, StatusReason: "why", StatusSince: noon, Confirmed: true, Generation: 7,
 			Serial: "ab", PreviousSerial: "cd", PreviousUntil: later, NotBefore: noon, NotAfter: later, KeyHash: provision.KeyHash{1},
 			AgreementSerial: "ef", AgreementNotAfter: later, AgreementHash: provision.KeyHash{2},
-			Slots: []provision.Slot{{Number: 1, KeySet: "DATA", Wanted: true, WantedSince: noon, Keys: []provision.Key{
+			Slots: []provision.Slot{{Number: 1, KeySet: "DATA", Wanted: true, WantedSince: noon, Left: "OLD", Keys: []provision.Key{
 				{ID: key, KeySet: "DATA", State: keyset.SlotDraining, Delivered: noon, DrainUntil: later, FirstSeen: noon, High: 5},
 				{ID: other, KeySet: "DATA", State: keyset.SlotActive, Delivered: noon},
 			}}, {Number: 16, KeySet: "OTHER"}},
 			Endpoints: []string{"https://a.example"}, IssuedDay: 3, Issued: 2, Registered: noon, Registrar: "ANNA",
+			Group: "NORTH", Labels: []provision.Label{{Key: "city", Value: "Graz"}, {Key: "model", Value: "P 2"}},
 			DrainGrants: []keyset.DrainGrant{{ID: id, Slot: 1, KeyID: key, First: 1, Last: 3, Count: 2, Until: later}},
 		}, &provision.OneTimeCode{
 			Terminal: "T-1", Check: [32]byte{3}, State: provision.StateSpent, Created: noon, Expires: later, Failures: 4,
@@ -94,11 +95,22 @@ func TestRows(t *testing.T) {
 	roundTrip(t, c, (*provision.Certificate).Marshal, provision.UnmarshalCertificate)
 	roundTrip(t, d, (*provision.Approval).Marshal, provision.UnmarshalApproval)
 	roundTrip(t, e, (*provision.Task).Marshal, provision.UnmarshalTask)
+	roundTrip(t, &provision.Task{
+		ID: e.ID, Kind: provision.TaskOrphans, Terminal: "T-1", Key: provision.KeyHash{1}, Instance: "RA-1", Created: noon, Due: noon.Add(time.Hour), Tries: 1,
+	}, (*provision.Task).Marshal, provision.UnmarshalTask)
 	o := &provision.Approval{ID: d.ID, Requester: d.Requester, Created: noon, Expires: noon, Operation: provision.Operation{
 		Action: provision.ActionRegister, Terminal: "T-1", Slots: []provision.SlotAssignment{{Slot: 1, KeySet: "DATA"}}, Endpoints: []string{"https://a.example"},
 	}}
 	roundTrip(t, o, (*provision.Approval).Marshal, provision.UnmarshalApproval)
 	o.Operation = provision.Operation{Action: provision.ActionCode, Terminal: "T-1", Short: true, Lifetime: time.Hour}
+	roundTrip(t, o, (*provision.Approval).Marshal, provision.UnmarshalApproval)
+	o.Operation = provision.Operation{Action: provision.ActionFleet, Short: true, Lifetime: time.Hour, Total: 300, Parts: []provision.Digest{{1}, {2}}}
+	roundTrip(t, o, (*provision.Approval).Marshal, provision.UnmarshalApproval)
+	o.Operation = provision.Operation{Action: provision.ActionCompromiseSet, KeySet: "DATA", Successor: "OTHER"}
+	roundTrip(t, o, (*provision.Approval).Marshal, provision.UnmarshalApproval)
+	e.Kind, e.Terminal = provision.TaskWithdraw, ""
+	roundTrip(t, e, (*provision.Task).Marshal, provision.UnmarshalTask)
+	o.Operation = provision.Operation{Action: provision.ActionLabel, Terminal: "T-1", Group: "NORTH", Labels: a.Labels}
 	roundTrip(t, o, (*provision.Approval).Marshal, provision.UnmarshalApproval)
 }
 
@@ -127,6 +139,10 @@ func TestRowsThatBreakARule(t *testing.T) {
 		"long reason":      func(r *provision.Terminal) { r.StatusReason = strings.Repeat("x", 201) },
 		"agreement alone":  func(r *provision.Terminal) { r.AgreementSerial = "" },
 		"too many grants":  func(r *provision.Terminal) { r.DrainGrants = make([]keyset.DrainGrant, 17) },
+		"group":            func(r *provision.Terminal) { r.Group = "north" },
+		"label":            func(r *provision.Terminal) { r.Labels[1].Value = "" },
+		"label twice":      func(r *provision.Terminal) { r.Labels[1].Key = "city" },
+		"too many labels":  func(r *provision.Terminal) { r.Labels = make([]provision.Label, 17) },
 		"too many anchors": func(r *provision.Terminal) { r.Endpoints = make([]string, 17) },
 	} {
 		r, _, _, _, _ := rows(t)

@@ -47,8 +47,9 @@ type Tx interface {
 	Terminal(id keyset.TerminalID) (*Terminal, bool, error)
 	// PutTerminal inserts or replaces the row of t.ID.
 	PutTerminal(t *Terminal) error
-	// Terminals calls yield for every row whose id comes after one, by id; for all of them when that is empty.
-	Terminals(after keyset.TerminalID, yield func(*Terminal) error) error
+	// Terminals calls yield for every row whose id comes after one, by id; for all of them when that is empty. It reads at most
+	// limit rows, and all when that is 0: whoever wants a part says so, because what is not read in the end is read all the same.
+	Terminals(after keyset.TerminalID, limit int, yield func(*Terminal) error) error
 
 	// OneTimeCode returns the one-time code of a terminal: the newest, whatever its state.
 	OneTimeCode(id keyset.TerminalID) (*OneTimeCode, bool, error)
@@ -65,9 +66,9 @@ type Tx interface {
 	PutCertificate(c *Certificate) error
 	// Certificates calls yield for what was issued to a terminal, or to all when id is empty: the last inserted first, from
 	// behind the certificate of a serial number, whatever its role, and from the last when that is empty. Behind a serial
-	// number that is not there, there is nothing; of two that share one, it goes on behind the first inserted. It does not
-	// read chains. State is not set.
-	Certificates(id keyset.TerminalID, after string, yield func(Issuance) error) error
+	// number that is not there, there is nothing; of two that share one, it goes on behind the first inserted. It reads at most
+	// limit, and all when that is 0. It does not read chains. State is not set.
+	Certificates(id keyset.TerminalID, after string, limit int, yield func(Issuance) error) error
 
 	// CertificatesOfKey calls yield for every certificate of a public key that ends after a time (Unix seconds), whoever has
 	// it and whatever its role, in any order. State is not set.
@@ -101,10 +102,13 @@ type Tx interface {
 
 	// PutTask inserts or replaces a task by its id.
 	PutTask(t *Task) error
+	// Task returns a task by its id, and false when there is none.
+	Task(id string) (*Task, bool, error)
 	// DeleteTask removes a task; one that is not there is no error.
 	DeleteTask(id string) error
-	// Tasks returns the tasks that are due at or before a time (Unix seconds), by that time and then by id, at most limit.
-	Tasks(unix int64, limit int) ([]*Task, error)
+	// Tasks returns the tasks that are due at or before a time (Unix seconds), by that time and then by id, at most limit, after a
+	// place in that order. One that cannot be read has its ID and Due, and no Kind: the others are none the worse for it.
+	Tasks(unix int64, after TaskPlace, limit int) ([]*Task, error)
 
 	// Audit appends a record to the audit log. Its Sequence is set by the store. An audit record that breaks the format is
 	// an error that spoils the transaction.

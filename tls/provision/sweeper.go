@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/keys/keyset"
@@ -16,6 +17,11 @@ const (
 // Run does what is due: it tells other services what they have to know, retires keys that have drained, voids codes that
 // have expired and prunes the feed. It returns nil when ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
+	if e.config.Shared {
+		var follower sync.WaitGroup
+		follower.Go(func() { e.follow(ctx) })
+		defer follower.Wait()
+	}
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	last := e.now()

@@ -46,6 +46,8 @@ type Terminal struct {
 
 	Slots       []Slot              // ascending by number
 	Endpoints   []string            // https URLs of the acquirer, in order of preference
+	Group       Group               // empty for none
+	Labels      []Label             // ascending by key
 	DrainGrants []keyset.DrainGrant // ascending by id
 
 	IssuedDay  int64  // Unix day that Issued counts
@@ -60,6 +62,7 @@ type Slot struct {
 	KeySet      keyset.ID
 	Wanted      bool      // the terminal is to fetch a key
 	WantedSince time.Time // only a key that was delivered since ends that
+	Left        keyset.ID // compromised set that it was moved away from; empty for none
 	Keys        []Key     // ascending by id
 }
 
@@ -72,6 +75,8 @@ type Key struct {
 	DrainUntil time.Time // while it drains: when it is retired
 	FirstSeen  time.Time // first use that a decryption service has seen; zero for none
 	High       uint32    // highest ordinal that a decryption service has seen a MAC for
+	Imported   bool      // the terminal has it from elsewhere: a key injection facility
+	Floor      uint32    // of an imported key: ordinal up to which it was used before it came here
 }
 
 // Record returns what the feed says about the terminal.
@@ -82,7 +87,7 @@ func (t *Terminal) Record() keyset.Terminal {
 	}
 	for _, s := range t.Slots {
 		for _, k := range s.Keys {
-			r.Slots = append(r.Slots, keyset.Slot{Slot: s.Number, KeySet: k.KeySet, KeyID: k.ID, State: k.State})
+			r.Slots = append(r.Slots, keyset.Slot{Slot: s.Number, KeySet: k.KeySet, KeyID: k.ID, State: k.State, Floor: k.Floor})
 		}
 	}
 	return r
@@ -233,6 +238,9 @@ func (t *Terminal) check() error {
 	if err := checkTimes(t.StatusSince, t.PreviousUntil, t.NotBefore, t.NotAfter, t.AgreementNotAfter, t.Registered); err != nil {
 		return err
 	}
+	if err := checkMarks(t.Group, t.Labels); err != nil {
+		return malformed("%v", err)
+	}
 	return t.checkSlots()
 }
 
@@ -260,6 +268,11 @@ func (s *Slot) check() error {
 	if _, err := keyset.ParseID(string(s.KeySet)); err != nil {
 		return malformed("%v", err)
 	}
+	if s.Left != "" {
+		if _, err := keyset.ParseID(string(s.Left)); err != nil {
+			return malformed("%v", err)
+		}
+	}
 	if err := checkTimes(s.WantedSince); err != nil {
 		return err
 	}
@@ -273,6 +286,9 @@ func (s *Slot) check() error {
 		}
 		if _, err := k.State.MarshalText(); err != nil {
 			return malformed("%v", err)
+		}
+		if k.Floor > k.ID.Scheme().MaxOrdinal() || k.Floor > 0 && !k.Imported {
+			return malformed("slot %d: key id %v has a floor of %d", s.Number, k.ID, k.Floor)
 		}
 		if err := checkTimes(k.Delivered, k.DrainUntil, k.FirstSeen); err != nil {
 			return err
@@ -318,6 +334,13 @@ type wireTerminal struct {
 	Issued            uint32      `cbor:"issued,omitempty"`
 	Registered        int64       `cbor:"registered,omitempty"`
 	Registrar         string      `cbor:"registrar,omitempty"`
+	Group             string      `cbor:"group,omitempty"`
+	Labels            []wireLabel `cbor:"labels,omitempty"`
+}
+
+type wireLabel struct {
+	Key   string `cbor:"key"`
+	Value string `cbor:"value"`
 }
 
 type wireSlot struct {
@@ -325,6 +348,7 @@ type wireSlot struct {
 	KeySet      string    `cbor:"key-set"`
 	Wanted      bool      `cbor:"wanted,omitempty"`
 	WantedSince int64     `cbor:"wanted-since,omitempty"`
+	Left        string    `cbor:"left,omitempty"`
 	Keys        []wireKey `cbor:"keys,omitempty"`
 }
 
@@ -336,6 +360,8 @@ type wireKey struct {
 	DrainUntil int64  `cbor:"drain-until,omitempty"`
 	FirstSeen  int64  `cbor:"first-seen,omitempty"`
 	High       uint32 `cbor:"high,omitempty"`
+	Imported   bool   `cbor:"imported,omitempty"`
+	Floor      uint32 `cbor:"floor,omitempty"`
 }
 
 type wireGrant struct {
@@ -360,7 +386,7 @@ func (t *Terminal) Marshal() ([]byte, error) {
 		NotBefore: seconds(t.NotBefore), NotAfter: seconds(t.NotAfter), KeyHash: hashBytes(t.KeyHash),
 		AgreementSerial: t.AgreementSerial, AgreementNotAfter: seconds(t.AgreementNotAfter),
 		AgreementHash: hashBytes(t.AgreementHash), Endpoints: t.Endpoints, IssuedDay: t.IssuedDay, Issued: t.Issued,
-		Registered: seconds(t.Registered), Registrar: t.Registrar,
+		Registered: seconds(t.Registered), Registrar: t.Registrar, Group: string(t.Group), Labels: wireLabels(t.Labels),
 	}
 	for _, s := range t.Slots {
 		w.Slots = append(w.Slots, s.wire())
@@ -371,12 +397,26 @@ func (t *Terminal) Marshal() ([]byte, error) {
 	return form.Marshal(w)
 }
 
+func wireLabels(labels []Label) (out []wireLabel) {
+	for _, l := range labels {
+		out = append(out, wireLabel(l))
+	}
+	return out
+}
+
+func labelsOf(wire []wireLabel) (out []Label) {
+	for _, l := range wire {
+		out = append(out, Label(l))
+	}
+	return out
+}
+
 func (s *Slot) wire() wireSlot {
-	w := wireSlot{Number: s.Number, KeySet: string(s.KeySet), Wanted: s.Wanted, WantedSince: seconds(s.WantedSince)}
+	w := wireSlot{Number: s.Number, KeySet: string(s.KeySet), Wanted: s.Wanted, WantedSince: seconds(s.WantedSince), Left: string(s.Left)}
 	for _, k := range s.Keys {
 		w.Keys = append(w.Keys, wireKey{
 			k.ID.Append(nil), string(k.KeySet), k.State.String(), seconds(k.Delivered), seconds(k.DrainUntil),
-			seconds(k.FirstSeen), k.High,
+			seconds(k.FirstSeen), k.High, k.Imported, k.Floor,
 		})
 	}
 	return w
@@ -394,7 +434,8 @@ func UnmarshalTerminal(b []byte) (*Terminal, error) {
 		PreviousSerial: w.PreviousSerial, PreviousUntil: fromSeconds(w.PreviousUntil), NotBefore: fromSeconds(w.NotBefore),
 		NotAfter: fromSeconds(w.NotAfter), AgreementSerial: w.AgreementSerial,
 		AgreementNotAfter: fromSeconds(w.AgreementNotAfter), Endpoints: w.Endpoints, IssuedDay: w.IssuedDay,
-		Issued: w.Issued, Registered: fromSeconds(w.Registered), Registrar: w.Registrar,
+		Issued: w.Issued, Registered: fromSeconds(w.Registered), Registrar: w.Registrar, Group: Group(w.Group),
+		Labels: labelsOf(w.Labels),
 	}
 	r := reader{form.Reader()}
 	r.Version(w.Version, formatVersion)
@@ -416,11 +457,11 @@ func UnmarshalTerminal(b []byte) (*Terminal, error) {
 }
 
 func (r *reader) slot(w wireSlot) Slot {
-	s := Slot{Number: w.Number, KeySet: keyset.ID(w.KeySet), Wanted: w.Wanted, WantedSince: fromSeconds(w.WantedSince)}
+	s := Slot{Number: w.Number, KeySet: keyset.ID(w.KeySet), Wanted: w.Wanted, WantedSince: fromSeconds(w.WantedSince), Left: keyset.ID(w.Left)}
 	for _, wk := range w.Keys {
 		k := Key{
 			KeySet: keyset.ID(wk.KeySet), Delivered: fromSeconds(wk.Delivered), DrainUntil: fromSeconds(wk.DrainUntil),
-			FirstSeen: fromSeconds(wk.FirstSeen), High: wk.High,
+			FirstSeen: fromSeconds(wk.FirstSeen), High: wk.High, Imported: wk.Imported, Floor: wk.Floor,
 		}
 		r.Binary(&k.ID, wk.ID)
 		r.Text(&k.State, wk.State)

@@ -25,11 +25,41 @@ type transaction struct {
 	meta      Meta
 	loaded    map[keyset.TerminalID]keyset.Terminal // as the feed has them
 	standings map[keyset.TerminalID]standing
-	tasks     bool // there is something to be told to others
+	holders   map[held]keyset.TerminalID // of every key id, once it was asked for
+	tasks     bool                       // there is something to be told to others
 }
 
 // update runs f as one transaction. When it is durable, gate and followers know of it before update returns.
 func (e *Engine) update(ctx context.Context, f func(*transaction) error) error {
+	return e.write(ctx, func(t *transaction) error {
+		if err := t.alike(); err != nil {
+			return err
+		}
+		return f(t)
+	})
+}
+
+// alike refuses to write beside an instance that has been started with another certificate or pepper: the feed would have
+// records of two signers in one epoch, and there would be codes that the other one cannot check.
+func (t *transaction) alike() error {
+	e := t.engine
+	if !e.config.Shared {
+		return nil
+	}
+	meta, err := t.Meta()
+	switch {
+	case err != nil:
+		return err
+	case meta.Signer != sha256.Sum256(e.config.Chain[0].Raw):
+		return refuse(CodeStoreUnavailable, "another instance has another certificate: restart this one with it")
+	case meta.Pepper != e.pepperCheck():
+		return refuse(CodeStoreUnavailable, "another instance has another pepper: restart this one with it")
+	}
+	return nil
+}
+
+// write is update for who has just been started, and decides what the store is to be signed with.
+func (e *Engine) write(ctx context.Context, f func(*transaction) error) error {
 	var done *transaction
 	err := e.config.Store.Update(ctx, func(tx Tx) error {
 		done = nil
@@ -231,7 +261,7 @@ func (t *transaction) revoke(id keyset.TerminalID, role identity.Role, serial st
 // keys too.
 func (t *transaction) revokeAll(row *Terminal, reason int) error {
 	var all []Issuance
-	err := t.Certificates(row.ID, "", func(i Issuance) error {
+	err := t.Certificates(row.ID, "", 0, func(i Issuance) error {
 		if i.Revoked.IsZero() && t.now.Before(i.NotAfter) {
 			all = append(all, i)
 		}

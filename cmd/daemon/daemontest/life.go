@@ -13,9 +13,11 @@ import (
 	"testing"
 
 	"github.com/latchkey-pos/latchkey/cmd/daemon"
+	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/exit"
+	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -91,6 +93,25 @@ func (d Daemon[C]) taken(t *testing.T, args []string) {
 		e, ok := errors.AsType[*exit.Error](err)
 		if !ok || e.Code != exit.Failure || !strings.Contains(err.Error(), flag) || !strings.Contains(e.Hint, "another program has it") || !strings.Contains(e.Hint, "--"+flag) {
 			t.Errorf("the address of %s is taken: %v", flag, err)
+		}
+	}
+}
+
+// deaf has the daemon work with a token whose module does not return from the login, which ends the start.
+func (d Daemon[C]) deaf(t *testing.T) {
+	if !hsm.Built {
+		hsmtest.Absent(t, hsm.ErrNoBridge)
+	}
+	module, dir := hsmtest.NewDeaf(t, hsmtest.New(t)), deployment(t)
+	module.Hang("C_Login")
+	write(t, dir, "pin", hsmtest.PIN)
+	text := string(nodetest.Must[[]byte](t)(os.ReadFile(filepath.Join(dir, d.File))))
+	config := write(t, dir, "deaf.yaml", text+"\nhsm: {uri: '"+module.URI()+"', pin-file: pin}\n")
+	for _, args := range [][]string{{"--config", config, "--check"}, {"--config", config}} { // the second is told at once
+		_, err := d.typed(t.Context(), nil, args...)
+		e, ok := errors.AsType[*exit.Error](err)
+		if !ok || e.Code != exit.Unreachable || !errors.Is(err, hsm.ErrStuck) || !strings.Contains(err.Error(), "C_Login") || e.Hint == "" {
+			t.Errorf("%v: %v", args, err)
 		}
 	}
 }

@@ -42,6 +42,7 @@ func Run[C any](t *testing.T, d Daemon[C]) {
 		test func(Daemon[C], *testing.T)
 	}{
 		{"help", Daemon[C].help}, {"settings", Daemon[C].settings}, {"lists", Daemon[C].lists}, {"exit codes", Daemon[C].exitCodes}, {"life", Daemon[C].life},
+		{"deaf", Daemon[C].deaf},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,6 +31,9 @@ type Fixture struct {
 	// Blind says that the engine moves PIN blocks without opening them: it may let one pass that does not open, if none that
 	// opens comes out, and it keeps the terminal's fill.
 	Blind bool
+	// Fixed says that the engine holds keys of fixed value of every kind, and keys that unwrap others. Without it data keys are all
+	// there is, and the engine says so.
+	Fixed bool
 	// Close makes the engine unusable. Nil: the engine has no such thing.
 	Close func()
 }
@@ -58,6 +61,11 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"Describe", describe},
 		{"Batch", batch},
 		{"Append", appends},
+		{"FixedData", fixedData},
+		{"FixedKeys", fixedKeys},
+		{"FixedMACs", fixedMACs},
+		{"FixedPINs", fixedPINs},
+		{"FixedBlocks", fixedBlocks},
 		{"End", end},
 		{"Cancelled", cancelled},
 		{"Concurrent", concurrent},
@@ -95,13 +103,7 @@ type bench struct {
 func newBench(t *testing.T, f Fixture) *bench {
 	t.Helper()
 	b := &bench{Fixture: f, refs: map[string]keyset.KeyRef{}, keys: map[string]keys.Key{}}
-	for _, k := range []struct {
-		alias, hex string
-		algorithm  keys.Algorithm
-		usage      keys.Usage
-		mode       keys.Mode
-		env        keyset.Environment
-	}{
+	b.holds(t, []material{
 		{"bdk/tdes", tdesBDK, keys.TDES2, keys.UsageBDK, keys.ModeDerive, keyset.Test},
 		{"bdk/aes", aesBDK, keys.AES128, keys.UsageBDK, keys.ModeDerive, keyset.Test},
 		{"bdk/other", otherBDK, keys.TDES2, keys.UsageBDK, keys.ModeDerive, keyset.Test},
@@ -109,20 +111,7 @@ func newBench(t *testing.T, f Fixture) *bench {
 		{"zone/aes", aesZone, keys.AES128, keys.UsagePIN, keys.ModeEncrypt, keyset.Test},
 		{"data", dataKey, keys.AES128, keys.UsageData, keys.ModeBoth, keyset.Test},
 		{"zone/production", prodZone, keys.AES128, keys.UsagePIN, keys.ModeEncrypt, keyset.Production},
-	} {
-		key, err := keys.NewKey(keys.Attributes{
-			Algorithm: k.algorithm, Usage: k.usage, Mode: k.mode, Exportability: keys.NonExportable,
-		}, unhex(t, k.hex))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(key.Wipe)
-		ref := ref(t, "alias/"+k.alias)
-		if err := f.Import(ref, key, k.env); err != nil {
-			t.Fatalf("import %s: %v", ref, err)
-		}
-		b.refs[k.alias], b.keys[k.alias] = ref, key
-	}
+	})
 	return b
 }
 
@@ -306,4 +295,32 @@ func cancelledContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	return ctx
+}
+
+// material is a key of the suite.
+type material struct {
+	alias, hex string
+	algorithm  keys.Algorithm
+	usage      keys.Usage
+	mode       keys.Mode
+	env        keyset.Environment
+}
+
+// holds imports keys.
+func (b *bench) holds(t *testing.T, all []material) {
+	t.Helper()
+	for _, k := range all {
+		key, err := keys.NewKey(keys.Attributes{
+			Algorithm: k.algorithm, Usage: k.usage, Mode: k.mode, Exportability: keys.NonExportable,
+		}, unhex(t, k.hex))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(key.Wipe)
+		name := ref(t, "alias/"+k.alias)
+		if err := b.Import(name, key, k.env); err != nil {
+			t.Fatalf("import %s: %v", name, err)
+		}
+		b.refs[k.alias], b.keys[k.alias] = name, key
+	}
 }

@@ -35,5 +35,22 @@ func underDES(m *marks, key []byte) error {
 		return errWrong
 	}
 	c.Decrypt(block, block)
-	return want(block, clear8)
+	if err := want(block, clear8); err != nil {
+		return err
+	}
+	return manyUnder(m, c)
+}
+
+// manyUnder works on as many blocks as go in lanes.
+func manyUnder(m *marks, c *des.Cipher) error {
+	plain := bytes.Repeat(clear8, 6)
+	data := m.secret(plain)
+	c.EncryptECB(data)
+	if bytes.Equal(public(bytes.Clone(data)), plain) {
+		return errWrong
+	}
+	c.DecryptECB(data)
+	c.EncryptCBC(clear8, data)
+	c.DecryptCBC(clear8, data)
+	return want(data, plain)
 }

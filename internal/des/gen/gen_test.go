@@ -46,6 +46,34 @@ func TestGenerated(t *testing.T) {
 	t.Logf("gates: %d, %.1f a selection function", gates, float64(gates)/8)
 }
 
+// TestGeneratedPair proves the polynomial, holds pairbox.go against what is made of it, and changes each bit of it in turn:
+// the proof fails.
+func TestGeneratedPair(t *testing.T) {
+	want, err := generatePair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../pairbox.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("pairbox.go is not what is made of the tables: run go generate ./internal/des")
+	}
+	o := place()
+	t.Logf("rotations: %d", o.count())
+	k := o.coefficients()
+	for i := range k {
+		for bit := range 64 {
+			k[i] ^= 1 << bit
+			if o.prove(&k) == nil {
+				t.Errorf("bit %d of coefficient %d does not count", bit, i)
+			}
+			k[i] ^= 1 << bit
+		}
+	}
+}
+
 // TestProofFindsEveryFault changes one gate after the other: each is either not needed for any output, or the proof fails.
 func TestProofFindsEveryFault(t *testing.T) {
 	text, _ := circuits(t)

@@ -1,6 +1,6 @@
 // Gen makes the selection functions and the round of internal/des.
 //
-//	go run ./internal/des/gen            proves the circuits in circuits.txt and writes sbox.go from them
+//	go run ./internal/des/gen            proves the circuits in circuits.txt and writes sbox.go from them, and pairbox.go
 //	go run ./internal/des/gen -search 1h looks for smaller ones first
 //	go run ./internal/des/gen -order 1m  looks for an order of their gates that needs fewer registers
 //
@@ -100,7 +100,14 @@ func run(dir string, how, again time.Duration, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(dir+"/sbox.go", code, 0o644)
+	if err := os.WriteFile(dir+"/sbox.go", code, 0o644); err != nil {
+		return err
+	}
+	code, err = generatePair()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(dir+"/pairbox.go", code, 0o644)
 }
 
 // generate proves the circuits and gives the source that is made of them.

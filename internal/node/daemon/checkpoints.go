@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/seal"
-	"github.com/latchkey-pos/latchkey/internal/secret"
 )
 
 // lastCheckpoint bounds the work at the end.
@@ -33,19 +32,27 @@ type Checkpoints struct {
 	Count  *prometheus.CounterVec // by result, ok or failed; nil: not counted
 }
 
-// OpenCheckpoints opens the key that signs the checkpoints of an audit log, which is yet to be named. Errors name the member
-// checkpoint-key.
-func OpenCheckpoints(key, file string, passphrase secret.Bytes, every Duration, log *slog.Logger, count *prometheus.CounterVec) (*Checkpoints, error) {
-	text, err := deploy.OpenCheckpointKey(key, passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint-key: %w", err)
-	}
-	defer text.Wipe()
-	signer, err := audit.NewSigner(string(text.Expose()))
+// OpenCheckpoints opens the key that signs the checkpoints of an audit log, which is yet to be named; one that is held elsewhere
+// signs under the name. Errors name the member checkpoint-key.
+func OpenCheckpoints(key PrivateKey, name, file string, every Duration, log *slog.Logger, count *prometheus.CounterVec) (*Checkpoints, error) {
+	signer, err := key.checkpointSigner(name)
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint-key: %w", err)
 	}
 	return &Checkpoints{Signer: signer, File: file, Every: time.Duration(every), Logger: log, Count: count}, nil
+}
+
+func (k PrivateKey) checkpointSigner(name string) (*audit.Signer, error) {
+	if k.Held != nil {
+		s, _, err := audit.NewSignerOf(name, k.Held)
+		return s, err
+	}
+	text, err := deploy.OpenCheckpointKey(k.File, k.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	defer text.Wipe()
+	return audit.NewSigner(string(text.Expose()))
 }
 
 // Run signs as often as configured, and a last time when ctx ends. It returns nil.

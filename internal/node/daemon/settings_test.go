@@ -170,7 +170,7 @@ func TestOpeningNamesTheMember(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	_, certificate := OpenCredential(none, PrivateKey{File: none, Passphrase: secretText}, "ACME", identity.RA)
 	_, _, signer := OpenSigner(none, PrivateKey{File: none, Passphrase: secretText})
-	_, checkpoint := OpenCheckpoints(none, none, secretText, 0, nil, nil)
+	_, checkpoint := OpenCheckpoints(PrivateKey{File: none, Passphrase: secretText}, "", none, 0, nil, nil)
 	for member, err := range map[string]error{"certificate: ": certificate, "signer-certificate: ": signer, "checkpoint-key: ": checkpoint} {
 		if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), member) {
 			t.Errorf("%s: %v", member, err)

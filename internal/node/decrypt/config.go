@@ -9,9 +9,12 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/internal/node/token"
+	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
+	"github.com/latchkey-pos/latchkey/message"
 )
 
 // Config is the configuration file of latchkey-decryptd. An absent member has the default that its comment names; an
@@ -31,13 +34,19 @@ type Config struct {
 	Keyring        string `yaml:"keyring"`         // folder of keys; default keyring
 
 	Database        string          `yaml:"database"`         // claims, answers and audit log; default decryptd.db
-	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints; default audit/checkpoint.key.sealed
+	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints, or one of Ed25519 in the token; default audit/checkpoint.key.sealed
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
+
+	Postgres *PostgresConfig `yaml:"postgres"` // database that several instances share, in place of the file database; absent: the file
 
 	Callers []CallerConfig `yaml:"callers"` // acquirer hosts that are served; at least one
 
 	Registry *RegistryConfig `yaml:"registry"` // registration authority that says what there is of terminals; absent: the folder says it
+
+	Offline *OfflineConfig `yaml:"offline"` // what terminals may sell without the host; absent: nothing
+
+	Limits *LimitsConfig `yaml:"limits"` // how often what may be asked; absent: the defaults
 
 	// HSM is the PKCS#11 token that holds base keys, zone keys and data keys; absent: they are in the keyring. With it the keyring
 	// gives the host's secrets only: what keys are in it is not looked at. Key may name a key in it: pkcs11:object=NAME.
@@ -49,8 +58,16 @@ type Config struct {
 
 // CallerConfig is what one acquirer host may do.
 type CallerConfig struct {
-	Name    string   `yaml:"name"`     // as in its certificate
-	PINKeys []string `yaml:"pin-keys"` // zone keys that PINs may be translated to for it
+	Name    string      `yaml:"name"`     // as in its certificate
+	PINKeys []string    `yaml:"pin-keys"` // zone keys that PINs may be translated to for it
+	Keys    []KeyConfig `yaml:"keys"`     // keys of fixed value that it may use; default none
+}
+
+// KeyConfig permits the use of one key of fixed value.
+type KeyConfig struct {
+	Key   string   `yaml:"key"`   // alias/NAME, or an identifier
+	For   []string `yaml:"for"`   // decrypt-data, encrypt-data, re-encrypt-from, re-encrypt-to, translate-pin-from, translate-pin-to, generate-mac, verify-mac
+	Wraps []string `yaml:"wraps"` // of a key encryption key: usages (D0, P0, M1, M3, M6, M7) of the keys that may come in key blocks under it
 }
 
 // RegistryConfig says which registration authority is followed and how.
@@ -60,6 +77,16 @@ type RegistryConfig struct {
 	Key         string          `yaml:"key"`         // its sealed key; default: that of the service
 	StaleAfter  daemon.Duration `yaml:"stale-after"` // how long its last sign of life counts; default 5m, 5s to 1h
 	Cache       string          `yaml:"cache"`       // file that the latest word on each terminal is kept in; default registry.cache
+}
+
+// OfflineConfig bounds the sales of one terminal that have not been acknowledged. Every ack says it to the terminal, under its MAC.
+type OfflineConfig struct {
+	Count    uint32          `yaml:"count"`    // sales; 1 to 4000, which is less than the window of a key
+	Bytes    uint32          `yaml:"bytes"`    // of all their messages; default 1048576, 1024 or more
+	Age      daemon.Duration `yaml:"age"`      // of the oldest, after which no further one is made; default 24h, 1m to 720h
+	Amount   int64           `yaml:"amount"`   // of all together, in the minor unit of the currency; required
+	Currency string          `yaml:"currency"` // letters of ISO 4217; required
+	Exponent uint8           `yaml:"exponent"` // decimals of the currency; 0 to 4; 0 is the default
 }
 
 // DefaultConfig returns the configuration of a file that says nothing.
@@ -103,7 +130,69 @@ func (c *Config) complete(file []byte) error {
 	if c.Registry != nil {
 		c.completeRegistry()
 	}
+	if _, named := members["limits"]; named && c.Limits == nil {
+		return errors.New("limits: want a mapping")
+	}
+	if _, named := members["offline"]; named && c.Offline == nil {
+		return errors.New("offline: want a mapping with count, amount and currency")
+	}
+	c.Offline.complete()
+	if err := c.Postgres.Complete(file); err != nil {
+		return err
+	}
 	return c.HSM.Complete(file)
+}
+
+func (o *OfflineConfig) complete() {
+	if o == nil {
+		return
+	}
+	if o.Bytes == 0 {
+		o.Bytes = 1 << 20
+	}
+	if o.Age == 0 {
+		o.Age = daemon.Duration(24 * time.Hour)
+	}
+}
+
+// limits is what acks say; nil says that there are to be no sales without the host.
+func (o *OfflineConfig) limits() *message.Limits {
+	if o == nil {
+		return nil
+	}
+	currency, err := message.ParseCurrency(o.Currency)
+	if err != nil {
+		return nil // Check has refused it
+	}
+	return &message.Limits{
+		Count: o.Count, Bytes: o.Bytes, AgeSeconds: uint32(time.Duration(o.Age) / time.Second),
+		Amount: message.Amount{Minor: o.Amount, Currency: currency, Exponent: o.Exponent},
+	}
+}
+
+func (o *OfflineConfig) check() error {
+	if o == nil {
+		return nil
+	}
+	if o.Count < 1 || o.Count > 4000 {
+		return fmt.Errorf("offline: count: %d, want 1 to 4000", o.Count)
+	}
+	if o.Bytes < 1024 {
+		return fmt.Errorf("offline: bytes: %d, want 1024 or more", o.Bytes)
+	}
+	if o.Amount < 1 {
+		return errors.New("offline: amount: want the minor units that all sales may come to")
+	}
+	if _, err := message.ParseCurrency(o.Currency); err != nil {
+		return errors.New("offline: currency: want three letters of ISO 4217")
+	}
+	if err := o.limits().Check(); err != nil {
+		return fmt.Errorf("offline: %w", err)
+	}
+	if err := daemon.CheckDuration("age", o.Age, time.Minute, 30*24*time.Hour); err != nil {
+		return fmt.Errorf("offline: %w", err)
+	}
+	return nil
 }
 
 func (c *Config) completeRegistry() {
@@ -146,8 +235,11 @@ func (c Config) Check() error {
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
 		c.checkCallers(),
 		c.checkRegistry(),
+		c.Offline.check(),
+		c.Limits.check(),
+		c.Postgres.Check(c.Folder, c.Instance),
 		c.HSM.Check(),
-		c.HSM.CheckKey("key", c.Key),
+		c.HSM.CheckKey("key", c.Key), c.HSM.CheckKey("checkpoint-key", c.CheckpointKey),
 		c.checkRegistryKey(),
 	)
 }
@@ -202,8 +294,49 @@ func (c Config) checkCallers() error {
 		if _, err := caller.keys(); err != nil {
 			return fmt.Errorf("callers: %s: pin-keys: %w", caller.Name, err)
 		}
+		if _, err := caller.grants(); err != nil {
+			return fmt.Errorf("callers: %s: keys: %w", caller.Name, err)
+		}
 	}
 	return nil
+}
+
+// fixedUsages are the usages of keys that may come in key blocks.
+var fixedUsages = []keys.Usage{keys.UsageData, keys.UsagePIN, keys.UsageMACCBC, keys.UsageMACRetail, keys.UsageMACCMAC, keys.UsageHMAC}
+
+// grants are the keys of fixed value that the caller may use.
+func (c CallerConfig) grants() ([]decrypt.KeyGrant, error) {
+	var out []decrypt.KeyGrant
+	for _, k := range c.Keys {
+		ref, err := keyset.ParseKeyRef(k.Key)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(out, func(g decrypt.KeyGrant) bool { return g.Key == ref }) {
+			return nil, fmt.Errorf("%v is named twice", ref)
+		}
+		g := decrypt.KeyGrant{Key: ref}
+		for _, s := range k.For {
+			if !slices.Contains(decrypt.KeyActions, decrypt.KeyAction(s)) {
+				return nil, fmt.Errorf("%v: for: %q, want some of %v", ref, s, decrypt.KeyActions)
+			}
+			g.For = append(g.For, decrypt.KeyAction(s))
+		}
+		if len(g.For) == 0 {
+			return nil, fmt.Errorf("%v: for: name what it may be used for", ref)
+		}
+		for _, s := range k.Wraps {
+			if !slices.Contains(fixedUsages, keys.Usage(s)) {
+				return nil, fmt.Errorf("%v: wraps: %q, want some of %v", ref, s, fixedUsages)
+			}
+			g.Wraps = append(g.Wraps, keys.Usage(s))
+		}
+		if slices.Contains(g.For, decrypt.ActionTranslateTo) && len(g.Wraps) == 0 {
+			return nil, fmt.Errorf("%v: for: a zone key of the inventory that PINs may go to stands under pin-keys", ref)
+		}
+		out = append(out, g)
+	}
+	return out, nil
 }
 
 func (c CallerConfig) keys() ([]keyset.KeyRef, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/api"
+	"github.com/latchkey-pos/latchkey/decrypt/aws"
 	"github.com/latchkey-pos/latchkey/decrypt/engine"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
@@ -28,18 +29,52 @@ type handlers struct {
 	service     *decrypt.Service
 	permissions *permissions
 	metrics     *metrics
+	body        int // bytes that a request may have
 }
 
-// routes returns the endpoints. Every path that is no endpoint, and every other method, has its own clear error.
+// admit counts a request of a caller, or of a batch its messages, which may be asked so often.
+func (h *handlers) admit(r *http.Request, caller decrypt.Caller, action string, n int) error {
+	if err := h.service.Admit(r.Context(), caller, action, n); err != nil {
+		return h.refused(err)
+	}
+	return nil
+}
+
+// enter waits for a place to work; what it returns gives that back. Nothing has been claimed when there is none.
+func (h *handlers) enter(r *http.Request) (leave func(), err error) {
+	if err := h.service.Enter(r.Context()); err != nil {
+		return nil, h.refused(err)
+	}
+	return h.service.Leave, nil
+}
+
+// endpoint is one method of one path.
+type endpoint struct {
+	method, path string
+	handler      http.Handler
+}
+
+// endpoints are all there are: those of latchkey and those in the words of AWS.
+func (h *handlers) endpoints() []endpoint {
+	out := []endpoint{
+		{http.MethodPost, api.PathTransactions, serve.Handler(h.transaction)},
+		{http.MethodPost, api.PathAnswer, serve.Handler(h.answer)},
+		{http.MethodPost, api.PathBatch, serve.Handler(h.batch)},
+		{http.MethodGet, api.PathTerminals + "{id}" + api.PathCounters, serve.Handler(h.counters)},
+	}
+	for _, r := range aws.Routes(aws.Options{Service: h.service, Caller: h.permissions.caller, Count: h.metrics.call, MaxBody: h.body}) {
+		out = append(out, endpoint{http.MethodPost, r.Path, r.Handler})
+	}
+	return out
+}
+
+// routes puts the endpoints on a router. Every path that is no endpoint, and every other method, has its own clear error.
 func (h *handlers) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST "+api.PathTransactions, serve.Handler(h.transaction))
-	mux.Handle(api.PathTransactions, serve.MethodNotAllowed(http.MethodPost))
-	mux.Handle("POST "+api.PathAnswer, serve.Handler(h.answer))
-	mux.Handle(api.PathAnswer, serve.MethodNotAllowed(http.MethodPost))
-	counters := api.PathTerminals + "{id}" + api.PathCounters
-	mux.Handle("GET "+counters, serve.Handler(h.counters))
-	mux.Handle(counters, serve.MethodNotAllowed(http.MethodGet))
+	for _, e := range h.endpoints() {
+		mux.Handle(e.method+" "+e.path, e.handler)
+		mux.Handle(e.path, serve.MethodNotAllowed(e.method))
+	}
 	mux.Handle("/", serve.Handler(serve.NotFound))
 	return plainPaths(mux)
 }
@@ -62,7 +97,10 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "transaction", err)
 	}
-	body, err := serve.ReadBody(w, r, serve.TypeJSON, serve.MaxBody)
+	if err := h.admit(r, caller, "transaction", 1); err != nil {
+		return err
+	}
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, h.body)
 	if err != nil {
 		return err
 	}
@@ -70,19 +108,15 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "transaction", bodyRefusal(err))
 	}
-	req := decrypt.TransactionRequest{Message: parsed.Message}
-	if parsed.OutgoingPINKey != "" {
-		req.OutgoingPINKey, err = keyset.ParseKeyRef(parsed.OutgoingPINKey)
-		if err != nil {
-			return h.early(r, caller, "transaction", refusal(decrypt.CodeKeyIdentifierInvalid, "member OutgoingPINKey"))
-		}
+	req, err := transactionRequest(parsed)
+	if err != nil {
+		return h.early(r, caller, "transaction", err)
 	}
-	if parsed.OutgoingPINFormat != "" {
-		req.OutgoingPINFormat, err = pin.ParseFormat(parsed.OutgoingPINFormat)
-		if err != nil {
-			return h.early(r, caller, "transaction", refusal(decrypt.CodeTranslationNotPermitted, "member OutgoingPINFormat"))
-		}
+	leave, err := h.enter(r)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	res, err := h.service.Transaction(r.Context(), caller, req)
 	if err != nil {
 		return h.refused(err)
@@ -94,12 +128,31 @@ func (h *handlers) transaction(w http.ResponseWriter, r *http.Request) error {
 	return write(w, transactionResponse(res))
 }
 
+// transactionRequest is a request in the words of package decrypt.
+func transactionRequest(parsed api.TransactionRequest) (req decrypt.TransactionRequest, err error) {
+	req.Message = parsed.Message
+	if parsed.OutgoingPINKey != "" {
+		if req.OutgoingPINKey, err = keyset.ParseKeyRef(parsed.OutgoingPINKey); err != nil {
+			return req, refusal(decrypt.CodeKeyIdentifierInvalid, "member OutgoingPINKey")
+		}
+	}
+	if parsed.OutgoingPINFormat != "" {
+		if req.OutgoingPINFormat, err = pin.ParseFormat(parsed.OutgoingPINFormat); err != nil {
+			return req, refusal(decrypt.CodeTranslationNotPermitted, "member OutgoingPINFormat")
+		}
+	}
+	return req, nil
+}
+
 func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 	caller, err := h.permissions.caller(r)
 	if err != nil {
 		return h.early(r, caller, "answer", err)
 	}
-	body, err := serve.ReadBody(w, r, serve.TypeJSON, serve.MaxBody)
+	if err := h.admit(r, caller, "answer", 1); err != nil {
+		return err
+	}
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, h.body)
 	if err != nil {
 		return err
 	}
@@ -115,6 +168,11 @@ func (h *handlers) answer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "answer", refusal(decrypt.CodeRequestMalformed, "member Result"))
 	}
+	leave, err := h.enter(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	res, err := h.service.Answer(r.Context(), caller, decrypt.AnswerRequest{Digest: digest, Result: result, Body: parsed.Body})
 	if err != nil {
 		return h.refused(err)
@@ -132,10 +190,18 @@ func (h *handlers) counters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.early(r, caller, "counters", err)
 	}
+	if err := h.admit(r, caller, "counters", 1); err != nil {
+		return err
+	}
 	id, err := keyset.ParseTerminal(r.PathValue("id"))
 	if err != nil {
 		return h.early(r, caller, "counters", refusal(decrypt.CodeKeyIdentifierInvalid, "terminal id"))
 	}
+	leave, err := h.enter(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	res, err := h.service.Counters(r.Context(), caller, id)
 	if err != nil {
 		return h.refused(err)
@@ -200,6 +266,9 @@ func problem(r *decrypt.Refusal) *serve.Problem {
 	}
 	if r.Unavailable() && info.HTTPStatus != http.StatusInternalServerError {
 		p.RetryAfter = retryAfter
+	}
+	if r.RetryAfter > 0 {
+		p.RetryAfter = r.RetryAfter
 	}
 	return p
 }

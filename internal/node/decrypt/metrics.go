@@ -18,10 +18,12 @@ type metrics struct {
 	*daemon.Metrics
 	transactions *prometheus.CounterVec
 	answers      *prometheus.CounterVec
+	calls        *prometheus.CounterVec
 	conflicts    prometheus.Counter
 	evidence     prometheus.Counter
 	keySets      *prometheus.GaugeVec
 	observations *prometheus.CounterVec
+	floors       prometheus.Counter
 }
 
 func newMetrics() (*metrics, error) {
@@ -38,6 +40,9 @@ func newMetrics() (*metrics, error) {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_answers_total", Help: "Answers of acquirer hosts: FIRST or AGAIN.",
 		}, []string{"recorded"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_calls_total", Help: "Calls in the words of AWS, by action and by what became of them: FRESH, RESEND, NONE without a KSN, or the code of the refusal.",
+		}, []string{"action", "result"}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_ksn_conflicts_total", Help: "Messages refused because their KSN had been used with another content.",
 		}),
@@ -50,15 +55,37 @@ func newMetrics() (*metrics, error) {
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_registry_reports_total", Help: "Reports of used keys and evidence to the registration authority: ok or failed.",
 		}, []string{"result"}),
+		floors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "latchkey_imported_floors_total", Help: "Floors of imported keys that the store of claims was given.",
+		}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.transactions, m.answers, m.conflicts, m.evidence, m.keySets, m.observations,
+		m.transactions, m.answers, m.calls, m.conflicts, m.evidence, m.keySets, m.observations, m.floors,
 	} {
 		if err := m.Registry.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// load adds how much is worked on.
+func (m *metrics) load(s *decrypt.Service) error {
+	for _, c := range []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "latchkey_requests_working", Help: "Requests that are worked on."}, func() float64 {
+			working, _ := s.Load()
+			return float64(working)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "latchkey_requests_waiting", Help: "Requests that wait to be worked on."}, func() float64 {
+			_, waiting := s.Load()
+			return float64(waiting)
+		}),
+	} {
+		if err := m.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follow adds what there is to say about the registry feed, for a node that follows one.
@@ -80,6 +107,12 @@ func follow(reg prometheus.Registerer, r *registry) error {
 				return time.Since(heard).Seconds()
 			}
 			return math.Inf(1)
+		}),
+		gauge("latchkey_registry_stale", "1 while nothing has been heard of the registration authority for 30 seconds.", func() float64 {
+			if stale(r.follower.Heard(), time.Now()) {
+				return 1
+			}
+			return 0
 		}),
 		gauge("latchkey_registry_terminals", "Terminals that the registry feed has told of.", func() float64 {
 			return float64(len(r.follower.Terminals()))
@@ -109,6 +142,14 @@ func (m *metrics) transaction(res *decrypt.TransactionResult) {
 func (m *metrics) refusal(code decrypt.Code) {
 	m.transactions.WithLabelValues(string(code)).Inc()
 	if code == decrypt.CodeKSNReplayed {
+		m.conflicts.Inc()
+	}
+}
+
+// call counts one call in the words of AWS.
+func (m *metrics) call(action, result string) {
+	m.calls.WithLabelValues(action, result).Inc()
+	if result == string(decrypt.CodeKSNReplayed) {
 		m.conflicts.Inc()
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite/claims"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -53,7 +52,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 // serve listens until ctx ends, or something that the service needs is lost for good.
 func (n *node) serve(ctx context.Context, ready func(Addrs)) error {
 	c, log := n.config, n.log
-	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics}
+	h := &handlers{service: n.service, permissions: n.allowed, metrics: n.metrics, body: c.Limits.complete().Body}
 	service := &daemon.Door{Name: "listen", Address: c.Listen, Options: serve.Options{
 		Handler: serve.Wrap(h.routes(), log, n.metrics.Traffic), TLS: n.tls, Logger: log,
 	}}
@@ -66,7 +65,7 @@ func (n *node) serve(ctx context.Context, ready func(Addrs)) error {
 	}
 	loops := []func(context.Context) error{n.follower.Run}
 	if n.authority != nil { // a request that is under way may wait for the feed
-		loops = append(loops, n.authority.follower.Run, n.reporter.run)
+		loops = append(loops, n.authority.follower.Run, n.reporter.run, n.floors.run, (&staleness{heard: n.authority.follower.Heard, log: n.log}).run)
 	}
 	if n.token != nil {
 		loops = append(loops, n.token.Run)
@@ -80,11 +79,12 @@ type node struct {
 	log         *slog.Logger
 	ring        *keyring.Ring // gives secrets, and keys unless there is a token
 	token       *token.Token  // nil when keys are those of the ring
-	db          *claims.Store
+	db          store
 	service     *decrypt.Service
 	tls         *tls.Config
 	authority   *registry // nil when terminals are those of the folder
 	reporter    *reporter // nil without an authority
+	floors      *floors   // nil without an authority
 	metrics     *metrics
 	checkpoints *daemon.Checkpoints
 	follower    *daemon.Follower
@@ -108,7 +108,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 	}
 	defer passphrase.Wipe()
 	reach := func(secret.Bytes) error { return n.openToken(ctx) }
-	for _, step := range []func(secret.Bytes) error{n.openMetrics, reach, func(p secret.Bytes) error { return n.openTLS(ctx, p) }, n.openKeys, n.openStore, n.openService} {
+	for _, step := range []func(secret.Bytes) error{n.openMetrics, reach, func(p secret.Bytes) error { return n.openTLS(ctx, p) }, func(p secret.Bytes) error { return n.openKeys(ctx, p) }, func(secret.Bytes) error { return n.openStore(ctx) }, n.openService} {
 		if err := step(passphrase); err != nil {
 			return nil, err
 		}
@@ -169,28 +169,17 @@ func (n *node) openRegistry(ctx context.Context, r RegistryConfig, own *tlsconf.
 	return follow(n.metrics.Registry, n.authority)
 }
 
-func (n *node) openKeys(passphrase secret.Bytes) (err error) {
+func (n *node) openKeys(ctx context.Context, passphrase secret.Bytes) (err error) {
 	if n.ring, err = keyring.Open(n.path(n.config.Keyring), passphrase); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
-		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
-	return err
-}
-
-// openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in
-// its place would answer every replay.
-func (n *node) openStore(secret.Bytes) error {
-	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
+	key, err := n.token.Key(ctx, "checkpoint-key", n.config.CheckpointKey, n.path, passphrase)
 	if err != nil {
 		return err
 	}
-	n.db, err = claims.Open(n.path(n.config.Database), claims.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch})
-	if err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	n.checkpoints.Log = n.db
-	return nil
+	n.checkpoints, err = daemon.OpenCheckpoints(key, deploy.CheckpointName(keyset.TenantID(n.config.Tenant), "decryptd"), n.path(n.config.CheckpointFile),
+		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
+	return err
 }
 
 func (n *node) openService(secret.Bytes) error {
@@ -217,7 +206,7 @@ func (n *node) openService(secret.Bytes) error {
 	}
 	config := decrypt.Config{
 		Engine: keys.engine, Store: watched{n.db, n.metrics.evidence}, Catalog: documents, Secrets: n.ring,
-		Clock: time.Now, Instance: c.Instance, Logger: n.log,
+		Clock: time.Now, Instance: c.Instance, Logger: n.log, Offline: c.Offline.limits(), Limits: c.limits(),
 	}
 	checks := []serve.Check{
 		{Name: "keys", Run: keys.engine.Check},
@@ -230,10 +219,15 @@ func (n *node) openService(secret.Bytes) error {
 		n.reporter = &reporter{
 			registry: n.authority, catalog: config.Catalog, store: n.db, log: n.log, metrics: n.metrics, orphans: make(map[decrypt.CounterKey]bool),
 		}
+		n.floors = &floors{
+			registry: n.authority, catalog: config.Catalog, store: n.db, instance: c.Instance, tenant: c.Tenant, log: n.log, metrics: n.metrics, kept: make(map[decrypt.CounterKey]uint32),
+		}
 	}
 	n.readiness = serve.NewReadiness(checks...)
-	n.service, err = decrypt.New(config)
-	return err
+	if n.service, err = decrypt.New(config); err != nil {
+		return err
+	}
+	return n.metrics.load(n.service)
 }
 
 // keys returns what holds the keys that messages are worked on with.

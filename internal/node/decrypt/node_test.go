@@ -326,7 +326,7 @@ func TestTheWrittenConfigurationWorks(t *testing.T) {
 		t.Errorf("configuration %+v", c)
 	}
 	allowed := must[*permissions](t)(newPermissions(c))
-	if len(allowed.callers["ACQ-1"]) != 1 {
+	if len(allowed.callers["ACQ-1"].zones) != 1 {
 		t.Errorf("callers %v", allowed.callers)
 	}
 }

@@ -13,17 +13,27 @@ import (
 // permissions say which acquirer hosts of the tenant are served and with which zone keys.
 type permissions struct {
 	tenant  keyset.TenantID
-	callers map[string][]keyset.KeyRef
+	callers map[string]permission
+}
+
+// permission is what one acquirer host may use.
+type permission struct {
+	zones []keyset.KeyRef
+	keys  []decrypt.KeyGrant
 }
 
 func newPermissions(c Config) (*permissions, error) {
-	p := &permissions{tenant: keyset.TenantID(c.Tenant), callers: make(map[string][]keyset.KeyRef, len(c.Callers))}
+	p := &permissions{tenant: keyset.TenantID(c.Tenant), callers: make(map[string]permission, len(c.Callers))}
 	for _, caller := range c.Callers {
 		refs, err := caller.keys()
 		if err != nil {
 			return nil, err
 		}
-		p.callers[caller.Name] = refs
+		grants, err := caller.grants()
+		if err != nil {
+			return nil, err
+		}
+		p.callers[caller.Name] = permission{refs, grants}
 	}
 	return p, nil
 }
@@ -45,11 +55,11 @@ func (p *permissions) caller(r *http.Request) (decrypt.Caller, error) {
 	if who.Tenant != p.tenant {
 		return who, notPermitted("a caller of another tenant")
 	}
-	refs, ok := p.callers[id.Name]
+	may, ok := p.callers[id.Name]
 	if !ok {
 		return who, notPermitted(id.Name + " is not on the list of callers")
 	}
-	who.Role, who.PINKeys = decrypt.RoleAcquirerHost, refs
+	who.Role, who.PINKeys, who.Keys = decrypt.RoleAcquirerHost, may.zones, may.keys
 	return who, nil
 }
 

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
+	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/feed"
 	"github.com/latchkey-pos/latchkey/tls/identity"
@@ -110,6 +112,16 @@ var _ decrypt.Catalog = catalog{}
 
 // KeySet implements decrypt.Catalog.
 func (c catalog) KeySet(id keyset.ID) (*keyset.KeySet, bool) { return c.documents.KeySet(id) }
+
+// KeySetOver implements decrypt.Catalog.
+func (c catalog) KeySetOver(base keys.Fingerprint, id dukpt.KeyID) (*keyset.KeySet, bool) {
+	return c.documents.KeySetOver(base, id)
+}
+
+// Holder implements decrypt.Catalog.
+func (c catalog) Holder(tenant keyset.TenantID, set keyset.ID, id dukpt.KeyID) (*keyset.Terminal, bool) {
+	return c.feed.Holder(tenant, set, id)
+}
 
 // Terminal implements decrypt.Catalog.
 func (c catalog) Terminal(tenant keyset.TenantID, id keyset.TerminalID) (*keyset.Terminal, bool) {

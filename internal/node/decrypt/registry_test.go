@@ -353,7 +353,7 @@ func TestTheFeedSaysWhatThereIs(t *testing.T) {
 	_, metrics := r.admin("/metrics")
 	for _, want := range []string{
 		"latchkey_registry_epoch 1", "latchkey_registry_sequence 5", "latchkey_registry_terminals 2", "latchkey_registry_failures_total 0",
-		"latchkey_registry_age_seconds 0.", "latchkey_registry_reports_waiting ",
+		"latchkey_registry_age_seconds 0.", "latchkey_registry_stale 0", "latchkey_registry_reports_waiting ",
 	} {
 		if !strings.Contains(metrics, "\n"+want) {
 			t.Errorf("metrics lack %s", want)

@@ -25,6 +25,9 @@ func TestTokenDefaults(t *testing.T) {
 		"hsm: {uri: " + tokenURI + ", pin-file: pin, sessions: 64, cache: 1048576}": {
 			URI: "pkcs11:token=acquirer?module-path=/m.so", PINFile: "pin", Sessions: 64, Cache: 1 << 20,
 		},
+		"hsm: {uri: " + tokenURI + ", pin-file: pin, carry-pins: true}": {
+			URI: "pkcs11:token=acquirer?module-path=/m.so", PINFile: "pin", Sessions: 4, Cache: 4096, CarryPINs: true,
+		},
 		"hsm: {uri: " + tokenURI + ", pin-file: pin, cache: 1}": {
 			URI: "pkcs11:token=acquirer?module-path=/m.so", PINFile: "pin", Sessions: 4, Cache: 1,
 		},
@@ -59,12 +62,15 @@ func TestTokenConfigRefuses(t *testing.T) {
 		{"unknown member of the token", "tenant:", section("pin: 1234"), "pin"},
 		{"listener in no token", "tenant:", "key: pkcs11:object=a\ntenant:", "no section hsm"},
 		{"listener in another token", "tenant:", "key: 'pkcs11:token=a;object=b'\n" + section("sessions: 1"), "key: want pkcs11:object=NAME"},
+		{"checkpoints in no token", "tenant:", "checkpoint-key: pkcs11:object=a\ntenant:", "no section hsm"},
+		{"checkpoints in another token", "tenant:", "checkpoint-key: 'pkcs11:token=a;object=b'\n" + section("sessions: 1"), "checkpoint-key: want pkcs11:object=NAME"},
 		{"follower in no token", "tenant:", "registry: {urls: ['https://ra:1'], key: 'pkcs11:object=a'}\ntenant:", "registry: key"},
 		{"no sessions", "tenant:", section("sessions: 0"), "sessions"},
 		{"too many sessions", "tenant:", section("sessions: 65"), "sessions"},
 		{"cache of nothing", "tenant:", section("cache: 0"), "cache"},
 		{"cache below nothing", "tenant:", section("cache: -2"), "cache"},
 		{"cache of too much", "tenant:", section("cache: 1048577"), "cache"},
+		{"PINs carried perhaps", "tenant:", section("carry-pins: maybe"), "bool"},
 		{"short fingerprint", "tenant:", section("fingerprints: {'" + zeros + "': '" + one + "'}"), "fingerprints"},
 		{"fingerprint of nothing", "tenant:", section("fingerprints: {'" + one + "': ''}"), "fingerprints"},
 		{"two keys of one name", "tenant:", section("fingerprints: {'" + zeros + "1': '" + one + "', '" + zeros + "2': '" + one + "'}"), "named twice"},

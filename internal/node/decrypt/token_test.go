@@ -33,7 +33,7 @@ import (
 // withTokens runs the tests, for which there may be tokens.
 type withTokens struct{ m *testing.M }
 
-func (w withTokens) Run() int { return hsmtest.Binary(w.m, 5) }
+func (w withTokens) Run() int { return hsmtest.Binary(w.m, 10) }
 
 // loaded is one key of the deployment over a token.
 type loaded struct {
@@ -136,11 +136,16 @@ func tokenConfig(tb testing.TB, hold ...loaded) (*tokenPlace, Config) {
 	if !hsm.Built {
 		hsmtest.Absent(tb, hsm.ErrNoBridge)
 	}
-	it := hsmtest.New(tb)
+	return configOver(tb, hsmtest.New(tb), hsm.Options{}, hold...)
+}
+
+// configOver is a configuration over an empty token, into which these keys are put by one that was opened so.
+func configOver(tb testing.TB, it hsmtest.Token, o hsm.Options, hold ...loaded) (*tokenPlace, Config) {
+	tb.Helper()
 	p := must[*tokenPlace](tb)(sharedToken())
 	fingerprints := map[string]string{}
 	pin := secret.From([]byte(hsmtest.PIN))
-	token := must[*hsm.Token](tb)(hsm.Open(tb.Context(), must[hsm.URI](tb)(hsm.ParseURI(it.URI())), pin, hsm.Options{}))
+	token := must[*hsm.Token](tb)(hsm.Open(tb.Context(), must[hsm.URI](tb)(hsm.ParseURI(it.URI())), pin, o))
 	for _, l := range hold {
 		ref, k := l.key(tb)
 		info := must[engine.KeyInfo](tb)(token.Import(tb.Context(), ref, k, keyset.Test))
@@ -212,7 +217,8 @@ func TestSalesFromAToken(t *testing.T) {
 		`latchkey_key_set_info{environment="test",key_mode="token",key_set="AES-PINS",pin_exposure="host-memory",state="active"} 1`,
 		`latchkey_key_set_info{environment="test",key_mode="bdk-in-token",key_set="CARDS",pin_exposure="host-memory",state="active"} 1`,
 		"latchkey_hsm_connected 1", "latchkey_hsm_reconnects_total 0", "latchkey_hsm_searches_total 1", "latchkey_hsm_restarts_total", "latchkey_hsm_retries_total 0",
-		"latchkey_hsm_evictions_total 0",
+		"latchkey_hsm_evictions_total 0", "latchkey_hsm_sessions_in_use 0", "latchkey_hsm_session_waits_total ", "latchkey_hsm_session_wait_seconds_total ",
+		"latchkey_hsm_session_timeouts_total 0", "latchkey_hsm_oldest_call_seconds 0",
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %s", want)

@@ -35,9 +35,11 @@ type Config struct {
 	FirstAfter map[string]string `yaml:"first-after"`
 
 	Database        string          `yaml:"database"`         // key ids and audit log; default keyd.db
-	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints; default audit/keyd.key.sealed
+	CheckpointKey   string          `yaml:"checkpoint-key"`   // sealed key that signs audit checkpoints, or one of Ed25519 in the token; default audit/keyd.key.sealed
 	CheckpointFile  string          `yaml:"checkpoint-file"`  // where the latest checkpoint is written; default audit/keyd.checkpoint
 	CheckpointEvery daemon.Duration `yaml:"checkpoint-every"` // default 1m, 1s to 1h
+
+	Postgres *daemon.PostgresConfig `yaml:"postgres"` // database that several instances share, in place of the file; absent: the file
 
 	// HSM is the PKCS#11 token that holds base keys for distribution, and signing keys where members name them; absent: keys are in
 	// the keyring and in files. Cache is not for here.
@@ -71,7 +73,10 @@ func ParseConfig(b []byte) (Config, error) {
 	if err := daemon.Parse(b, &c); err != nil {
 		return Config{}, err
 	}
-	if err := c.HSM.Complete(b, "cache"); err != nil {
+	if err := c.HSM.Complete(b, "cache", "carry-pins"); err != nil {
+		return Config{}, err
+	}
+	if err := c.Postgres.Complete(b); err != nil {
 		return Config{}, err
 	}
 	return c, nil
@@ -94,8 +99,9 @@ func (c Config) Check() error {
 			daemon.Member{Name: "checkpoint-key", Value: c.CheckpointKey}, daemon.Member{Name: "checkpoint-file", Value: c.CheckpointFile},
 		),
 		daemon.CheckDuration("checkpoint-every", c.CheckpointEvery, time.Second, time.Hour),
+		c.Postgres.Check(c.Folder, c.Instance), c.Postgres.RefuseLag(),
 		c.HSM.Check(),
-		c.HSM.CheckKey("key", c.Key), c.HSM.CheckKey("signer-key", c.SignerKey), c.HSM.CheckIssuerKey(c.IssuerKey),
+		c.HSM.CheckKey("key", c.Key), c.HSM.CheckKey("checkpoint-key", c.CheckpointKey), c.HSM.CheckKey("signer-key", c.SignerKey), c.HSM.CheckIssuerKey(c.IssuerKey),
 	)
 }
 

@@ -33,6 +33,9 @@ func TestDefaultsComeFromTheComments(t *testing.T) {
 func TestConfigRefuses(t *testing.T) {
 	t.Parallel()
 	nodetest.RefusesConfig(t, goodConfig, ParseConfig, []nodetest.Changed{
+		{"postgres without anything", "tenant:", "postgres:\ntenant:", "postgres"},
+		{"postgres with a standby that lags", "tenant:", "postgres: {servers: [/run/postgresql], standby: accept-lag}\ntenant:", "standby"},
+		{"postgres and a file", "tenant:", "postgres: {servers: [/run/postgresql]}\ndatabase: a.db\ntenant:", "database"},
 		{"address without port", "tenant:", "listen: localhost\ntenant:", "listen"},
 		{"no signer", "tenant:", "signer-certificate: \"\"\ntenant:", "signer-certificate"},
 		{"no key of the signer", "tenant:", "signer-key: \"\"\ntenant:", "signer-key"},
@@ -41,6 +44,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"token without anything", "tenant:", "hsm:\ntenant:", "uri"},
 		{"token without a module", "tenant:", "hsm: {uri: 'pkcs11:token=a', pin-file: pin}\ntenant:", "module-path"},
 		{"cache of derived keys", "tenant:", "hsm: {uri: 'pkcs11:token=a?module-path=/m.so', pin-file: pin, cache: 5}\ntenant:", "no use for it"},
+		{"PIN blocks that nobody has", "tenant:", "hsm: {uri: 'pkcs11:token=a?module-path=/m.so', pin-file: pin, carry-pins: true}\ntenant:", "no use for it"},
+		{"checkpoints in no token", "tenant:", "checkpoint-key: pkcs11:object=a\ntenant:", "no section hsm"},
 		{"signer in no token", "tenant:", "signer-key: pkcs11:object=a\ntenant:", "no section hsm"},
 		{"listener in no token", "tenant:", "key: pkcs11:object=a\ntenant:", "no section hsm"},
 		{"issuer in no token", "tenant:", "issuer-key: pkcs11:object=a\ntenant:", "no section hsm"},

@@ -19,7 +19,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite/deliveries"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"
 	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
@@ -83,7 +82,7 @@ type node struct {
 	token       *token.Token  // nil when keys are those of the ring
 	ring        *keyring.Ring // nil when they are those of the token
 	keys        holder
-	db          *deliveries.Store
+	db          store
 	checkpoints *daemon.Checkpoints
 	catalog     *deploy.Catalog
 	attested    *deploy.Attested
@@ -187,7 +186,7 @@ func (n *node) openSigner(ctx context.Context, passphrase secret.Bytes) (err err
 }
 
 func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err error) {
-	if n.issuer, err = n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase); err != nil {
+	if n.issuer, err = n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase, embedded.Options{}); err != nil {
 		return err
 	}
 	if n.issuer.Kind() != identity.KeyDistCA {
@@ -196,7 +195,7 @@ func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err err
 	return nil
 }
 
-func (n *node) openKeys(_ context.Context, passphrase secret.Bytes) (err error) {
+func (n *node) openKeys(ctx context.Context, passphrase secret.Bytes) (err error) {
 	if n.token != nil {
 		n.keys = holder{
 			name: "token", engine: n.token.Engine(), list: n.token.List, reload: func() error { return nil },
@@ -210,7 +209,11 @@ func (n *node) openKeys(_ context.Context, passphrase secret.Bytes) (err error) 
 			name: "keyring", engine: n.ring.Engine(), list: n.ring.List, reload: n.ring.Reload, blocks: remote.InHost(n.ring.InitialKey),
 		}
 	}
-	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
+	key, err := n.token.Key(ctx, "checkpoint-key", n.config.CheckpointKey, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	n.checkpoints, err = daemon.OpenCheckpoints(key, deploy.CheckpointName(keyset.TenantID(n.config.Tenant), "keyd"), n.path(n.config.CheckpointFile),
 		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
 	return err
 }
@@ -246,14 +249,13 @@ func (n *node) openCatalog(context.Context, secret.Bytes) (err error) {
 
 // openStore makes the database at the first start only: where there is a checkpoint there was one, and an empty one in its
 // place would give out every key id again.
-func (n *node) openStore(context.Context, secret.Bytes) error {
+func (n *node) openStore(ctx context.Context, _ secret.Bytes) error {
 	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
 	}
-	n.db, err = deliveries.Open(n.path(n.config.Database), deliveries.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch})
-	if err != nil {
-		return fmt.Errorf("database: %w", err)
+	if n.db, err = n.openDatabase(ctx, kept); err != nil {
+		return err
 	}
 	n.checkpoints.Log = n.db
 	return nil

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,9 +16,9 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/serve"
-	"github.com/latchkey-pos/latchkey/internal/store/sqlite/registry"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/ca/embedded"
+	"github.com/latchkey-pos/latchkey/tls/ca/vault"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/keydist"
 	"github.com/latchkey-pos/latchkey/tls/provision"
@@ -28,6 +29,7 @@ import (
 // Addrs are the addresses that a running registration authority listens on.
 type Addrs struct {
 	Terminals   string // for terminals, HTTPS
+	TLS12       string // for terminals without TLS 1.3; empty where there is no such listener
 	Services    string // for people and services, HTTPS
 	Publication string // for everyone, plain HTTP
 	Admin       string // for operators, plain HTTP
@@ -60,14 +62,26 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(Addrs)) (er
 	publication := &daemon.Door{Name: "publication", Address: c.Publication, Options: n.publication}
 	admin := daemon.AdminDoor(c.Admin, n.readiness, n.metrics.Registry, log)
 	doors := daemon.Doors{terminals, services, publication, admin}
+	legacy := &daemon.Door{Name: "terminals-tls12", Address: c.TLS12, Options: n.legacy}
+	if c.TLS12 != "" {
+		doors = append(doors, legacy)
+	}
 	opened := func() {
-		if ready != nil {
-			ready(Addrs{terminals.Addr(), services.Addr(), publication.Addr(), admin.Addr()})
+		if ready == nil {
+			return
 		}
+		a := Addrs{Terminals: terminals.Addr(), Services: services.Addr(), Publication: publication.Addr(), Admin: admin.Addr()}
+		if c.TLS12 != "" {
+			a.TLS12 = legacy.Addr()
+		}
+		ready(a)
 	}
 	loops := []func(context.Context) error{n.engine.Run, n.follower.Run, n.own.Run, n.signer.Run}
 	if n.token != nil {
 		loops = append(loops, n.token.Run)
+	}
+	if n.vault != nil {
+		loops = append(loops, n.vault.Run)
 	}
 	return doors.Run(ctx, n.checkpoints, n.readiness, opened, loops...)
 }
@@ -80,12 +94,15 @@ type node struct {
 	config      Config
 	environment keyset.Environment
 	log         *slog.Logger
-	metrics     *daemon.Metrics
+	metrics     *metrics
 	credential  *tlsconf.Credential
 	trust       tlsconf.Trust
 	token       *token.Token // nil without a section hsm
-	issuer      *embedded.Issuer
-	db          *registry.Store
+	issuer      terminalsIssuer
+	status      provision.StatusSigner // nil where nobody is answered
+	vault       *vault.Issuer          // the issuer, with a section vault; else nil
+	kept        *sealedFile            // what Vault gave to keep; nil when nothing
+	db          store
 	pepper      secret.Bytes
 	catalog     *deploy.Catalog
 	list        atomic.Pointer[published]
@@ -97,7 +114,7 @@ type node struct {
 	own, signer *daemon.Lifetime // of the certificates of the listeners, and of what signs the feed
 	readiness   *serve.Readiness
 
-	terminals, services, publication serve.Options
+	terminals, legacy, services, publication serve.Options
 }
 
 func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) {
@@ -131,7 +148,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *node, err error) 
 func (n *node) path(p string) string { return daemon.Path(n.config.Folder, p) }
 
 func (n *node) openMetrics(context.Context, secret.Bytes) (err error) {
-	n.metrics, err = daemon.NewMetrics()
+	n.metrics, err = newMetrics()
 	return err
 }
 
@@ -170,11 +187,13 @@ func (n *node) openTLS(ctx context.Context, passphrase secret.Bytes) error {
 }
 
 func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err error) {
-	if n.issuer, err = n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase); err != nil {
+	if n.config.Vault != nil {
+		if n.vault, err = n.openVault(passphrase); err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		n.issuer = n.vault
+	} else if err := n.openEmbedded(ctx, passphrase); err != nil {
 		return err
-	}
-	if n.issuer.Kind() != identity.TerminalCA {
-		return fmt.Errorf("issuer: it is the authority of %v, want terminals", n.issuer.Kind())
 	}
 	if n.pepper, err = deploy.OpenPepper(n.path(n.config.Pepper), passphrase); err != nil {
 		return fmt.Errorf("pepper: %w", err)
@@ -182,15 +201,35 @@ func (n *node) openIssuer(ctx context.Context, passphrase secret.Bytes) (err err
 	return nil
 }
 
-func (n *node) openStore(_ context.Context, passphrase secret.Bytes) error {
+func (n *node) openEmbedded(ctx context.Context, passphrase secret.Bytes) error {
+	crl, status := n.config.published()
+	i, err := n.token.Issuer(ctx, n.path(n.config.Issuer), n.config.IssuerKey, passphrase, embedded.Options{CRL: crl, Status: status})
+	if err != nil {
+		return err
+	}
+	n.issuer = i
+	if n.config.OCSP {
+		n.status = i
+	}
+	if i.Kind() != identity.TerminalCA {
+		return fmt.Errorf("issuer: it is the authority of %v, want terminals", i.Kind())
+	}
+	return nil
+}
+
+func (n *node) openStore(ctx context.Context, passphrase secret.Bytes) error {
 	kept, err := daemon.LastCheckpoint(n.path(n.config.CheckpointFile))
 	if err != nil {
 		return err
 	}
-	if n.db, err = registry.Open(n.path(n.config.Database), registry.Options{Create: kept == nil, Kept: kept, Batch: n.metrics.Batch}); err != nil {
-		return fmt.Errorf("database: %w", err)
+	if n.db, err = n.openDatabase(ctx, kept); err != nil {
+		return err
 	}
-	n.checkpoints, err = daemon.OpenCheckpoints(n.path(n.config.CheckpointKey), n.path(n.config.CheckpointFile), passphrase,
+	key, err := n.token.Key(ctx, "checkpoint-key", n.config.CheckpointKey, n.path, passphrase)
+	if err != nil {
+		return err
+	}
+	n.checkpoints, err = daemon.OpenCheckpoints(key, deploy.CheckpointName(keyset.TenantID(n.config.Tenant), "provisiond"), n.path(n.config.CheckpointFile),
 		n.config.CheckpointEvery, n.log, n.metrics.Checkpoints)
 	if err != nil {
 		return err
@@ -242,12 +281,16 @@ func (n *node) openEngine(ctx context.Context, passphrase secret.Bytes) error {
 		return fmt.Errorf("trust: %w", err)
 	}
 	n.engine, err = provision.New(ctx, provision.Config{
-		Store: n.db, Issuer: n.issuer, Distributor: n.keyd, Tenant: keyset.TenantID(c.Tenant), Environment: n.environment,
+		Store: n.db, Issuer: n.issuer, Status: n.status, Distributor: n.keyd, Tenant: keyset.TenantID(c.Tenant), Environment: n.environment,
 		Instance: c.Instance, Signer: signer, Chain: chain,
 		KeySets: n.catalog.KeySet, Pepper: n.pepper, TrustList: n.trustList, KeyDist: keydist,
-		Logger: n.log, OnChange: n.cut, Overlap: time.Duration(c.Overlap), Drain: time.Duration(c.Drain),
+		Logger: n.log, Count: n.metrics.count, Shared: c.Postgres != nil, OnChange: n.cut, Overlap: time.Duration(c.Overlap), Drain: time.Duration(c.Drain),
+		DailyCap: c.DailyCap, Renewal: provision.Window(c.Renewal.WindowConfig), Renewals: c.Renewal.groups(),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return n.metrics.Registry.Register(&census{engine: n.engine, log: n.log})
 }
 
 // published is the trust list as it is handed out.
@@ -282,9 +325,14 @@ func (n *node) cut() {
 }
 
 func (n *node) openDoors(context.Context, secret.Bytes) error {
-	terminals, err := tlsconf.Server(tlsconf.ServerOptions{
+	forTerminals := tlsconf.ServerOptions{
 		Credential: n.credential, Trust: n.trust, Accept: []identity.Role{identity.Terminal}, Visitors: true, Gate: n.engine,
-	})
+	}
+	terminals, err := tlsconf.Server(forTerminals)
+	if err != nil {
+		return err
+	}
+	legacy, err := tlsconf.LegacyServer(forTerminals)
 	if err != nil {
 		return err
 	}
@@ -296,12 +344,19 @@ func (n *node) openDoors(context.Context, secret.Bytes) error {
 		return err
 	}
 	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.metrics.Traffic) }
-	n.terminals = serve.Options{
-		Handler: n.connections.Guard(n.engine, wrap(provision.TerminalHandler(n.engine))), TLS: terminals, Logger: n.log,
-		ConnState: n.connections.ConnState, Idle: strangersIdle,
+	door := func(h http.Handler, c *tls.Config) serve.Options {
+		return serve.Options{Handler: h, TLS: c, Logger: n.log, Connections: maxConnections, PerSource: n.config.ConnectionsPerSource}
 	}
-	n.services = serve.Options{Handler: wrap(admin.Handler(n.engine)), TLS: services, Logger: n.log}
-	n.publication = serve.Options{Handler: wrap(provision.PublicationHandler(n.engine)), Logger: n.log, Idle: strangersIdle}
+	member := func(h http.Handler, c *tls.Config) serve.Options {
+		o := door(n.connections.Guard(n.engine, wrap(h)), c)
+		o.ConnState, o.Idle = n.connections.ConnState, strangersIdle
+		return o
+	}
+	n.terminals = member(provision.TerminalHandler(n.engine), terminals)
+	n.legacy = member(provision.LegacyHandler(n.engine), legacy)
+	n.services = door(wrap(admin.Handler(n.engine)), services)
+	n.publication = door(wrap(provision.PublicationHandler(n.engine)), nil)
+	n.publication.Idle = strangersIdle
 	n.readiness = serve.NewReadiness(
 		serve.Check{Name: "store", Run: n.engine.Check},
 		serve.Check{Name: "issuer", Run: n.issuer.Health},
@@ -322,6 +377,9 @@ func (n *node) close() error {
 		errs = append(errs, n.issuer.Close())
 	}
 	n.pepper.Wipe()
+	if n.kept != nil {
+		n.kept.wipe()
+	}
 	if n.token != nil {
 		errs = append(errs, n.token.Close())
 	}

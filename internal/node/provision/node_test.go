@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,12 @@ func TestATerminalComesIn(t *testing.T) {
 	for _, want := range []string{
 		`latchkey_http_requests_total{route="POST /.well-known/est/simpleenroll",status="200"} 1`,
 		`latchkey_http_requests_total{route="POST /keys",status="200"} 2`, `latchkey_audit_checkpoints_total{result="ok"} 1`,
+		`latchkey_enrolments_total{action="enrol",result="ok"} 1`, `latchkey_enrolments_total{action="deliver",result="ok"} 2`,
+		`latchkey_enrolments_total{action="agreement",result="ok"} 1`,
+		`latchkey_terminals{status="revoked"} 1`, `latchkey_terminals{status="active"} 0`,
+		`latchkey_certificates{role="terminal",state="revoked"} 1`, `latchkey_certificates{role="agreement",state="revoked"} 1`,
+		`latchkey_certificates{role="terminal",state="current"} 0`, `latchkey_certificates_ending{within="2160h0m0s"} 0`,
+		`latchkey_outbox_tasks{kind="orphans"} 0`, `latchkey_outbox_tasks{kind="withdraw"} 0`, `latchkey_outbox_tasks{kind="campaign"} 0`, `latchkey_outbox_oldest_seconds `, `latchkey_store_behind_seconds 0`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %s", want)
@@ -189,7 +196,7 @@ func TestTheWrittenConfigurationWorks(t *testing.T) {
 	}
 	want := DefaultConfig()
 	want.Folder, want.Tenant, want.Environment, want.PassphraseFile = p.dir, "ACME", "test", "passphrase"
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("configuration %+v\nwant %+v", got, want)
 	}
 }

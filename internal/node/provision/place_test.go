@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -141,10 +142,23 @@ func (r *running) ticket(id string, register bool) string {
 // terminal does.
 func (r *running) enrol(dir, id, ticket string) error {
 	r.tb.Helper()
+	return r.enrolBy(dir, id, ticket, nil)
+}
+
+// enrolBy is enrol by another clock than that of the machine.
+func (r *running) enrolBy(dir, id, ticket string, clock func() time.Time) error {
+	r.tb.Helper()
 	medium := terminal.OSFS(dir)
-	sealer := must[terminal.Sealer](r.tb)(terminal.CreateInsecureFile(medium))
+	sealer, err := terminal.OpenInsecureFile(medium)
+	if errors.Is(err, fs.ErrNotExist) {
+		sealer, err = terminal.CreateInsecureFile(medium)
+	}
+	if err != nil {
+		return err
+	}
 	o := terminal.EnrolOptions{
 		URL: "https://" + r.ra.Addrs.Terminals, TrustURL: "http://" + r.ra.Addrs.Publication, Tenant: "ACME", Terminal: keyset.TerminalID(id),
+		Clock: clock,
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		o.Ticket = must[enroll.Ticket](r.tb)(enroll.ParseTicket([]byte(ticket))) // Enroll wipes it

@@ -55,6 +55,10 @@ type Config struct {
 	Sessions int    `yaml:"sessions"` // operations at the same time; default 4, 1 to 64
 	Cache    int    `yaml:"cache"`    // derived keys kept in the token for the next transactions; default 4096, -1 for none, to 1048576
 
+	// CarryPINs has PIN blocks of base keys in mode token pass as wrapped keys, with the clear block inside. A token that cannot, or
+	// a zone key of the callers that may not wrap, ends the start: nothing falls back to host memory. Absent: PINs pass through it.
+	CarryPINs bool `yaml:"carry-pins"`
+
 	// Fingerprints say which base key of the token is which one of the keyring that the key sets were made with: by the
 	// fingerprint in the token, the one there. A key that is not named has the one in the token, as in key sets that were made
 	// with a token.
@@ -212,7 +216,7 @@ func Open(ctx context.Context, c *Config, work Work, path string, log *slog.Logg
 		cache = -1 // nothing is derived in the token
 	}
 	t.Token, err = hsm.Open(ctx, u, pin, hsm.Options{
-		Sessions: c.Sessions, CacheObjects: cache, Log: log, Stuck: t.Abandon,
+		Sessions: c.Sessions, CacheObjects: cache, CarryPINs: c.CarryPINs && work == Transactions, Log: log, Stuck: t.Abandon,
 	})
 	if err != nil {
 		return nil, err // it says that it is of package hsm
@@ -265,8 +269,7 @@ func (t *Token) Key(ctx context.Context, name, member string, path func(string) 
 }
 
 // Issuer opens an embedded authority, whose key is in the token where the member issuer-key names one.
-func (t *Token) Issuer(ctx context.Context, folder, member string, passphrase secret.Bytes) (*embedded.Issuer, error) {
-	var o embedded.Options
+func (t *Token) Issuer(ctx context.Context, folder, member string, passphrase secret.Bytes, o embedded.Options) (*embedded.Issuer, error) {
 	if member != "" {
 		held, err := t.Signer(ctx, member)
 		if err != nil {
@@ -391,6 +394,11 @@ func (t *Token) Watch(reg prometheus.Registerer) error {
 			return 0
 		}},
 		{"latchkey_hsm_cached_keys", "Derived keys that are kept in the token.", false, func(s hsm.Stats) float64 { return float64(s.CachedKeys) }},
+		{"latchkey_hsm_sessions_in_use", "Sessions that operations have now.", false, func(s hsm.Stats) float64 { return float64(s.SessionsInUse) }},
+		{"latchkey_hsm_session_waits_total", "Operations that waited for a session.", true, func(s hsm.Stats) float64 { return float64(s.Waits) }},
+		{"latchkey_hsm_session_wait_seconds_total", "How long operations waited for sessions, all together.", true, func(s hsm.Stats) float64 { return s.Waited.Seconds() }},
+		{"latchkey_hsm_session_timeouts_total", "Operations that got no session.", true, func(s hsm.Stats) float64 { return float64(s.Busy) }},
+		{"latchkey_hsm_oldest_call_seconds", "How long the oldest call into the module has been under way, 0 for none.", false, func(s hsm.Stats) float64 { return s.OldestCall.Seconds() }},
 		{"latchkey_hsm_derivations_total", "Keys derived in the token.", true, func(s hsm.Stats) float64 { return float64(s.Derivations) }},
 		{"latchkey_hsm_searches_total", "Searches for objects of the token.", true, func(s hsm.Stats) float64 { return float64(s.Finds) }},
 		{"latchkey_hsm_evictions_total", "Terminals whose keys were dropped from the token for others.", true, func(s hsm.Stats) float64 { return float64(s.Evictions) }},

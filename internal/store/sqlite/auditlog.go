@@ -11,27 +11,35 @@ import (
 
 // Checkpoint signs the log as it stands, stores the checkpoint and returns it as a signed note. When nothing was appended
 // since the last one of this key, that one is returned again.
+//
+// Nobody waits for the key: it may be in a token that never answers. ctx bounds all of it.
 func (db *DB) Checkpoint(ctx context.Context, s *audit.Signer) ([]byte, error) {
-	var out []byte
-	err := db.Update(ctx, func(t *Tx) (err error) {
-		out, err = t.checkpoint(s)
-		return err
+	var tree audit.Tree
+	err := db.Update(ctx, func(t *Tx) error {
+		tree = t.tree
+		return nil
 	})
-	return out, err
-}
-
-func (t *Tx) checkpoint(s *audit.Signer) ([]byte, error) {
-	signed, err := s.Sign(t.tree) // Ed25519 signs the same alike
 	if err != nil {
 		return nil, err
 	}
-	var count int
-	size := int64(t.tree.Size())
-	_, err = t.One(`SELECT count(*) FROM audit_checkpoints WHERE size = ? AND note = ?`, []any{size, signed}, &count)
-	if err != nil || count > 0 {
-		return signed, err
+	signed, err := s.SignWithin(ctx, tree) // Ed25519 signs the same alike
+	if err != nil {
+		return nil, err
 	}
-	return signed, t.Exec(`INSERT INTO audit_checkpoints (size, note) VALUES (?, ?)`, size, signed)
+	if err := db.Update(ctx, func(t *Tx) error { return t.keep(tree.Size(), signed) }); err != nil {
+		return nil, err
+	}
+	return signed, nil
+}
+
+// keep stores a checkpoint that is not there yet.
+func (t *Tx) keep(size uint64, signed []byte) error {
+	var count int
+	_, err := t.One(`SELECT count(*) FROM audit_checkpoints WHERE size = ? AND note = ?`, []any{int64(size), signed}, &count)
+	if err != nil || count > 0 {
+		return err
+	}
+	return t.Exec(`INSERT INTO audit_checkpoints (size, note) VALUES (?, ?)`, int64(size), signed)
 }
 
 // readTree restores the right edge of the log.
@@ -54,7 +62,7 @@ func treeAt(ctx context.Context, conn *sql.Conn, size uint64) (audit.Tree, error
 		if err := conn.QueryRowContext(ctx, `SELECT hashes FROM audit_leaves WHERE n = ?`, int64(n)).Scan(&b); err != nil {
 			return nil, err
 		}
-		return splitHashes(b)
+		return audit.SplitHashes(b)
 	})
 	if err != nil {
 		return audit.Tree{}, fmt.Errorf("%w: audit log: %v", ErrDamaged, err)
@@ -68,15 +76,12 @@ func contains(ctx context.Context, conn *sql.Conn, log audit.Tree, kept []byte) 
 	if err != nil {
 		return err
 	}
-	if checkpoint.Size > log.Size() {
-		return fmt.Errorf("%w: it holds %d records, the checkpoint vouches for %d", ErrBehind, log.Size(), checkpoint.Size)
-	}
-	then, err := treeAt(ctx, conn, checkpoint.Size)
+	why, err := log.Extends(checkpoint.Size, checkpoint.Root, func(size uint64) (audit.Tree, error) { return treeAt(ctx, conn, size) })
 	if err != nil {
 		return fault(err)
 	}
-	if then.Root() != checkpoint.Root {
-		return fmt.Errorf("%w: its first %d records are not those that the checkpoint vouches for", ErrBehind, checkpoint.Size)
+	if why != "" {
+		return fmt.Errorf("%w: against the checkpoint that was kept, %s", ErrBehind, why)
 	}
 	return nil
 }
@@ -109,7 +114,18 @@ func OpenAudit(path string) (*AuditLog, error) {
 
 // Leaves implements audit.Source.
 func (l *AuditLog) Leaves(ctx context.Context, yield func(audit.Leaf) error) error {
-	rows, err := l.db.QueryContext(ctx, `SELECT n, record, hashes FROM audit_leaves ORDER BY n`)
+	return l.LeavesFrom(ctx, 0, yield)
+}
+
+// Size returns how many leaves there are.
+func (l *AuditLog) Size(ctx context.Context) (n uint64, err error) {
+	err = l.db.QueryRowContext(ctx, `SELECT coalesce(max(n) + 1, 0) FROM audit_leaves`).Scan(&n)
+	return n, fault(err)
+}
+
+// LeavesFrom is Leaves from an index on.
+func (l *AuditLog) LeavesFrom(ctx context.Context, first uint64, yield func(audit.Leaf) error) error {
+	rows, err := l.db.QueryContext(ctx, `SELECT n, record, hashes FROM audit_leaves WHERE n >= ? ORDER BY n`, int64(first))
 	if err != nil {
 		return fault(err)
 	}
@@ -120,7 +136,7 @@ func (l *AuditLog) Leaves(ctx context.Context, yield func(audit.Leaf) error) err
 		if err := rows.Scan(&leaf.Index, &leaf.Record, &hashes); err != nil {
 			return fault(err)
 		}
-		if leaf.Hashes, err = splitHashes(hashes); err != nil {
+		if leaf.Hashes, err = audit.SplitHashes(hashes); err != nil {
 			return &audit.LeafError{Index: leaf.Index, Reason: err.Error()}
 		}
 		if err := yield(leaf); err != nil {
@@ -150,22 +166,3 @@ func (l *AuditLog) Checkpoints(ctx context.Context) ([][]byte, error) {
 
 // Close closes the file.
 func (l *AuditLog) Close() error { return l.db.Close() }
-
-func joinHashes(hashes []audit.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*audit.HashSize)
-	for _, h := range hashes {
-		out = append(out, h[:]...)
-	}
-	return out
-}
-
-func splitHashes(b []byte) ([]audit.Hash, error) {
-	if len(b)%audit.HashSize != 0 {
-		return nil, fmt.Errorf("hashes of %d bytes", len(b))
-	}
-	var out []audit.Hash
-	for ; len(b) > 0; b = b[audit.HashSize:] {
-		out = append(out, audit.Hash(b[:audit.HashSize]))
-	}
-	return out, nil
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,12 +50,8 @@ func Open(path string, o Options) (*DB, error) {
 
 func (db *DB) open(path string, o Options) (err error) {
 	ctx := context.Background() // opening is not cut short
-	db.lock, err = os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	if db.lock, err = keepOut(path); err != nil {
 		return err
-	}
-	if err := lock(db.lock); err != nil {
-		return fmt.Errorf("%w: %s", err, path)
 	}
 	db.write, err = openWriter(ctx, path, o)
 	if err != nil {
@@ -87,7 +82,7 @@ func (db *DB) open(path string, o Options) (err error) {
 func (db *DB) release() error {
 	var errs []error
 	if db.writer != nil {
-		db.writer.close()
+		db.writer.queue.Close()
 	}
 	if db.read != nil {
 		errs = append(errs, db.read.Close())

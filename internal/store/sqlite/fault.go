@@ -6,20 +6,22 @@ import (
 
 	"modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
+
+	"github.com/latchkey-pos/latchkey/internal/store/rows"
 )
 
 // What a failure of the database means. Each error of a transaction is one that its function returned, that of the context,
 // or wraps one of these; the rest of its text is for the log.
 var (
 	// ErrFull says that the file cannot grow. Nothing was changed, and what fits goes on when there is room again.
-	ErrFull = errors.New("sqlite: no room for the database to grow")
+	ErrFull = rows.Class("sqlite: no room for the database to grow", rows.ErrFull)
 	// ErrUnavailable says that the database cannot be used now, or was closed.
-	ErrUnavailable = errors.New("sqlite: the database cannot be used")
+	ErrUnavailable = rows.Class("sqlite: the database cannot be used", rows.ErrUnavailable)
 	// ErrExists says that a row with that key is there already. The statement has changed nothing, and its transaction may
 	// go on.
-	ErrExists = errors.New("sqlite: there is a row with that key")
+	ErrExists = rows.Class("sqlite: there is a row with that key", rows.ErrExists)
 	// ErrReadOnly is the error of everything that writes inside of View.
-	ErrReadOnly = errors.New("sqlite: a view does not write")
+	ErrReadOnly = rows.Class("sqlite: a view does not write", rows.ErrReadOnly)
 )
 
 // Unreadable is the error of a stored value that the room that reads it cannot have written.

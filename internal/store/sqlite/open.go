@@ -10,10 +10,11 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/latchkey-pos/latchkey/internal/store/rows"
 )
 
 // What can be wrong with a database when it is opened.
@@ -24,7 +25,7 @@ var (
 	ErrLocked = errors.New("sqlite: another process is using the database")
 	// ErrDamaged says that the file is not a whole database of this program and of its kind. A transaction that comes upon
 	// damage later wraps it too.
-	ErrDamaged = errors.New("sqlite: the database is damaged or not one of this program")
+	ErrDamaged = rows.Class("sqlite: the database is damaged or not one of this program", rows.ErrDamaged)
 	// ErrNewer says that a newer release of this program has written the database.
 	ErrNewer = errors.New("sqlite: the database was written by a newer release")
 	// ErrBehind says that the audit log does not contain a checkpoint that was made of it: the database is an older copy,
@@ -67,6 +68,9 @@ func prepare(path string, create bool) (fresh bool, err error) {
 		if !create {
 			return false, fmt.Errorf("%w at %s", ErrMissing, path)
 		}
+		if _, err := os.Lstat(restoring(path)); err == nil {
+			return false, fmt.Errorf("%w: %s waits to take its place", ErrUnfinished, restoring(path))
+		}
 		return true, createFile(path)
 	}
 	if err != nil {
@@ -93,11 +97,7 @@ func createFile(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncFolder(path)
 }
 
 // ready checks that the database is whole and of its kind, and brings its tables up to date.
@@ -145,8 +145,13 @@ func migrate(ctx context.Context, db *sql.DB, room fs.FS) error {
 	return nil
 }
 
+// asker is a database, or one connection to it.
+type asker interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // sound refuses files of other programs and kinds, and files whose pages do not fit together.
-func sound(ctx context.Context, db *sql.DB, o Options) error {
+func sound(ctx context.Context, db asker, o Options) error {
 	var id uint32
 	var tables int
 	err := db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)

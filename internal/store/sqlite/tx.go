@@ -28,16 +28,26 @@ type preparer interface {
 
 // Exec carries out a statement that writes. It fails with ErrExists when a row with that key is there.
 func (t *Tx) Exec(query string, args ...any) error {
+	_, err := t.exec(query, args...)
+	return err
+}
+
+// exec is Exec, and returns how many rows were changed.
+func (t *Tx) exec(query string, args ...any) (int64, error) {
 	if t.view {
-		return ErrReadOnly
+		return 0, ErrReadOnly
 	}
 	s, err := t.statement(query)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t.dirty = true
-	_, err = s.ExecContext(t.ctx, args...)
-	return t.fail(err)
+	done, err := s.ExecContext(t.ctx, args...)
+	if err != nil {
+		return 0, t.fail(err)
+	}
+	n, err := done.RowsAffected()
+	return n, t.fail(err)
 }
 
 // One scans the only row of a query, which does not write, into dest, and reports whether there is one.
@@ -86,7 +96,7 @@ func (t *Tx) Audit(r audit.Record) error {
 		return err
 	}
 	tree, hashes := t.tree.Append(leaf)
-	err = t.Exec(`INSERT INTO audit_leaves (n, record, hashes) VALUES (?, ?, ?)`, int64(t.tree.Size()), leaf, joinHashes(hashes))
+	err = t.Exec(`INSERT INTO audit_leaves (n, record, hashes) VALUES (?, ?, ?)`, int64(t.tree.Size()), leaf, audit.JoinHashes(hashes))
 	if errors.Is(err, ErrExists) {
 		err = fmt.Errorf("%w: the audit log goes on beyond its end", ErrDamaged)
 	}

@@ -4,19 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/planted"
-)
-
-const (
-	queueLength = 1024 // calls that may wait; further ones wait to get in
-	maxBatch    = 256  // calls of one commit
+	"github.com/latchkey-pos/latchkey/internal/store/queue"
 )
 
 // job is one call of Update.
@@ -26,30 +19,9 @@ type job struct {
 	done chan error // of capacity 1
 }
 
-// carryOut runs the function of a call. A panic of it belongs to the caller: the writer must go on.
-func (j *job) carryOut(tx *Tx) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = &panicked{value, debug.Stack()}
-		}
-	}()
-	return j.do(tx)
-}
-
-// panicked is the panic of a function in the writer's goroutine, on the way to the caller's.
-type panicked struct {
-	value any
-	stack []byte
-}
-
-func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
-
 // writer owns the connection that writes. Its goroutine ends when the queue is closed and empty.
 type writer struct {
-	mu     sync.RWMutex // held for reading while a call gets into the queue
-	closed bool
-	queue  chan job
-	ended  chan struct{}
+	queue *queue.Queue[job]
 
 	batch   func(calls int)
 	conn    *sql.Conn
@@ -60,7 +32,7 @@ type writer struct {
 }
 
 func newWriter(conn *sql.Conn, tree audit.Tree, batch func(int)) *writer {
-	w := &writer{conn: conn, batch: batch, queue: make(chan job, queueLength), ended: make(chan struct{})}
+	w := &writer{conn: conn, batch: batch, queue: queue.New[job]()}
 	w.tx = Tx{conn: conn, statements: make(map[string]*sql.Stmt), tree: tree}
 	go w.run()
 	return w
@@ -70,28 +42,14 @@ func newWriter(conn *sql.Conn, tree audit.Tree, batch func(int)) *writer {
 // turn has come it is carried out, and its outcome returned.
 func (w *writer) submit(ctx context.Context, do func(*Tx) error) error {
 	j := job{ctx: ctx, do: do, done: make(chan error, 1)}
-	if err := w.enqueue(j); err != nil {
+	err := w.queue.Put(ctx, j)
+	if errors.Is(err, queue.ErrClosed) {
+		return fault(err)
+	}
+	if err != nil {
 		return err
 	}
-	err := w.wait(j)
-	if p, ok := err.(*panicked); ok {
-		panic(p)
-	}
-	return err
-}
-
-func (w *writer) enqueue(j job) error {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if w.closed {
-		return fault(errors.New("it is closed"))
-	}
-	select {
-	case w.queue <- j:
-		return nil
-	case <-j.ctx.Done():
-		return j.ctx.Err()
-	}
+	return queue.Rethrow(w.wait(j))
 }
 
 // wait returns the outcome of a call. There is none when a function has ended the writer's goroutine, as tests do that
@@ -100,7 +58,7 @@ func (w *writer) wait(j job) error {
 	select {
 	case err := <-j.done:
 		return err
-	case <-w.ended:
+	case <-w.queue.Ended():
 	}
 	select {
 	case err := <-j.done:
@@ -110,40 +68,12 @@ func (w *writer) wait(j job) error {
 	}
 }
 
-// close lets in no further call and waits for those that are in.
-func (w *writer) close() {
-	w.mu.Lock()
-	if !w.closed {
-		w.closed = true
-		close(w.queue)
-	}
-	w.mu.Unlock()
-	<-w.ended
-}
-
 func (w *writer) run() {
-	defer close(w.ended)
+	defer w.queue.End()
 	defer w.tx.close()
-	for first := range w.queue {
-		w.commit(w.waiting(first))
+	for batch := w.queue.Next(); batch != nil; batch = w.queue.Next() {
+		w.commit(batch)
 	}
-}
-
-// waiting takes what is in the queue by now, without waiting for more.
-func (w *writer) waiting(first job) []job {
-	batch := []job{first}
-	for len(batch) < maxBatch {
-		select {
-		case j, ok := <-w.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, j)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // commit carries out a batch as one transaction and tells each caller. When the transaction fails, every call of it is
@@ -219,7 +149,7 @@ func (w *writer) one(j job) (outcome, broken error) {
 	}
 	w.calls.Add(1)
 	w.tx.dirty, w.tx.failed = false, nil
-	err := w.tx.outcome(j.carryOut(&w.tx))
+	err := w.tx.outcome(queue.Guard(func() error { return j.do(&w.tx) }))
 	if err != nil && w.tx.dirty {
 		return nil, err
 	}

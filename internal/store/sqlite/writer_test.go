@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/store/queue"
 )
 
 // hold keeps the writer busy with one call until the returned function is called.
@@ -37,9 +38,9 @@ func hold(t *testing.T, db *DB) (release func()) {
 // queued waits until n calls are in the queue.
 func queued(t *testing.T, db *DB, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); len(db.writer.queue) < n; runtime.Gosched() {
+	for deadline := time.Now().Add(30 * time.Second); db.writer.queue.Len() < n; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d calls in the queue, want %d", len(db.writer.queue), n)
+			t.Fatalf("%d calls in the queue, want %d", db.writer.queue.Len(), n)
 		}
 	}
 }
@@ -61,7 +62,7 @@ func takeAll(t *testing.T, db *DB, n int) (wait func()) {
 // TestGroupCommit counts: calls that wait while a commit is under way share the next one.
 func TestGroupCommit(t *testing.T) {
 	t.Parallel()
-	const callers = maxBatch + 44
+	const callers = queue.MaxBatch + 44
 	var batches []int
 	o := options()
 	o.Batch = func(calls int) { batches = append(batches, calls) }
@@ -85,7 +86,7 @@ func TestGroupCommit(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if want := []int{1, maxBatch, callers - maxBatch}; !slices.Equal(batches, want) {
+	if want := []int{1, queue.MaxBatch, callers - queue.MaxBatch}; !slices.Equal(batches, want) {
 		t.Errorf("commits of %v calls, want %v", batches, want)
 	}
 }
@@ -95,8 +96,8 @@ func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	db, _ := openNew(t)
 	release := hold(t, db)
-	wait := takeAll(t, db, queueLength)
-	queued(t, db, queueLength)
+	wait := takeAll(t, db, queue.Length)
+	queued(t, db, queue.Length)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := db.Update(ctx, func(tx *Tx) error { return take(tx, 9999) }); !errors.Is(err, context.Canceled) {
@@ -104,8 +105,8 @@ func TestFullQueue(t *testing.T) {
 	}
 	release()
 	wait()
-	if taken, _ := notes(t, db); len(taken) != queueLength {
-		t.Errorf("%d notes, want %d", len(taken), queueLength)
+	if taken, _ := notes(t, db); len(taken) != queue.Length {
+		t.Errorf("%d notes, want %d", len(taken), queue.Length)
 	}
 }
 

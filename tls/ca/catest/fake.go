@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -44,6 +45,7 @@ type Fake struct {
 
 	mu      sync.Mutex
 	issued  map[string]*big.Int
+	keys    map[string][32]byte // of what was issued
 	revoked []x509.RevocationListEntry
 	number  int64
 }
@@ -52,7 +54,7 @@ var _ ca.Issuer = (*Fake)(nil)
 
 // NewFake makes an issuer for the authority. The zero Twist makes an honest one.
 func NewFake(authority identity.Authority, twist Twist, now func() time.Time) (*Fake, error) {
-	f := &Fake{authority: authority, twist: twist, now: now, key: newKey(elliptic.P256()), issued: make(map[string]*big.Int)}
+	f := &Fake{authority: authority, twist: twist, now: now, key: newKey(elliptic.P256()), issued: make(map[string]*big.Int), keys: make(map[string][32]byte)}
 	var err error
 	if f.chain, err = f.newChain(); err != nil {
 		return nil, err
@@ -95,6 +97,8 @@ func Twists() []Twist {
 		template("no usage", func(c *x509.Certificate) { c.ExtKeyUsage = nil }),
 		template("no policy", func(c *x509.Certificate) { c.Policies = nil }),
 		template("a second policy", func(c *x509.Certificate) { c.Policies = append(c.Policies, identity.Decrypt.Policy()) }),
+		template("the policy in both spellings", func(c *x509.Certificate) { c.Policies = identity.Terminal.Policies() }),
+		template("another policy in short", func(c *x509.Certificate) { c.Policies = []x509.OID{identity.Decrypt.ShortPolicy()} }),
 		template("another policy", func(c *x509.Certificate) { c.Policies = []x509.OID{identity.Decrypt.Policy()} }),
 		template("an unexpected extension", func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 1}, Value: []byte{5, 0}}}
@@ -188,6 +192,7 @@ func (f *Fake) Issue(ctx context.Context, req ca.Request) ([]*x509.Certificate, 
 	}
 	f.mu.Lock()
 	f.issued[identity.Serial(leaf)] = leaf.SerialNumber
+	f.keys[identity.Serial(leaf)] = sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	f.mu.Unlock()
 	issued := []*x509.Certificate{leaf, chain[0]}
 	if f.twist.Issued != nil {
@@ -214,6 +219,19 @@ func (f *Fake) Revoke(ctx context.Context, serial string, reason int) error {
 	}
 	f.revoked = append(f.revoked, x509.RevocationListEntry{SerialNumber: n, RevocationTime: f.now(), ReasonCode: reason})
 	return nil
+}
+
+// Issued returns what it has signed.
+func (f *Fake) Issued(ctx context.Context, keys map[[32]byte]bool, known func(serial string) bool) (map[string][32]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[string][32]byte)
+	for serial, key := range f.keys {
+		if keys[key] && !known(serial) {
+			out[serial] = key
+		}
+	}
+	return out, ctx.Err()
 }
 
 // CRL signs a list of what was revoked.

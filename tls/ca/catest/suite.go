@@ -8,9 +8,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"slices"
@@ -27,6 +30,10 @@ type Fixture struct {
 	Issuer    ca.Issuer
 	Authority identity.Authority
 	Now       func() time.Time // the clock that the issuer uses
+	// Immediate says that the issuer certifies from the moment of issue only: it refuses requests that name a start.
+	Immediate bool
+	// Reasonless says that the revocation lists of the issuer name no reasons.
+	Reasonless bool
 }
 
 // Case is one thing that every issuer does. Check returns what it does instead.
@@ -50,7 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 // Cases returns the suite.
 func Cases() []Case {
 	return []Case{
-		{"certifies every role of its authority", everyRole},
+		{"certifies every role of its authority, by the rules of zlint", everyRole},
 		{"certifies no role of another authority", foreignRoles},
 		{"refuses keys it does not know", foreignKeys},
 		{"refuses bad names", badNames},
@@ -61,14 +68,63 @@ func Cases() []Case {
 		{"gives every certificate its own serial number", serials},
 		{"leaves the request alone", untouched},
 		{"lists what is revoked", revocation},
+		{"finds what it issued by its key", finds},
 		{"does nothing for a cancelled context", cancelled},
 		{"is healthy", func(ctx context.Context, f Fixture) error { return f.Issuer.Health(ctx) }},
 	}
 }
 
-// NewRequest returns a request for a new P-256 key and a role of the authority.
+// finds has three certificates made, two of them for one key, and looks for them.
+func finds(ctx context.Context, f Fixture) error {
+	requests := []ca.Request{f.request(), f.request()}
+	keys, want := make(map[[32]byte]bool), make(map[string][32]byte)
+	var twice []string
+	for n, i := range []int{0, 1, 0} {
+		leaf, err := f.issue(ctx, requests[i])
+		if err != nil {
+			return err
+		}
+		key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+		if i == 0 {
+			keys[key], want[identity.Serial(leaf)] = true, key
+			twice = append(twice, identity.Serial(leaf))
+		}
+		if n < 2 {
+			continue
+		}
+		if err := f.Issuer.Revoke(ctx, twice[0], 4); err != nil { // what is revoked was issued all the same
+			return err
+		}
+	}
+	nothing := func(string) bool { return false }
+	for range 2 {
+		if got, err := f.Issuer.Issued(ctx, keys, nothing); err != nil || !maps.Equal(got, want) {
+			return fmt.Errorf("issued: %v, %w, want %v", got, err, want)
+		}
+	}
+	got, err := f.Issuer.Issued(ctx, keys, func(serial string) bool { return serial == twice[1] })
+	if delete(want, twice[1]); err != nil || !maps.Equal(got, want) {
+		return fmt.Errorf("issued, one of them known: %v, %w, want %v", got, err, want)
+	}
+	got, err = f.Issuer.Issued(ctx, map[[32]byte]bool{{1}: true, {}: true}, nothing)
+	if err != nil || len(got) != 0 {
+		return fmt.Errorf("issued under unknown keys: %v, %w", got, err)
+	}
+	return nil
+}
+
+// NewRequest returns a request for a new P-256 key and a role of the authority, with the proof that somebody has the key.
 func NewRequest(role identity.Role, name string) ca.Request {
-	return ca.Request{PublicKey: newKey(elliptic.P256()).Public(), Identity: identity.Identity{Tenant: "ACME", Role: role, Name: name}}
+	return newRequest(elliptic.P256(), role, name)
+}
+
+func newRequest(curve elliptic.Curve, role identity.Role, name string) ca.Request {
+	key := newKey(curve)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "asked for"}}, key)
+	if err != nil {
+		panic("catest: " + err.Error()) // a key of our own and a source that cannot fail
+	}
+	return ca.Request{PublicKey: key.Public(), CSR: csr, Identity: identity.Identity{Tenant: "ACME", Role: role, Name: name}}
 }
 
 var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -114,14 +170,18 @@ func (f Fixture) request() ca.Request { return NewRequest(f.Authority.Roles()[0]
 func everyRole(ctx context.Context, f Fixture) error {
 	for _, role := range f.Authority.Roles() {
 		for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
-			req := NewRequest(role, "NAME-1")
-			req.PublicKey = newKey(curve).Public()
+			req := newRequest(curve, role, "NAME-1")
 			leaf, err := f.issue(ctx, req)
 			if err != nil {
 				return err
 			}
 			if id, err := identity.FromCertificate(leaf); err != nil || id != req.Identity {
 				return fmt.Errorf("identity %v and error %v, want %v", id, err, req.Identity)
+			}
+			for _, cert := range append(f.Issuer.Chain(), leaf) {
+				if err := Lint(cert); err != nil {
+					return err
+				}
 			}
 			client := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 			server := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
@@ -230,7 +290,11 @@ func lifetimes(ctx context.Context, f Fixture) error {
 		return err
 	}
 	req.NotBefore, req.Lifetime = f.Now().Add(24*time.Hour), 2*time.Hour
-	if _, err := f.issue(ctx, req); err != nil {
+	if f.Immediate {
+		if err := f.refuses(ctx, "in advance", req); err != nil {
+			return err
+		}
+	} else if _, err := f.issue(ctx, req); err != nil {
 		return fmt.Errorf("in advance: %w", err)
 	}
 	for what, change := range map[string]func(*ca.Request){
@@ -370,8 +434,12 @@ func revocation(ctx context.Context, f Fixture) error {
 	if after.Number.Cmp(before.Number) <= 0 {
 		return fmt.Errorf("list %v after %v", after.Number, before.Number)
 	}
-	if reason, ok := listed(after, gone.SerialNumber); !ok || reason != 1 {
-		return fmt.Errorf("revoked: listed %t with reason %d, want the first reason, 1", ok, reason)
+	want := 1
+	if f.Reasonless {
+		want = 0
+	}
+	if reason, ok := listed(after, gone.SerialNumber); !ok || reason != want {
+		return fmt.Errorf("revoked: listed %t with reason %d, want the first reason, %d", ok, reason, want)
 	}
 	if _, ok := listed(after, kept.SerialNumber); ok {
 		return errors.New("a certificate is listed that was not revoked")

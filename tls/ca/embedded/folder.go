@@ -25,14 +25,17 @@ const (
 	LedgerFile     = "issued.jsonl"
 )
 
-// ErrNoKey says that the issuing key is not in the folder: it is held elsewhere, and was not given.
-var ErrNoKey = errors.New("embedded: the issuing key is not in the folder")
+// ErrNoKey says that a key is not in the folder: it is held elsewhere, and was not given.
+var ErrNoKey = errors.New("embedded: the key is not in the folder")
 
 // Options adjust an authority. The zero value of each field means what stands beside it.
 type Options struct {
-	Root    crypto.Signer    // key of the root, held elsewhere: in a token; nil: sealed in the folder. Opening never needs it
+	Root    crypto.Signer    // key of the root, held elsewhere: in a token; nil: sealed in the folder. Opening an issuer never needs it
 	Issuing crypto.Signer    // issuing key, held elsewhere; nil: sealed in the folder
 	Clock   func() time.Time // nil: time.Now
+	// CRL and Status are http URLs, for third parties, of the revocation list and of what answers about single certificates (OCSP).
+	// They are written into certificates; empty: nothing is.
+	CRL, Status string
 }
 
 // Create makes a new authority in dir, which must not exist or be empty, and opens it. The folder appears whole or not

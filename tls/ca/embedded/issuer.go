@@ -22,6 +22,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/tls/ca"
+	"github.com/latchkey-pos/latchkey/tls/ca/status"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 )
 
@@ -35,9 +36,12 @@ type Issuer struct {
 	kind   Kind
 	chain  []*x509.Certificate // issuing, root
 	signer *softcas.SoftCAS
+	key    crypto.Signer
 	held   crypto.Signer // the issuing key, where it is held elsewhere
 	ledger *ledger
 	clock  func() time.Time
+
+	crlURL, statusURL []string // written into certificates
 
 	mu  sync.Mutex
 	crl *list
@@ -86,7 +90,7 @@ func OpenWith(dir string, passphrase secret.Bytes, o Options) (*Issuer, error) {
 	}
 	key := o.Issuing
 	if key == nil {
-		if key, err = readKey(dir, kind, passphrase); err != nil {
+		if key, err = readKey(dir, kind, IssuingKeyFile, passphrase); err != nil {
 			return nil, err
 		}
 	}
@@ -102,19 +106,26 @@ func OpenWith(dir string, passphrase secret.Bytes, o Options) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{kind: kind, chain: chain, signer: cas, held: o.Issuing, ledger: ledger, clock: o.Clock}, nil
+	i := &Issuer{kind: kind, chain: chain, signer: cas, key: key, held: o.Issuing, ledger: ledger, clock: o.Clock}
+	if o.CRL != "" {
+		i.crlURL = []string{o.CRL}
+	}
+	if o.Status != "" {
+		i.statusURL = []string{o.Status}
+	}
+	return i, nil
 }
 
-// readKey opens the sealed issuing key of a folder.
-func readKey(dir string, kind Kind, passphrase secret.Bytes) (crypto.Signer, error) {
-	sealed, err := os.ReadFile(filepath.Join(dir, IssuingKeyFile))
+// readKey opens a sealed key of a folder.
+func readKey(dir string, kind Kind, file string, passphrase secret.Bytes) (crypto.Signer, error) {
+	sealed, err := os.ReadFile(filepath.Join(dir, file))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	return openKey(passphrase, label(kind, IssuingKeyFile), sealed)
+	return openKey(passphrase, label(kind, file), sealed)
 }
 
 // Close lets go of the folder. The issuer cannot be used afterwards. The signing key stays in memory until the garbage
@@ -144,10 +155,10 @@ func (i *Issuer) Issue(ctx context.Context, req ca.Request) ([]*x509.Certificate
 	if err != nil {
 		return nil, err
 	}
-	if err := i.covers(template); err != nil {
+	if err := ca.Covered(i.chain, template.NotBefore, template.NotAfter); err != nil {
 		return nil, err
 	}
-	template.SerialNumber = newSerial()
+	template.SerialNumber, template.CRLDistributionPoints, template.OCSPServer = newSerial(), i.crlURL, i.statusURL
 	resp, err := i.signer.CreateCertificate(&apiv1.CreateCertificateRequest{
 		Template: template, // fresh, because softcas writes into it
 		Lifetime: template.NotAfter.Sub(template.NotBefore),
@@ -164,17 +175,6 @@ func (i *Issuer) Issue(ctx context.Context, req ca.Request) ([]*x509.Certificate
 		return nil, err
 	}
 	return issued, nil
-}
-
-// covers refuses what would be valid when one of the issuer's certificates is not.
-func (i *Issuer) covers(leaf *x509.Certificate) error {
-	for _, cert := range i.chain {
-		if leaf.NotBefore.Before(cert.NotBefore) || leaf.NotAfter.After(cert.NotAfter) {
-			return fmt.Errorf("%w: %v until %v is outside of the issuer's own %v until %v",
-				ca.ErrRequest, leaf.NotBefore, leaf.NotAfter, cert.NotBefore, cert.NotAfter)
-		}
-	}
-	return nil
 }
 
 func issuedEntry(leaf *x509.Certificate, id identity.Identity, now time.Time) entry {
@@ -202,6 +202,30 @@ func (i *Issuer) Revoke(ctx context.Context, serial string, reason int) error {
 		}
 		return i.ledger.append(entry{Event: eventRevoked, Time: i.clock().UTC(), Serial: serial, Reason: reason})
 	})
+}
+
+// Issued finds in the ledger what was issued under public keys, as ca.Issuer says.
+func (i *Issuer) Issued(ctx context.Context, keys map[[32]byte]bool, known func(serial string) bool) (map[string][32]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	out := make(map[string][32]byte)
+	err := i.ledger.do(func() error {
+		for serial, e := range i.ledger.issued {
+			key, err := hex.DecodeString(e.KeyHash)
+			if err != nil || len(key) != sha256.Size {
+				return fmt.Errorf("%w: serial number %s is under no key", ErrLedger, serial)
+			}
+			if keys[[32]byte(key)] && !known(serial) {
+				out[serial] = [32]byte(key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // CRL returns a revocation list in DER, good for CRLLifetime when it is new. Certificates that have expired are not on
@@ -234,6 +258,25 @@ func (i *Issuer) CRL(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return slices.Clone(i.crl.der), nil
+}
+
+// SignStatus signs what is known of a certificate of this authority. What is revoked in the ledger is so whatever the answer says:
+// a registration authority may know of no certificate that was revoked because nobody was given it.
+func (i *Issuer) SignStatus(ctx context.Context, a status.Answer) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err := i.ledger.do(func() error {
+		e, ok := i.ledger.revoked[identity.Serial(&x509.Certificate{SerialNumber: a.Request.Serial()})]
+		if ok && a.State != status.Revoked {
+			a.State, a.Revoked, a.Reason = status.Revoked, e.Time.Truncate(time.Second), e.Reason
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return status.Sign(a, i.chain[0], i.key)
 }
 
 // entries returns what stands on a revocation list made at now, oldest first.

@@ -19,6 +19,7 @@ import (
 
 const (
 	maxRequest  = 64 << 10
+	maxPart     = 1 << 20 // of a part of a list
 	maxResponse = 64 << 20
 )
 
@@ -71,11 +72,61 @@ func (c *Client) Approvals(ctx context.Context) ([]Approval, error) {
 	return out.Approvals, err
 }
 
+// Enlist has a part of a list registered, or only looked at.
+func (c *Client) Enlist(ctx context.Context, p Part) ([]Enlisted, error) {
+	var out enlistedList
+	if err := c.json(ctx, http.MethodPost, PathFleet, p, &out); err != nil {
+		return nil, err
+	}
+	if len(out.Terminals) != len(p.All) {
+		return nil, fmt.Errorf("admin: answer: %d terminals, want %d", len(out.Terminals), len(p.All))
+	}
+	for i, e := range out.Terminals {
+		if e.Terminal != p.All[i].Terminal {
+			return nil, fmt.Errorf("admin: answer: terminal %d is another one", i+1)
+		}
+	}
+	return out.Terminals, nil
+}
+
+// Campaign says how far a key set is from being out of use, with every slot that it is in.
+func (c *Client) Campaign(ctx context.Context, set string) (*Campaign, error) {
+	var out Campaign
+	all, err := pages(func(after string) ([]HitSlot, bool, error) {
+		out = Campaign{}
+		err := c.json(ctx, http.MethodGet, listPath(PathCampaigns+"/"+url.PathEscape(set), queryAfter, after), nil, &out)
+		return out.Hit, out.More, err
+	}, func(h HitSlot) string { return h.Terminal })
+	out.Hit, out.More = all, false
+	return &out, err
+}
+
+// CampaignCounts is Campaign without the slots.
+func (c *Client) CampaignCounts(ctx context.Context, set string) (*Campaign, error) {
+	var out Campaign
+	err := c.json(ctx, http.MethodGet, listPath(PathCampaigns+"/"+url.PathEscape(set), queryLimit, "1"), nil, &out)
+	out.Hit, out.More = nil, false
+	return &out, err
+}
+
 // Terminals lists the terminals, by name: all of them, however many requests that takes.
 func (c *Client) Terminals(ctx context.Context) ([]Terminal, error) {
+	return c.Select(ctx, Selection{})
+}
+
+// Selection says which terminals of a list are wanted. Empty members want all.
+type Selection struct {
+	Group  string
+	Labels []string // KEY=VALUE, all of them
+	KeySet string   // that have a slot of this set, or a key of it that is not retired
+}
+
+// Select is Terminals for those that are wanted.
+func (c *Client) Select(ctx context.Context, s Selection) ([]Terminal, error) {
 	return pages(func(after string) ([]Terminal, bool, error) {
 		var out terminalList
-		err := c.json(ctx, http.MethodGet, listPath(PathTerminals, queryAfter, after), nil, &out)
+		err := c.json(ctx, http.MethodGet, listPath(PathTerminals, queryAfter, after, queryGroup, s.Group,
+			queryLabels, strings.Join(s.Labels, ","), queryKeySet, s.KeySet), nil, &out)
 		return out.Terminals, out.More, err
 	}, func(t Terminal) string { return t.Terminal })
 }

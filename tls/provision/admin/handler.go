@@ -26,7 +26,9 @@ type Registry interface {
 	Do(ctx context.Context, by provision.Actor, op provision.Operation) (*provision.Outcome, error)
 	Approvals(ctx context.Context) ([]*provision.Approval, error)
 	Approve(ctx context.Context, by provision.Actor, id string) (*provision.Outcome, error)
-	Terminals(ctx context.Context, after keyset.TerminalID, limit int) (_ []*provision.Terminal, more bool, _ error)
+	Enlist(ctx context.Context, by provision.Actor, p provision.Part) ([]provision.Enlisted, error)
+	Campaign(ctx context.Context, set keyset.ID, after keyset.TerminalID, limit int) (*provision.Campaign, error)
+	Select(ctx context.Context, f provision.Filter, after keyset.TerminalID, limit int) (_ []*provision.Terminal, more bool, _ error)
 	Terminal(ctx context.Context, id keyset.TerminalID) (*provision.Terminal, error)
 	OpenCode(ctx context.Context, id keyset.TerminalID) (expires time.Time, _ error)
 	Certificates(ctx context.Context, of keyset.TerminalID, after string, limit int) (_ []provision.Issuance, more bool, _ error)
@@ -63,6 +65,8 @@ var endpoints = []endpoint{
 	{http.MethodGet, PathTerminals, "read/terminals", people, Registry.MayRead, face.terminals},
 	{http.MethodGet, PathTerminals + "/{id}", "read/terminal", people, Registry.MayRead, face.terminal},
 	{http.MethodPost, PathOperations, "operate", []identity.Role{identity.Operator}, nil, face.operate},
+	{http.MethodGet, PathCampaigns + "/{id}", "read/campaign", people, Registry.MayRead, face.campaign},
+	{http.MethodPost, PathFleet, "operate", []identity.Role{identity.Operator}, nil, face.enlist},
 	{http.MethodGet, PathApprovals, "read/approvals", people, Registry.MayRead, face.approvals},
 	{http.MethodPost, PathApprovals + "/{id}", "approve", []identity.Role{identity.Operator}, nil, face.approve},
 	{http.MethodGet, PathCertificates, "read/certificates", people, Registry.MayRead, face.certificates},
@@ -111,7 +115,7 @@ func actor(r *http.Request) (provision.Actor, error) {
 }
 
 func (f face) terminals(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
-	q, err := parseQuery(r, queryAfter, queryLimit)
+	q, err := parseQuery(r, queryAfter, queryLimit, queryGroup, queryLabels, queryKeySet)
 	if err != nil {
 		return err
 	}
@@ -119,11 +123,15 @@ func (f face) terminals(w http.ResponseWriter, r *http.Request, _ provision.Acto
 	if err != nil {
 		return err
 	}
+	filter, err := q.filter()
+	if err != nil {
+		return err
+	}
 	after, err := q.terminal(queryAfter)
 	if err != nil {
 		return err
 	}
-	all, more, err := f.registry.Terminals(r.Context(), after, limit)
+	all, more, err := f.registry.Select(r.Context(), filter, after, limit)
 	if err != nil {
 		return err
 	}
@@ -166,6 +174,53 @@ func (f face) operate(w http.ResponseWriter, r *http.Request, by provision.Actor
 		return err
 	}
 	return writeOutcome(w, out)
+}
+
+func (f face) enlist(w http.ResponseWriter, r *http.Request, by provision.Actor) error {
+	body, err := serve.ReadBody(w, r, serve.TypeJSON, maxPart)
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe(body) // a seed is in it
+	part, err := parsePart(body)
+	if err != nil {
+		return err
+	}
+	defer part.Seed.Wipe()
+	all, err := f.registry.Enlist(r.Context(), by, part)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, e := range all {
+			e.Ticket.Wipe()
+		}
+	}()
+	return write(w, http.StatusOK, describeEnlisted(all))
+}
+
+func (f face) campaign(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
+	set, err := keyset.ParseID(r.PathValue("id"))
+	if err != nil {
+		return malformed("key set: want 1 to 32 of A-Z, 0-9 and -")
+	}
+	q, err := parseQuery(r, queryAfter, queryLimit)
+	if err != nil {
+		return err
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return err
+	}
+	after, err := q.terminal(queryAfter)
+	if err != nil {
+		return err
+	}
+	c, err := f.registry.Campaign(r.Context(), set, after, limit)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, describeCampaign(c))
 }
 
 func (f face) approvals(w http.ResponseWriter, r *http.Request, _ provision.Actor) error {
@@ -276,6 +331,9 @@ func writeOutcome(w http.ResponseWriter, o *provision.Outcome) error {
 	if o.Terminal != nil {
 		t := describe(o.Terminal)
 		out.Terminal = &t
+	}
+	if a := o.Approval; a != nil && a.Operation.Action.OfList() && !a.Approver.IsZero() {
+		out.Granted = a.ID
 	}
 	out.Ticket = string(o.Ticket.Expose())
 	return write(w, status, out)

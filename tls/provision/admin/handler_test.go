@@ -37,6 +37,8 @@ type fake struct {
 	denied []string
 	by     provision.Actor
 	op     provision.Operation
+	part   provision.Part
+	filter provision.Filter
 	err    error
 	out    provision.Outcome
 	page   int // returns so many at once; 0: as many as are wanted
@@ -74,7 +76,7 @@ func (f *fake) Do(_ context.Context, by provision.Actor, op provision.Operation)
 }
 
 func (f *fake) Approvals(context.Context) ([]*provision.Approval, error) {
-	return []*provision.Approval{{ID: "WAITS"}, {ID: "DONE", Approver: identity.Identity{Tenant: "ACME", Role: identity.Operator, Name: "OP-2"}}},
+	return []*provision.Approval{{ID: "WAITS", Operation: provision.Operation{Action: provision.ActionUnblock, Terminal: "T-1"}}, {ID: "DONE", Approver: identity.Identity{Tenant: "ACME", Role: identity.Operator, Name: "OP-2"}}},
 		f.called("approvals", provision.Actor{})
 }
 
@@ -83,8 +85,42 @@ func (f *fake) Approve(_ context.Context, by provision.Actor, id string) (*provi
 	return &out, f.called("approve "+id, by)
 }
 
-// Terminals has seven terminals.
-func (f *fake) Terminals(_ context.Context, after keyset.TerminalID, limit int) (out []*provision.Terminal, more bool, _ error) {
+// Campaign has three slots of two terminals.
+func (f *fake) Campaign(_ context.Context, set keyset.ID, after keyset.TerminalID, limit int) (*provision.Campaign, error) {
+	c := &provision.Campaign{
+		KeySet: set, Stopped: true, Successor: "DATA-2", Since: time.Unix(1_800_000_000, 0), Names: []string{"OP-1", "OP-2"},
+		Slots: map[provision.Progress]int{provision.ProgressOrdered: 2, provision.ProgressRekeyed: 1},
+	}
+	for _, h := range []provision.HitSlot{
+		{Terminal: "T-1", Status: keyset.StatusActive, Slot: 1, KeySet: "DATA-2", Progress: provision.ProgressOrdered},
+		{Terminal: "T-1", Status: keyset.StatusActive, Slot: 2, KeySet: "DATA-2", Progress: provision.ProgressOrdered},
+		{Terminal: "T-2", Status: keyset.StatusBlocked, Slot: 1, KeySet: "DATA-2", Progress: provision.ProgressRekeyed},
+	} {
+		if h.Terminal > after && (f.page == 0 || h.Terminal == "T-1" || after == "T-1") {
+			c.Hit = append(c.Hit, h)
+		}
+	}
+	c.More = f.page > 0 && after == ""
+	return c, f.called(fmt.Sprintf("campaign %s %q %d", set, after, limit), provision.Actor{})
+}
+
+// Enlist refuses the second terminal.
+func (f *fake) Enlist(_ context.Context, by provision.Actor, p provision.Part) (out []provision.Enlisted, _ error) {
+	for i, r := range p.All {
+		one := provision.Enlisted{Terminal: r.Terminal, Ticket: secret.From([]byte("CODE-PIN")), Expires: time.Unix(1_800_000_900, 0)}
+		if i == 1 {
+			one = provision.Enlisted{Terminal: r.Terminal, Code: provision.CodeTerminalExists, Detail: "it is active"}
+		}
+		out = append(out, one)
+	}
+	f.part = p
+	f.part.Seed = p.Seed.Clone()
+	return out, f.called(fmt.Sprintf("enlist %d %t", len(p.All), p.Dry), by)
+}
+
+// Select has seven terminals.
+func (f *fake) Select(_ context.Context, filter provision.Filter, after keyset.TerminalID, limit int) (out []*provision.Terminal, more bool, _ error) {
+	f.filter = filter
 	for n := 1; n <= 7; n++ {
 		t := row()
 		if t.ID = keyset.TerminalID(fmt.Sprint("T-", n)); t.ID > after {
@@ -250,6 +286,8 @@ var calls = []struct {
 	{http.MethodGet, "/terminals", "", "operator auditor", "read/terminals"},
 	{http.MethodGet, "/terminals/T-1", "", "operator auditor", "read/terminal"},
 	{http.MethodPost, "/operations", `{"Action":"block","Terminal":"T-1"}`, "operator", "operate"},
+	{http.MethodGet, "/campaigns/DATA-1", "", "operator auditor", "read/campaign"},
+	{http.MethodPost, "/fleet", `{"Dry":true,"Terminals":[{"Terminal":"T-1"}]}`, "operator", "operate"},
 	{http.MethodGet, "/approvals", "", "operator auditor", "read/approvals"},
 	{http.MethodPost, "/approvals/WAITS", "", "operator", "approve"},
 	{http.MethodGet, "/certificates", "", "operator auditor", "read/certificates"},
@@ -349,13 +387,21 @@ func TestMalformed(t *testing.T) {
 	}
 	for _, query := range []string{
 		"?limit=0", "?limit=1001", "?limit=-1", "?limit=07", "?limit=x", "?limit=", "?after=", "?after=t-1", "?after=T-1&after=T-2", "?before=T-1",
-		"?after=%zz", "?limit=99999999999999999999", "?terminal=T-1",
+		"?after=%zz", "?limit=99999999999999999999", "?terminal=T-1", "?group=north", "?labels=x", "?labels=a=1,", "?key-set=a%20b",
 	} {
 		resp, err := h.clients[identity.Operator].Get(h.url + "/terminals" + query)
 		must(t, err)
 		must(t, resp.Body.Close())
 		if resp.StatusCode != 400 {
 			t.Errorf("terminals%s: status %d", query, resp.StatusCode)
+		}
+	}
+	for _, path := range []string{"/campaigns/data", "/campaigns/DATA-1?limit=0", "/campaigns/DATA-1?after=t", "/campaigns/DATA-1?x=1"} {
+		resp, err := h.clients[identity.Operator].Get(h.url + path)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != 400 {
+			t.Errorf("%s: status %d", path, resp.StatusCode)
 		}
 	}
 	for _, query := range []string{"?limit=0", "?limit=1001", "?terminal=t-1", "?terminal=", "?terminal=T-1&terminal=T-2", "?serial=aa"} {
@@ -385,7 +431,7 @@ func TestBrowsers(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	for path, body := range map[string]string{
-		"/operations": `{"Action":"block","Terminal":"T-1"}`, "/approvals/WAITS": `{}`, "/registry/observations": `{}`,
+		"/operations": `{"Action":"block","Terminal":"T-1"}`, "/approvals/WAITS": `{}`, "/fleet": `{"Dry":true,"Terminals":[{"Terminal":"T-1"}]}`, "/registry/observations": `{}`,
 	} {
 		role := identity.Operator
 		if path == "/registry/observations" {

@@ -16,6 +16,9 @@ const (
 	queryAfter    = "after"    // go on behind this terminal, or behind the certificate of this serial number
 	queryLimit    = "limit"    // so many at most
 	queryTerminal = "terminal" // certificates of this terminal only
+	queryGroup    = "group"    // terminals of this group only
+	queryLabels   = "labels"   // terminals with these labels only: KEY=VALUE, separated by commas
+	queryKeySet   = "key-set"  // terminals of this key set only
 )
 
 // query is what follows the question mark: known parameters, each at most once.
@@ -47,6 +50,30 @@ func (q query) limit() (int, error) {
 		return 0, malformed("query limit: want a number from 1 to " + strconv.Itoa(provision.MaxListed))
 	}
 	return n, nil
+}
+
+// filter is which terminals are wanted.
+func (q query) filter() (f provision.Filter, err error) {
+	if text, ok := q[queryGroup]; ok {
+		if f.Group, err = provision.ParseGroup(text); err != nil {
+			return f, malformed("query " + queryGroup + ": want 1 to 32 of A-Z, 0-9 and -")
+		}
+	}
+	if text, ok := q[queryLabels]; ok {
+		for one := range strings.SplitSeq(text, ",") {
+			l, err := provision.ParseLabel(one)
+			if err != nil {
+				return f, malformed("query " + queryLabels + ": want KEY=VALUE, separated by commas")
+			}
+			f.Labels = append(f.Labels, l)
+		}
+	}
+	if text, ok := q[queryKeySet]; ok {
+		if f.KeySet, err = keyset.ParseID(text); err != nil {
+			return f, malformed("query " + queryKeySet + ": want the name of a key set")
+		}
+	}
+	return f, nil
 }
 
 // terminal is the terminal that a parameter names, empty when it is not there.

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +32,46 @@ func TestCausesAreForTheLog(t *testing.T) {
 	}
 }
 
+// FuzzParsePart reads parts of lists as the face does: what reads is written back and reads as the same part.
+func FuzzParsePart(f *testing.F) {
+	for _, seed := range []string{
+		`{"Dry":true,"Terminals":[{"Terminal":"T-1","Slots":[{"Slot":1,"KeySet":"DATA-1"}],"Endpoints":["https://a.example"]}]}`,
+		`{"Approval":"X","Seed":"` + strings.Repeat("0a", 32) + `","Terminals":[{"Terminal":"T-1","Group":"G","Labels":[{"Key":"k","Value":"v"}]},{"Terminal":"T-2"}]}`,
+	} {
+		if _, err := parsePart([]byte(seed)); err != nil {
+			f.Fatalf("%s: %v", seed, err)
+		}
+		f.Add([]byte(seed))
+	}
+	f.Add([]byte(`{"Terminals":[{"Terminal":"T-1"}]}`))
+	f.Add([]byte(`{"Dry":true,"Terminals":[{"Terminal":"T-1","Labels":[{"Key":"k"}]}]}`))
+	f.Add([]byte(`{"Dry":true,"Terminals":[]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := parsePart(body)
+		if err != nil {
+			if q, ok := errors.AsType[*serve.Problem](err); !ok || q.Status != http.StatusBadRequest {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		w := Part{Approval: p.Approval, Dry: p.Dry}
+		if !p.Dry {
+			w.Seed = hex.EncodeToString(p.Seed.Expose())
+		}
+		for _, r := range p.All {
+			w.All = append(w.All, describeRegistration(r))
+		}
+		again, err := json.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := parsePart(again)
+		if err != nil || !same.Seed.Equal(p.Seed) || fmt.Sprint(same.All) != fmt.Sprint(p.All) || same.Approval != p.Approval {
+			t.Fatalf("%s reads as %+v, and %s as %+v (%v)", body, p, again, same, err)
+		}
+	})
+}
+
 // FuzzParseOperation reads operations as the face does: what reads is written back and reads as the same operation, and
 // what does not is a problem of the caller.
 func FuzzParseOperation(f *testing.F) {
@@ -38,6 +80,9 @@ func FuzzParseOperation(f *testing.F) {
 		`{"Action":"register","Terminal":"T-1","Slots":[{"Slot":1,"KeySet":"DATA-1"}],"Endpoints":["https://localhost:8444"],"Reason":"shop \u0037"}`,
 		`{"Action":"code","Terminal":"T-1","Short":true,"Lifetime":900}`,
 		`{"Action":"drain","Terminal":"T-1","Slot":1,"KeyId":"1234567800000001","First":3,"Last":9,"Count":2,"Until":1800000000}`,
+		`{"Action":"label","Terminal":"T-1","Group":"NORTH","Labels":[{"Key":"city","Value":"Graz"}]}`,
+		`{"Action":"register-fleet","Total":2,"Lifetime":900,"Parts":["` + strings.Repeat("0a", 32) + `"]}`,
+		`{"Action":"compromise-set","KeySet":"DATA-1","Successor":"DATA-2"}`,
 		`{"Action":"rekey","Terminal":"T-1","Slots":[{"Slot":2,"KeySet":"DATA-1"}],"Endpoints":[]}`,
 	} {
 		if _, err := parseOperation([]byte(seed)); err != nil {
@@ -46,6 +91,8 @@ func FuzzParseOperation(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Add([]byte(`{"Action":"block","Terminal":"T-1","Reason":null}`))
+	f.Add([]byte(`{"Action":"label","Terminal":"T-1","Labels":[{"Key":"z"}]}`))
+	f.Add([]byte(`{"Action":"label","Terminal":"T-1","Labels":[{"Value":"z"}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		op, err := parseOperation(body)
 		if err != nil {
@@ -63,4 +110,11 @@ func FuzzParseOperation(f *testing.F) {
 			t.Fatalf("%s reads as %+v, and %s as %+v (%v)", body, op, again, same, err)
 		}
 	})
+}
+
+// describeRegistration is a terminal of a list in the words of the wire.
+func describeRegistration(r provision.Registration) Registration {
+	return Registration{
+		Terminal: string(r.Terminal), Slots: describeSlots(r.Slots), Endpoints: r.Endpoints, Group: string(r.Group), Labels: describeLabels(r.Labels),
+	}
 }

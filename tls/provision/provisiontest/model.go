@@ -119,6 +119,20 @@ func (m *Model) Reopen() {
 	m.closed = false
 }
 
+// Copy returns a model of what this one holds now.
+func (m *Model) Copy() *Model {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return &Model{state: m.state.clone()}
+}
+
+// Restore has the model hold what another one does, as when a database is restored from a copy.
+func (m *Model) Restore(from *Model) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = from.state.clone()
+}
+
 // Leaves returns the audit log.
 func (m *Model) Leaves() []audit.Record {
 	m.mu.RLock()
@@ -181,10 +195,14 @@ func (t *tx) Terminal(id keyset.TerminalID) (*provision.Terminal, bool, error) {
 
 func (t *tx) PutTerminal(r *provision.Terminal) error { return put(t, &t.terminals, r.ID, r) }
 
-func (t *tx) Terminals(after keyset.TerminalID, yield func(*provision.Terminal) error) error {
+func (t *tx) Terminals(after keyset.TerminalID, limit int, yield func(*provision.Terminal) error) error {
+	n := 0
 	for _, id := range slices.Sorted(maps.Keys(t.terminals)) {
 		if id <= after {
 			continue
+		}
+		if n++; limit > 0 && n > limit {
+			break
 		}
 		r, err := provision.UnmarshalTerminal(t.terminals[id])
 		if err != nil {
@@ -259,7 +277,7 @@ func replace(rows []row, r row) []row {
 	return append(rows, r)
 }
 
-func (t *tx) Certificates(id keyset.TerminalID, after string, yield func(provision.Issuance) error) error {
+func (t *tx) Certificates(id keyset.TerminalID, after string, limit int, yield func(provision.Issuance) error) error {
 	var all []provision.Issuance
 	for _, r := range t.certificates {
 		c, err := provision.UnmarshalCertificate(r.body)
@@ -272,9 +290,13 @@ func (t *tx) Certificates(id keyset.TerminalID, after string, yield func(provisi
 		first := slices.IndexFunc(all, func(i provision.Issuance) bool { return i.Serial == after })
 		all = all[:max(first, 0)]
 	}
+	n := 0
 	for _, i := range slices.Backward(all) {
 		if id != "" && i.Terminal != id {
 			continue
+		}
+		if n++; limit > 0 && n > limit {
+			break
 		}
 		if err := yield(i); err != nil {
 			return err
@@ -445,6 +467,10 @@ func (t *tx) PruneFeed(epoch, through uint64) (int, error) {
 
 func (t *tx) PutTask(k *provision.Task) error { return put(t, &t.tasks, k.ID, k) }
 
+func (t *tx) Task(id string) (*provision.Task, bool, error) {
+	return get(t.tasks, id, provision.UnmarshalTask)
+}
+
 func (t *tx) DeleteTask(id string) error {
 	if err := t.writable(); err != nil {
 		return err
@@ -453,14 +479,14 @@ func (t *tx) DeleteTask(id string) error {
 	return nil
 }
 
-func (t *tx) Tasks(unix int64, limit int) ([]*provision.Task, error) {
+func (t *tx) Tasks(unix int64, after provision.TaskPlace, limit int) ([]*provision.Task, error) {
 	var out []*provision.Task
 	for _, b := range t.tasks {
 		k, err := provision.UnmarshalTask(b)
 		if err != nil {
 			return nil, err
 		}
-		if k.Due.Unix() <= unix {
+		if at := k.Place(); at.Due <= unix && (at.Due > after.Due || at.Due == after.Due && at.ID > after.ID) {
 			out = append(out, k)
 		}
 	}

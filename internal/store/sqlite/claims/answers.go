@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/internal/store/columns"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
@@ -54,7 +55,7 @@ func (t tx) writeAnswer(a decrypt.Answer, known bool) (decrypt.Answer, error) {
 	}
 	if !known {
 		err := t.Exec(`INSERT INTO answers (original, v, tenant, result, body, at) VALUES (?, ?, ?, ?, ?, ?)`,
-			a.Original[:], version, string(a.Tenant), a.Result.String(), notNil(a.Body), a.Time.UnixMilli())
+			a.Original[:], version, string(a.Tenant), a.Result.String(), columns.NotNil(a.Body), a.Time.UnixMilli())
 		if err != nil {
 			return decrypt.Answer{}, err
 		}
@@ -116,6 +117,6 @@ func lookupAck(q tx, a *decrypt.Answer) error {
 		return err
 	}
 	copy(a.Content[:], content)
-	a.KSN, err = optionalKSN(ksn)
+	a.KSN, err = read.OptionalKSN(ksn)
 	return err
 }

@@ -1,20 +1,17 @@
 package claims
 
 import (
-	"encoding/hex"
 	"errors"
-	"slices"
-	"time"
-
-	"github.com/fxamacker/cbor/v2"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
-	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/store/columns"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
-	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"
 )
+
+// read reads stored values.
+var read = columns.Reader{Unreadable: sqlite.Unreadable}
 
 // version is the version of every row.
 const version = 1
@@ -114,6 +111,12 @@ func (l *ledger) Row(key decrypt.RowKey) ([]decrypt.Entry, error) {
 	return row, err
 }
 
+func (l *ledger) Fences() (uint32, error) {
+	n, err := l.tx.fenced()
+	l.err = errors.Join(l.err, err)
+	return n, err
+}
+
 func (l *ledger) Drained(grant string) (uint32, error) {
 	var used uint32
 	_, err := l.tx.One(`SELECT used FROM drains WHERE grant_id = ?`, []any{grant}, &used)
@@ -130,7 +133,7 @@ func (l *ledger) Accused(digest message.Digest) (bool, error) {
 
 func (t tx) writeAccused(digest message.Digest, against decrypt.CounterKey) error {
 	return t.Exec(`INSERT INTO accused (digest, v, base_key, key_id) VALUES (?, ?, ?, ?)`,
-		digest[:], version, fingerprint(against.BaseKey), against.KeyID.Append(nil))
+		digest[:], version, columns.Fingerprint(against.BaseKey), against.KeyID.Append(nil))
 }
 
 func (t tx) writeDrained(grant string, used uint32) error {
@@ -144,33 +147,23 @@ const unreported = `evidence > reported`
 // evidenceReported leaves the rest of a state to writeState, which leaves this to it.
 func (t tx) evidenceReported(key decrypt.CounterKey, evidence uint64) error {
 	return t.Exec(`UPDATE counters SET reported = max(reported, min(?, evidence)) WHERE base_key = ? AND key_id = ?`,
-		evidence, fingerprint(key.BaseKey), key.KeyID.Append(nil))
+		evidence, columns.Fingerprint(key.BaseKey), key.KeyID.Append(nil))
 }
 
 // eachCounter reads every state for which a condition holds.
 func (t tx) eachCounter(where string, f func(decrypt.CounterKey, decrypt.KeyIDState) error) error {
 	return t.Each(`SELECT base_key, key_id, `+stateColumns+` FROM counters WHERE `+where, nil, func(scan func(...any) error) error {
 		var base, id []byte
-		s, err := scanState(func(dest ...any) error { return scan(append([]any{&base, &id}, dest...)...) })
+		s, err := read.State(scan, &base, &id)
 		if err != nil {
 			return err
 		}
-		key, err := counterKey(base, id)
+		key, err := read.CounterKey(base, id)
 		if err != nil {
 			return err
 		}
 		return f(key, s)
 	})
-}
-
-func counterKey(base, id []byte) (key decrypt.CounterKey, err error) {
-	if key.BaseKey, err = keys.ParseFingerprint(hex.EncodeToString(base)); err != nil {
-		return key, sqlite.Unreadable("fingerprint", err)
-	}
-	if err = key.KeyID.UnmarshalBinary(id); err != nil {
-		return key, sqlite.Unreadable("key id", err)
-	}
-	return key, nil
 }
 
 const stateColumns = `high, seen, floor, fences, released, spent, conflicts, evidence, reported`
@@ -179,46 +172,34 @@ func lookupState(q tx, key decrypt.CounterKey) (decrypt.KeyIDState, bool, error)
 	var s decrypt.KeyIDState
 	found := false
 	err := q.Each(`SELECT `+stateColumns+` FROM counters WHERE base_key = ? AND key_id = ?`,
-		[]any{fingerprint(key.BaseKey), key.KeyID.Append(nil)}, func(scan func(...any) error) (err error) {
+		[]any{columns.Fingerprint(key.BaseKey), key.KeyID.Append(nil)}, func(scan func(...any) error) (err error) {
 			found = true
-			s, err = scanState(scan)
+			s, err = read.State(scan)
 			return err
 		})
-	return s, found, err
-}
-
-// scanState reads the stateColumns.
-func scanState(scan func(...any) error) (decrypt.KeyIDState, error) {
-	var s decrypt.KeyIDState
-	var fences, released, spent []byte
-	err := scan(&s.High, &s.Seen, &s.Floor, &fences, &released, &spent, &s.Conflicts, &s.Evidence, &s.Reported)
-	if err != nil {
-		return decrypt.KeyIDState{}, err
+	if err != nil || found {
+		return s, found, err
 	}
-	for _, list := range []struct {
-		to   *[]decrypt.Range
-		from []byte
-	}{{&s.Fences, fences}, {&s.Released, released}, {&s.Spent, spent}} {
-		if *list.to, err = parseRanges(list.from); err != nil {
-			return decrypt.KeyIDState{}, err
-		}
-	}
-	return s, nil
+	n, err := q.fenced()
+	return s.Fenced(key.KeyID, n), false, err
 }
 
 func (t tx) writeState(key decrypt.CounterKey, s decrypt.KeyIDState) error {
 	return t.Exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET high = excluded.high, seen = excluded.seen, floor = excluded.floor,
+		ON CONFLICT DO UPDATE SET high = excluded.high, seen = excluded.seen, floor = excluded.floor, fences = excluded.fences,
 			conflicts = excluded.conflicts, evidence = excluded.evidence`,
-		fingerprint(key.BaseKey), key.KeyID.Append(nil), version, s.High, s.Seen, s.Floor,
-		formatRanges(s.Fences), formatRanges(s.Released), formatRanges(s.Spent), s.Conflicts, s.Evidence)
+		columns.Fingerprint(key.BaseKey), key.KeyID.Append(nil), version, s.High, s.Seen, s.Floor,
+		columns.Ranges(s.Fences), columns.Ranges(s.Released), columns.Ranges(s.Spent), s.Conflicts, s.Evidence)
 }
 
+// ensureState makes the row of a counter that has none.
 func (t tx) ensureState(key decrypt.CounterKey) error {
-	return t.Exec(`INSERT INTO counters (base_key, key_id, v, high, seen, floor, fences, released, spent, conflicts, evidence)
-		VALUES (?, ?, ?, 0, 0, 0, x'80', x'80', x'80', 0, 0) ON CONFLICT DO NOTHING`,
-		fingerprint(key.BaseKey), key.KeyID.Append(nil), version)
+	s, found, err := lookupState(t, key)
+	if err != nil || found {
+		return err
+	}
+	return t.writeState(key, s)
 }
 
 const entryColumns = `content, claim_key, fill_key, treatment, authenticated, mac_ksn, closed_by, collided, first_seen, tries`
@@ -226,30 +207,13 @@ const entryColumns = `content, claim_key, fill_key, treatment, authenticated, ma
 func (t tx) row(key decrypt.RowKey) ([]decrypt.Entry, error) {
 	var out []decrypt.Entry
 	err := t.Each(`SELECT `+entryColumns+` FROM claims WHERE base_key = ? AND key_id = ? AND counter = ? AND purpose = ? ORDER BY n`,
-		[]any{fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose)},
+		[]any{columns.Fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose)},
 		func(scan func(...any) error) error {
-			e, err := scanEntry(scan)
+			e, err := read.Entry(scan)
 			out = append(out, e)
 			return err
 		})
 	return out, err
-}
-
-// scanEntry reads the entryColumns.
-func scanEntry(scan func(...any) error) (decrypt.Entry, error) {
-	var e decrypt.Entry
-	var content, macKSN, closedBy []byte
-	var at int64
-	err := scan(&content, &e.ClaimKeyVersion, &e.FillKeyVersion, &e.Treatment, &e.Authenticated, &macKSN, &closedBy,
-		&e.Collided, &at, &e.Tries)
-	if err != nil {
-		return decrypt.Entry{}, err
-	}
-	copy(e.Content[:], content)
-	copy(e.ClosedBy[:], closedBy)
-	e.FirstSeen = time.UnixMilli(at).UTC()
-	e.MACKSN, err = optionalKSN(macKSN)
-	return e, err
 }
 
 // writeEntry writes a new entry, or what may change of an old one.
@@ -257,7 +221,7 @@ func (t tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
 	return t.Exec(`INSERT INTO claims (base_key, key_id, counter, purpose, n, v, `+entryColumns+`)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET closed_by = excluded.closed_by, tries = excluded.tries`,
-		fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose), n, version,
+		columns.Fingerprint(key.BaseKey), key.KSN.KeyID().Append(nil), key.KSN.Counter(), uint8(key.Purpose), n, version,
 		orNull(e.Content[:], e.Tombstone()), e.ClaimKeyVersion, e.FillKeyVersion, orNull(e.Treatment, len(e.Treatment) == 0),
 		e.Authenticated, orNull(e.MACKSN.Append(nil), e.MACKSN.IsZero()), orNull(e.ClosedBy[:], e.ClosedBy.IsZero()),
 		e.Collided, e.FirstSeen.UnixMilli(), e.Tries)
@@ -266,7 +230,7 @@ func (t tx) writeEntry(key decrypt.RowKey, n int, e decrypt.Entry) error {
 func (t tx) writeRequest(set *decrypt.ClaimSet) error {
 	return t.Exec(`INSERT INTO requests (digest, v, original, tenant, context, at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
-		set.Digest[:], version, set.Original[:], string(set.Tenant), notNil(set.Context), set.Time.UnixMilli())
+		set.Digest[:], version, set.Original[:], string(set.Tenant), columns.NotNil(set.Context), set.Time.UnixMilli())
 }
 
 func lookupRequest(q tx, digest message.Digest) (decrypt.Request, bool, error) {
@@ -281,65 +245,9 @@ func lookupRequest(q tx, digest message.Digest) (decrypt.Request, bool, error) {
 	}, true, nil
 }
 
-// fingerprint returns the 16 bytes of a fingerprint.
-func fingerprint(f keys.Fingerprint) []byte {
-	b, err := hex.DecodeString(f.String())
-	if err != nil {
-		panic("claims: a fingerprint is not hex: " + err.Error())
-	}
-	return b
-}
-
-func optionalKSN(b []byte) (dukpt.KSN, error) {
-	if len(b) == 0 {
-		return dukpt.KSN{}, nil
-	}
-	k, err := dukpt.ParseKSN(b)
-	if err != nil {
-		return dukpt.KSN{}, sqlite.Unreadable("ksn", err)
-	}
-	return k, nil
-}
-
 func orNull(b []byte, null bool) any {
 	if null {
 		return nil
 	}
 	return b
-}
-
-// notNil returns b as a value that is not NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
-// formatRanges writes ranges as a CBOR array of [from, to].
-func formatRanges(ranges []decrypt.Range) []byte {
-	wire := make([][2]uint32, 0, len(ranges))
-	for _, r := range ranges {
-		wire = append(wire, [2]uint32{r.From, r.To})
-	}
-	b, err := cbor.Marshal(wire)
-	if err != nil {
-		panic("claims: " + err.Error()) // numbers only
-	}
-	return b
-}
-
-func parseRanges(b []byte) ([]decrypt.Range, error) {
-	if slices.Equal(b, []byte{0x80}) {
-		return nil, nil
-	}
-	var wire [][2]uint32
-	if err := cbor.Unmarshal(b, &wire); err != nil {
-		return nil, sqlite.Unreadable("ranges", err)
-	}
-	var out []decrypt.Range
-	for _, r := range wire {
-		out = append(out, decrypt.Range{From: r[0], To: r[1]})
-	}
-	return out, nil
 }

@@ -15,6 +15,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// ErrBehind is sqlite.ErrBehind.
+var ErrBehind = sqlite.ErrBehind
+
 // Options says how to open a store.
 type Options struct {
 	Create bool            // make a new database when there is none; false: sqlite.ErrMissing

@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-pos/latchkey/decrypt"
 	"github.com/latchkey-pos/latchkey/decrypt/storetest"
 	"github.com/latchkey-pos/latchkey/dukpt"
+	"github.com/latchkey-pos/latchkey/internal/store/columns"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite/sqlitetest"
 	"github.com/latchkey-pos/latchkey/keys"
@@ -56,7 +57,7 @@ func dump(t testing.TB, s *Store) storetest.Contents {
 		Acks: make(map[message.Digest]storetest.Ack), Drained: make(map[string]uint32), Accused: make(map[message.Digest]bool),
 	}
 	if err := s.view(t.Context(), func(q tx) error {
-		return errors.Join(dumpCounters(t, q, &c), dumpMessages(q, &c), dumpDrains(q, &c))
+		return errors.Join(dumpCounters(t, q, &c), dumpMessages(q, &c), dumpDrains(q, &c), dumpFence(q, &c))
 	}); err != nil {
 		t.Fatalf("dump: %v", err)
 	}
@@ -82,7 +83,7 @@ func dumpCounters(t testing.TB, q tx, c *storetest.Contents) error {
 			var base, id []byte
 			var counter uint32
 			var purpose uint8
-			e, err := scanEntry(func(dest ...any) error { return scan(append([]any{&base, &id, &counter, &purpose}, dest...)...) })
+			e, err := read.Entry(scan, &base, &id, &counter, &purpose)
 			if err != nil {
 				return err
 			}
@@ -91,6 +92,11 @@ func dumpCounters(t testing.TB, q tx, c *storetest.Contents) error {
 			c.Rows[key] = append(c.Rows[key], e)
 			return err
 		}))
+}
+
+func dumpFence(q tx, c *storetest.Contents) (err error) {
+	c.Fence, err = q.fenced()
+	return err
 }
 
 func dumpDrains(q tx, c *storetest.Contents) error {
@@ -221,7 +227,7 @@ func TestRanges(t *testing.T) {
 	if _, err := db.Claim(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, db, `UPDATE counters SET spent = ?, floor = 3000000000`, formatRanges(want))
+	mustExec(t, db, `UPDATE counters SET spent = ?, floor = 3000000000`, columns.Ranges(want))
 	state, err := db.Counters(t.Context(), set.Claims[0].BaseKey, set.Claims[0].KSN.KeyID())
 	if err != nil || len(state.Spent) != 2 || state.Spent[1] != want[1] || state.Floor != 3_000_000_000 {
 		t.Errorf("state %+v %v", state, err)

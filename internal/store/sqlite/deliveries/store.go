@@ -1,12 +1,10 @@
 package deliveries
 
 import (
-	"context"
 	"embed"
 
-	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/store/deliveries"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
-	"github.com/latchkey-pos/latchkey/tls/keydist"
 )
 
 //go:embed migrations/*.sql
@@ -20,9 +18,10 @@ type Options struct {
 }
 
 // Store is a keydist.Store in a file. It is safe for concurrent use. Close it.
-type Store struct{ db *sqlite.DB }
-
-var _ keydist.Store = (*Store)(nil)
+type Store struct {
+	*deliveries.Store
+	db *sqlite.DB
+}
 
 // Open opens the database at path and keeps every other process out of it. It fails as sqlite.Open does.
 func Open(path string, o Options) (*Store, error) {
@@ -30,28 +29,5 @@ func Open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db}, nil
+	return &Store{deliveries.New(db.Rows()), db}, nil
 }
-
-// Update implements keydist.Store.
-func (s *Store) Update(ctx context.Context, f func(keydist.Tx) error) error {
-	return fault(s.db.Update(ctx, func(t *sqlite.Tx) error { return f(tx{t}) }))
-}
-
-// View implements keydist.Store.
-func (s *Store) View(ctx context.Context, f func(keydist.Tx) error) error {
-	return fault(s.db.View(ctx, func(t *sqlite.Tx) error { return f(tx{t}) }))
-}
-
-// Check implements keydist.Store.
-func (s *Store) Check(ctx context.Context) error { return fault(s.db.Check(ctx)) }
-
-// Checkpoint signs the audit log as it stands, stores the checkpoint and returns it as a signed note. When nothing was
-// appended since the last one of this key, that one is returned again.
-func (s *Store) Checkpoint(ctx context.Context, signer *audit.Signer) ([]byte, error) {
-	b, err := s.db.Checkpoint(ctx, signer)
-	return b, fault(err)
-}
-
-// Close implements keydist.Store. It is called once.
-func (s *Store) Close() error { return s.db.Close() }

@@ -1,13 +1,10 @@
 package registry
 
 import (
-	"context"
 	"embed"
-	"errors"
 
-	"github.com/latchkey-pos/latchkey/internal/audit"
+	"github.com/latchkey-pos/latchkey/internal/store/registry"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
-	"github.com/latchkey-pos/latchkey/tls/provision"
 )
 
 //go:embed migrations/*.sql
@@ -21,9 +18,10 @@ type Options struct {
 }
 
 // Store is a provision.Store in a file. It is safe for concurrent use. Close it.
-type Store struct{ db *sqlite.DB }
-
-var _ provision.Store = (*Store)(nil)
+type Store struct {
+	*registry.Store
+	db *sqlite.DB
+}
 
 // Open opens the database at path and keeps every other process out of it. It fails as sqlite.Open does.
 func Open(path string, o Options) (*Store, error) {
@@ -31,46 +29,5 @@ func Open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db}, nil
-}
-
-// Update implements provision.Store.
-func (s *Store) Update(ctx context.Context, f func(provision.Tx) error) error {
-	return fault(s.db.Update(ctx, func(t *sqlite.Tx) error { return f(tx{t}) }))
-}
-
-// View implements provision.Store.
-func (s *Store) View(ctx context.Context, f func(provision.Tx) error) error {
-	return fault(s.db.View(ctx, func(t *sqlite.Tx) error { return f(tx{t}) }))
-}
-
-// Check implements provision.Store.
-func (s *Store) Check(ctx context.Context) error { return fault(s.db.Check(ctx)) }
-
-// Checkpoint signs the audit log as it stands, stores the checkpoint and returns it as a signed note. When nothing was
-// appended since the last one of this key, that one is returned again.
-func (s *Store) Checkpoint(ctx context.Context, signer *audit.Signer) ([]byte, error) {
-	b, err := s.db.Checkpoint(ctx, signer)
-	return b, fault(err)
-}
-
-// Close implements provision.Store. It is called once.
-func (s *Store) Close() error { return s.db.Close() }
-
-// fault makes of a failure of the database a refusal with a cause for the log. Other errors are those of a function, or of
-// its context, and stay.
-func fault(err error) error {
-	for _, class := range []struct {
-		of   error
-		code provision.Code
-	}{
-		{sqlite.ErrFull, provision.CodeStoreFull},
-		{sqlite.ErrDamaged, provision.CodeStoreDamaged},
-		{sqlite.ErrUnavailable, provision.CodeStoreUnavailable},
-	} {
-		if errors.Is(err, class.of) {
-			return &provision.Refusal{Code: class.code, Cause: err}
-		}
-	}
-	return err
+	return &Store{registry.New(db.Rows()), db}, nil
 }

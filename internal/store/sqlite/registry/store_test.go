@@ -2,10 +2,14 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
@@ -106,6 +110,40 @@ func TestNumbersBeyond(t *testing.T) {
 	}
 }
 
+// TestStrangeTask has a task that is none, and one that stands under the id of another, among good ones.
+func TestStrangeTask(t *testing.T) {
+	t.Parallel()
+	s, _ := openNew(t)
+	all := make([]*provision.Task, 4)
+	for i := range all {
+		all[i] = &provision.Task{
+			ID: strings.Repeat(fmt.Sprint(i), 26), Kind: provision.TaskRevoke, Terminal: "T-1", Serial: serial(i + 1), Created: noon, Due: noon.Add(time.Second),
+		}
+	}
+	update(t, s, func(tx provision.Tx) error {
+		return errors.Join(tx.PutTask(all[0]), tx.PutTask(all[1]), tx.PutTask(all[2]), tx.PutTask(all[3]))
+	})
+	mustExec(t, s, `UPDATE tasks SET body = x'a0' WHERE id = ?`, all[1].ID)
+	mustExec(t, s, `UPDATE tasks SET body = (SELECT body FROM tasks WHERE id = ?) WHERE id = ?`, all[0].ID, all[2].ID)
+	for i := 1; i <= 2; i++ {
+		all[i] = &provision.Task{ID: all[i].ID, Due: all[i].Due}
+	}
+	err := s.View(t.Context(), func(tx provision.Tx) error {
+		got, err := tx.Tasks(noon.Add(time.Hour).Unix(), provision.TaskPlace{}, 9)
+		if !reflect.DeepEqual(got, all) {
+			t.Errorf("%+v, want %+v", got, all)
+		}
+		behind, err2 := tx.Tasks(noon.Add(time.Hour).Unix(), all[1].Place(), 1)
+		if len(behind) != 1 || behind[0].ID != all[2].ID {
+			t.Errorf("after one that cannot be read: %+v", behind)
+		}
+		return errors.Join(err, err2)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFaults damages what is stored, fills the disk, and closes: the codes tell which it was, and their text tells nothing.
 func TestFaults(t *testing.T) {
 	t.Parallel()
@@ -123,7 +161,7 @@ func TestFaults(t *testing.T) {
 		return err
 	}), provision.CodeStoreDamaged)
 	wants("such a row among all", s.View(t.Context(), func(tx provision.Tx) error {
-		return tx.Terminals("", func(*provision.Terminal) error { return nil })
+		return tx.Terminals("", 0, func(*provision.Terminal) error { return nil })
 	}), provision.CodeStoreDamaged)
 	mustExec(t, s, `PRAGMA max_page_count = 1`)
 	var full error
@@ -151,7 +189,7 @@ func TestListsReadNoChains(t *testing.T) {
 	mustExec(t, s, `UPDATE certificates SET body = x'a0'`)
 	var got []provision.Issuance
 	err := s.View(t.Context(), func(tx provision.Tx) error {
-		return tx.Certificates("", "", func(i provision.Issuance) error {
+		return tx.Certificates("", "", 0, func(i provision.Issuance) error {
 			got = append(got, i)
 			return nil
 		})

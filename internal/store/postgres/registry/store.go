@@ -1,0 +1,50 @@
+// Package registry keeps the registry of any number of latchkey-provisiond, and their audit logs, in one PostgreSQL database.
+//
+// [Open] returns a [Store], which is a provision.Store. Each service is an instance with a name and an audit log of its own; the
+// rows are those of all. Their transactions run one after the other.
+package registry
+
+import (
+	"context"
+	"embed"
+
+	"github.com/latchkey-pos/latchkey/internal/store/postgres"
+	"github.com/latchkey-pos/latchkey/internal/store/registry"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+var tables = postgres.Tables{Migrations: migrations, Newest: 1, Schema: "latchkey_registry"}
+
+// Store is a provision.Store in a database that other services use at the same time. It is safe for concurrent use. Close it.
+type Store struct {
+	*registry.Store
+	db *postgres.DB
+}
+
+// Open connects to a database that Migrate has made the tables of, and keeps every other process of the same instance out of it.
+// It fails as postgres.Open does.
+func Open(ctx context.Context, o postgres.Options) (*Store, error) {
+	db, err := postgres.OpenDB(ctx, o, tables)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{registry.New(db), db}, nil
+}
+
+// Migrate makes the tables, or brings them up to date, as postgres.Migrate does.
+func Migrate(ctx context.Context, o postgres.Options, progress func(done, of int)) (from, to int64, err error) {
+	return postgres.MigrateTables(ctx, o, tables, progress)
+}
+
+// OpenAudit opens the audit log of one instance for reading, as postgres.OpenAudit does.
+func OpenAudit(ctx context.Context, o postgres.Options) (*postgres.AuditLog, error) {
+	return postgres.OpenTablesAudit(ctx, o, tables)
+}
+
+// Promise returns what the server in use promises.
+func (s *Store) Promise() postgres.Promise { return s.db.Promise() }
+
+// Stats returns the counts of the work since the store was opened.
+func (s *Store) Stats() postgres.Stats { return s.db.Stats() }
