@@ -100,6 +100,7 @@ func newHall(t *testing.T, limits decrypt.Limits) *hall {
 		{"retail", keys.TDES2, keys.UsageMACRetail, keys.ModeGenVerify, keyset.Test},
 		{"hmac", keys.HMAC256, keys.UsageHMAC, keys.ModeVerify, keyset.Test},
 		{"kek", keys.AES256, keys.UsageKBPK, keys.ModeBoth, keyset.Test},
+		{"kek-2", keys.AES256, keys.UsageKBPK, keys.ModeBoth, keyset.Test},
 		{"unlisted", keys.AES128, keys.UsageData, keys.ModeBoth, keyset.Test},
 	} {
 		h.add(t, k.name, must[keys.Key](t)(keys.GenerateKey(keys.Attributes{Algorithm: k.a, Usage: k.usage, Mode: k.mode, Exportability: keys.NonExportable})), k.env)
@@ -115,7 +116,7 @@ func newHall(t *testing.T, limits decrypt.Limits) *hall {
 		grant("data", decrypt.ActionDecrypt, decrypt.ActionEncrypt, decrypt.ActionReEncryptFrom),
 		grant("out", decrypt.ActionReEncryptTo, decrypt.ActionDecrypt), grant("prod", decrypt.ActionReEncryptTo, decrypt.ActionEncrypt),
 		grant("cmac", decrypt.ActionGenerateMAC, decrypt.ActionVerifyMAC), grant("retail", decrypt.ActionVerifyMAC), grant("hmac", decrypt.ActionVerifyMAC, decrypt.ActionGenerateMAC),
-		{Key: h.ref("kek"), For: []decrypt.KeyAction{decrypt.ActionDecrypt, decrypt.ActionTranslateTo}, Wraps: []keys.Usage{keys.UsageData, keys.UsagePIN}},
+		{Key: h.ref("kek"), For: []decrypt.KeyAction{decrypt.ActionDecrypt, decrypt.ActionTranslateTo, decrypt.ActionReEncryptTo}, Wraps: []keys.Usage{keys.UsageData, keys.UsagePIN}},
 	}
 	h.limited(t, limits)
 	return h
@@ -251,37 +252,6 @@ func TestFixedKeysAreThoseOfTheList(t *testing.T) {
 	}
 	if _, err := h.service.DecryptData(ctx, h.caller, decrypt.DataCall{Key: decrypt.CallKey{Base: id("unlisted")}, Mode: dukpt.ECB, Data: block}); codeOf(err) != decrypt.CodeKeyNotPermitted {
 		t.Errorf("by the identifier of another: %v", err)
-	}
-}
-
-// TestReEncryptionAcross moves data of a terminal to a key of fixed value, once, and data of such a key to a terminal.
-func TestReEncryptionAcross(t *testing.T) {
-	t.Parallel()
-	h := newHall(t, decrypt.Limits{})
-	ctx := t.Context()
-	to := decrypt.DataCall{Key: decrypt.CallKey{Base: h.ref("out")}, Mode: dukpt.CBC}
-	first := must[*decrypt.CallResult](t)(h.service.ReEncryptData(ctx, h.caller, h.card(1, testTrack), to))
-	must[engine.KeyInfo](t)(h.ring.Rotate(h.ref("out"))) // the same again is answered under the key of the first time
-	again := must[*decrypt.CallResult](t)(h.service.ReEncryptData(ctx, h.caller, h.card(1, testTrack), to))
-	if first.Status != decrypt.CounterFresh || again.Status != decrypt.CounterResend || !bytes.Equal(first.Output.Expose(), again.Output.Expose()) || first.Key.ID != again.Key.ID {
-		t.Errorf("%v %X, then %v %X", first.Status, first.Output.Expose(), again.Status, again.Output.Expose())
-	}
-	c := must[*des.Cipher](t)(des.New(h.keys["out"].Material().Expose()))
-	plain := bytes.Clone(first.Output.Expose())
-	c.DecryptCBC(make([]byte, 8), plain)
-	if !bytes.HasPrefix(plain, []byte(testTrack)) {
-		t.Errorf("under the other key stands %q", plain)
-	}
-	if _, err := h.service.DecryptData(ctx, h.caller, h.card(1, testTrack)); codeOf(err) != decrypt.CodeTreatmentDiffers {
-		t.Errorf("in the clear afterwards: %v", err)
-	}
-	sealed := must[*decrypt.CallResult](t)(h.service.EncryptData(ctx, h.caller, decrypt.DataCall{
-		Key: decrypt.CallKey{Base: h.ref("data")}, Mode: dukpt.CBC, Data: []byte("thirty-two bytes for a terminal!"),
-	}))
-	from := decrypt.DataCall{Key: decrypt.CallKey{Base: h.ref("data")}, Mode: dukpt.CBC, Data: sealed.Output.Expose()}
-	res, err := h.service.ReEncryptData(ctx, h.caller, from, decrypt.DataCall{Key: h.key(dataSlot, 3), Direction: dukpt.Response, Mode: dukpt.CBC})
-	if err != nil || res.Status != decrypt.CounterFresh || len(res.Output.Expose()) != 32 {
-		t.Errorf("to a terminal: %v", err)
 	}
 }
 

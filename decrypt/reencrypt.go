@@ -2,9 +2,12 @@ package decrypt
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 
+	"github.com/latchkey-pos/latchkey/decrypt/engine"
+	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
@@ -86,7 +89,7 @@ func (c *call) reEncryptOfTerminal(ctx context.Context, from, to DataCall) (*Cal
 	if err != nil {
 		return nil, err
 	}
-	if first.Resolved == out.Info().ID {
+	if first.Resolved == out.Info().ID || to.Key.Block != "" { // the treatments are equal: it is the key of the first time, whatever it came under
 		return c.result(sealed, out.Info(), outcome), nil
 	}
 	before, err := c.engine.Open(ctx, first.Resolved) // an older version of a key that the caller may use
@@ -101,17 +104,39 @@ func (c *call) reEncryptOfTerminal(ctx context.Context, from, to DataCall) (*Cal
 	return c.result(sealed, before.Info(), outcome), nil
 }
 
-// toFixed is the treatment of data that goes on under a key of fixed value. A key that came in a block is told by its check value.
+// toFixed is the treatment of data that goes on under a key of fixed value. A key that came in a block is told by its value: it has no
+// name, and the key that it came under may be another one the next time.
 func toFixed(encoded []byte, out *fixedKey, to DataCall) ([]byte, error) {
 	t, err := ParseTreatment(encoded)
 	if err != nil {
 		return nil, err
 	}
-	t.Operation, t.OutgoingKey, t.Resolved = operationReEncrypt, to.Key.Base, out.Info().ID
+	t.Operation, t.OutgoingKey = operationReEncrypt, to.Key.Base
 	words := []string{"fixed", to.Mode.String(), hex.EncodeToString(to.IV)}
-	if to.Key.Block != "" {
-		words = append(words, "wrapped", out.Info().KCV.String())
+	if to.Key.Block == "" {
+		t.Resolved = out.Info().ID
+	} else {
+		tag, err := valueTag(out)
+		if err != nil {
+			return nil, err
+		}
+		words = append(words, "wrapped", hex.EncodeToString(tag[:]))
 	}
 	t.ToFormat = strings.Join(words, "/")
 	return t.Encode()
+}
+
+// valueTag tells the value of a key that encrypts, and nothing of it. A check value is too short for that: among some thousands of keys two
+// have the same.
+func valueTag(k engine.FixedOps) (tag [16]byte, err error) {
+	var known [32]byte // different blocks, so that all bits of a key of TDES count
+	for i := range known {
+		known[i] = byte(i)
+	}
+	sealed, err := k.Encrypt(nil, engine.CipherSpec{Mode: dukpt.ECB}, known[:])
+	if err != nil {
+		return tag, err
+	}
+	sum := sha256.Sum256(append([]byte("latchkey/fixed-key/"), sealed...))
+	return [16]byte(sum[:]), nil
 }
