@@ -88,7 +88,7 @@ unit: ## every test but the ones against whole programs; then those of planted f
 	@go test -timeout 20m $$(go list ./... | grep -vE '$(APART)')
 	@.ci/on32 ./internal/des ./internal/mac ./internal/padding ./keys/... ./pin ./dukpt # 32 lanes, and 32-bit int
 	@CGO_ENABLED=0 go test -count=1 -v -run '^TestNoBridge$$' ./hsm | grep -- '--- PASS: TestNoBridge'
-	@go test -timeout 20m -tags planted $$(git grep -l '^//go:build planted' -- '*_test.go' ':!tls/ca/vault' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	@.ci/planted $$(git grep -l '^//go:build planted' -- '*_test.go' ':!tls/ca/vault' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: vault
 vault: ## the Vault that tests run against, built once, in ten minutes
@@ -97,7 +97,7 @@ vault: ## the Vault that tests run against, built once, in ten minutes
 .PHONY: on-vault
 on-vault: vault ## the issuer of terminals on a real Vault: conformance, faults, logins; then those of planted faults
 	@go test -count=1 -timeout 20m -v $(VAULT) | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //; s/, at https?:.*//' | grep -vE '^(===|--- PASS|    --- PASS|PASS)' | awk '!seen[$$0]++'
-	@go test -count=1 -timeout 20m -tags planted $(VAULT)
+	@.ci/planted ./tls/ca/vault
 
 .PHONY: cover
 cover: ## statement coverage of the core, 95 % at least

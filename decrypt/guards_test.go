@@ -14,9 +14,9 @@ import (
 	"github.com/latchkey-pos/latchkey/message"
 )
 
-// TestEveryGuardGuards switches one guard off at a time: the message that it refuses must then be answered, or the
+// TestPlantedGuards switches one guard off at a time: the message that it refuses must then be answered, or the
 // guard was masked by another one and proved nothing. It does not run in parallel with other tests: switches are global.
-func TestEveryGuardGuards(t *testing.T) {
+func TestPlantedGuards(t *testing.T) {
 	cases := map[planted.Name]struct {
 		scheme dukpt.Scheme
 		send   func(*laboratory) (*decrypt.TransactionResult, error)
