@@ -49,6 +49,7 @@ func TestDemoMissesEveryGuard(t *testing.T) {
 		"bug.queue-unsaved":   "step 21, the power goes in the middle of a write",
 	} {
 		t.Run(guard, func(t *testing.T) {
+			t.Parallel()
 			out, errs, code := output(t.Context(), []string{"LATCHKEY_PLANTED=" + guard}, filepath.Join(binaries.planted, "latchkey"), "demo")
 			if code == 0 {
 				t.Fatalf("the demo does not notice\n%s%s", out, errs)
