@@ -8,6 +8,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	node "github.com/latchkey-pos/latchkey/internal/node/decrypt"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 )
 
 func TestMain(m *testing.M) { os.Exit(hsmtest.Binary(m, 1)) }

@@ -34,6 +34,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/exit"
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/keys/remote"

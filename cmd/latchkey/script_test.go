@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-pos/latchkey/hsm"
 	"github.com/latchkey-pos/latchkey/internal/audit"
 	"github.com/latchkey-pos/latchkey/internal/hsmtest"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
 	"github.com/latchkey-pos/latchkey/keys/keyset"

@@ -21,6 +21,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/deploy"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/message"

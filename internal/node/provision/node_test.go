@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/node/daemon"
 	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/internal/seal"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many deployments
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/internal/store/sqlite"
 	"github.com/latchkey-pos/latchkey/tls/enroll"

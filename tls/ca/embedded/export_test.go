@@ -5,10 +5,8 @@ import (
 	"crypto/x509"
 	"testing"
 
-	"github.com/latchkey-pos/latchkey/internal/seal"
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // many authorities
 )
-
-func init() { testOnlyParams = seal.Params{Memory: 64, Time: 1, Parallelism: 1} }
 
 // PrivateScalar returns the private scalar in a PKCS #8 key.
 func PrivateScalar(t *testing.T, der []byte) []byte {

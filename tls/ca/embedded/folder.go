@@ -128,9 +128,6 @@ func (c *created) write(dir string, kind Kind, passphrase secret.Bytes) error {
 	return seal.WriteFile(filepath.Join(dir, LedgerFile), nil, 0o600)
 }
 
-// testOnlyParams is the cost of sealing keys; tests that make many authorities lower it.
-var testOnlyParams = seal.DefaultParams
-
 // label binds a sealed key to the kind of authority and to the file it is in.
 func label(kind Kind, name string) string { return fmt.Sprintf("latchkey ca %v %s", kind, name) }
 
@@ -140,7 +137,7 @@ func sealKey(passphrase secret.Bytes, label string, key crypto.PrivateKey) ([]by
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	defer secret.Wipe(der)
-	return seal.SealWith(testOnlyParams, passphrase, label, der)
+	return seal.Seal(passphrase, label, der)
 }
 
 func openKey(passphrase secret.Bytes, label string, sealed []byte) (crypto.Signer, error) {
