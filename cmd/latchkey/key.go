@@ -16,8 +16,9 @@ import (
 
 func newKey(c *console) *cobra.Command {
 	f := &folder{c: c}
-	cmd := noun("key", "Keys of the host: generate, import, list, components, ceremonies, check values, compromise",
-		newKeyGenerate(c, f), newKeyImport(c, f), newKeyPair(c), newKeyList(c, f), newComponents(c, f), newCeremony(c, f), newKeyKCV(c), newKeyCompromise(c))
+	cmd := noun("key", "Keys of the host: generate, import, list, rotate, rewrap, components, ceremonies, check values, compromise",
+		newKeyGenerate(c, f), newKeyImport(c, f), newKeyPair(c), newKeyList(c, f), newKeyRotate(c, f), newKeyRewrap(c, f), newComponents(c, f), newCeremony(c, f),
+		newKeyKCV(c), newKeyCompromise(c))
 	f.flags(cmd)
 	return cmd
 }

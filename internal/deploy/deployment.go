@@ -165,6 +165,17 @@ func (d *Deployment) Keyring() (*keyring.Ring, error) {
 	return r, nil
 }
 
+// Rewrap replaces the local master key of the keyring; see keyring.Rewrap. Rings that Keyring has returned are closed.
+func (d *Deployment) Rewrap(progress func(done, of int)) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ring != nil {
+		d.ring.Close()
+		d.ring = nil
+	}
+	return keyring.Rewrap(d.Path("keyring"), d.passphrase, keyring.Options{Clock: d.clock}, progress)
+}
+
 // Catalog reads the key sets and terminals, checked against the keyring, as far as their base keys are in it: others are in tokens,
 // and the services that have those hold the sets to them.
 func (d *Deployment) Catalog() (*Catalog, error) {

@@ -25,8 +25,11 @@ func TestFIPSOnly(t *testing.T) {
 func fipsOnly(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, folderMode))
-	r, err := newRing(dir, secret.From([]byte("0123456789abcdefghijklmnopqrstuv")), cheap) // sealing is refused here
+	p, err := protector(secret.From([]byte("0123456789abcdefghijklmnopqrstuv"))) // sealing is refused here
 	must(t, err)
+	stamp, err := masterStamp(dir)
+	must(t, err)
+	r := newRing(dir, &master{protectors: []*keyblock.Protector{p}, stamp: stamp}, cheap)
 	defer r.Close()
 	for _, name := range secretNames {
 		must(t, r.addSecret(name))
@@ -47,7 +50,7 @@ func fipsOnly(t *testing.T) {
 		Version: recordVersion, Ref: "alias/tdes", ID: strings.Repeat("7", 26), Created: "2026-03-04T05:06:07Z",
 		Environment: "test", KeyVersion: 1, Fingerprint: k.Fingerprint(r.fingerprints()).String(),
 	}
-	rec.Block, err = r.protector.Wrap(k, keyblock.OptionalBlock{ID: labelBlock, Data: rec.label()})
+	rec.Block, err = r.master.wrap(k, rec.label())
 	must(t, err)
 	b, err := writeStrict(rec)
 	must(t, err)

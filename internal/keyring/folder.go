@@ -15,6 +15,7 @@ import (
 
 const (
 	lmkFile      = "lmk.sealed"
+	nextLMKFile  = "lmk.next.sealed" // beside it while Rewrap is at work, or was interrupted
 	lockFile     = "lock"
 	keySuffix    = ".key"
 	secretSuffix = ".secret"
@@ -75,7 +76,7 @@ func list(dir string) (keyFiles, secretFiles []string, err error) {
 	for _, e := range entries {
 		name := e.Name()
 		switch {
-		case strings.HasPrefix(name, ".") || name == lmkFile || name == lockFile:
+		case strings.HasPrefix(name, ".") || name == lmkFile || name == nextLMKFile || name == lockFile:
 		case strings.HasSuffix(name, keySuffix):
 			keyFiles = append(keyFiles, name)
 		case strings.HasSuffix(name, secretSuffix):

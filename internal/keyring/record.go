@@ -85,7 +85,7 @@ func writeStrict(v any) ([]byte, error) {
 }
 
 // open checks a record against its block and returns the key with all that is public about it.
-func (r record) open(p *keyblock.Protector, labels func(keyset.Environment) labelled) (*entry, error) {
+func (r record) open(m *master, labels func(keyset.Environment) labelled) (*entry, error) {
 	if r.Version != recordVersion {
 		return nil, fmt.Errorf("version %d, want %d", r.Version, recordVersion)
 	}
@@ -107,7 +107,7 @@ func (r record) open(p *keyblock.Protector, labels func(keyset.Environment) labe
 	if e.info.Created, err = parseTime(r.Created); err != nil {
 		return nil, err
 	}
-	if e.key, err = unwrap(p, r.Block, r.label()); err != nil {
+	if e.key, err = m.unwrap(r.Block, r.label()); err != nil {
 		return nil, err
 	}
 	l := labels(env)
@@ -130,14 +130,14 @@ func (r record) open(p *keyblock.Protector, labels func(keyset.Environment) labe
 	return e, nil
 }
 
-func (r secretRecord) open(p *keyblock.Protector) (keys.Key, error) {
+func (r secretRecord) open(m *master) (keys.Key, error) {
 	if r.Version != recordVersion {
 		return keys.Key{}, fmt.Errorf("version %d, want %d", r.Version, recordVersion)
 	}
 	if _, err := parseTime(r.Created); err != nil {
 		return keys.Key{}, err
 	}
-	k, err := unwrap(p, r.Block, r.label())
+	k, err := m.unwrap(r.Block, r.label())
 	if err != nil {
 		return keys.Key{}, err
 	}
@@ -146,29 +146,6 @@ func (r secretRecord) open(p *keyblock.Protector) (keys.Key, error) {
 		return keys.Key{}, errors.New("attributes or check value are not those of a secret")
 	}
 	return k, nil
-}
-
-// unwrap opens a block and checks that its authenticated label is the one that the file claims.
-func unwrap(p *keyblock.Protector, block, label string) (keys.Key, error) {
-	content, err := p.Unwrap(block)
-	if err != nil {
-		return keys.Key{}, err
-	}
-	defer content.Wipe()
-	found := 0
-	for _, opt := range content.Header.Optional {
-		if opt.ID != labelBlock {
-			continue
-		}
-		if opt.Data != label {
-			return keys.Key{}, errors.New("the key block is of another name, id, version, environment or date")
-		}
-		found++
-	}
-	if found != 1 {
-		return keys.Key{}, fmt.Errorf("the key block has %d labels, want one", found)
-	}
-	return content.Key()
 }
 
 // errNoKCV is no damage: the same file opens in a process that may compute TDES.

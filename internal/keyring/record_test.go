@@ -63,7 +63,7 @@ func FuzzRecord(f *testing.F) {
 		if err := readStrict(b, &rec); err != nil {
 			return
 		}
-		e, err := rec.open(r.protector, r.labelled)
+		e, err := rec.open(r.master, r.labelled)
 		if err != nil {
 			return
 		}

@@ -34,16 +34,12 @@ var (
 	ErrDuplicate = errors.New("keyring: the key is here under another name")
 	// ErrExists says that the name is taken.
 	ErrExists = errors.New("keyring: name is taken")
+	// ErrRewrapped says that the local master key was replaced after the ring was opened. Keys that are open stay so; whoever wants more
+	// opens the ring anew.
+	ErrRewrapped = errors.New("keyring: the local master key was replaced")
 )
 
 var errClosed = fmt.Errorf("%w: keyring is closed", engine.ErrUnavailable)
-
-const lmkLabel = "latchkey keyring lmk"
-
-// lmkAttributes makes the local master key a key block protection key (X9.143 usage K1), and so nothing else.
-var lmkAttributes = keys.Attributes{
-	Algorithm: keys.AES256, Usage: keys.UsageKBPK, Mode: keys.ModeBoth, Exportability: keys.NonExportable,
-}
 
 // Options adjust a ring.
 type Options struct {
@@ -69,11 +65,11 @@ func (o Options) filled() Options {
 // Ring is an open key folder. It is safe for concurrent use, also beside other processes that add keys: see Reload. It
 // prints its folder and nothing else.
 type Ring struct {
-	dir       string
-	clock     func() time.Time
-	protector *keyblock.Protector
-	probe     atomic.Uint64 // which key Check uses next
-	ended     sync.Pool     // of *dukpt.HostTransaction, which hold no keys any more
+	dir    string
+	clock  func() time.Time
+	master *master
+	probe  atomic.Uint64 // which key Check uses next
+	ended  sync.Pool     // of *dukpt.HostTransaction, which hold no keys any more
 
 	mu      sync.RWMutex // held for reading while a key is used, for writing while keys are added or wiped
 	closed  bool
@@ -100,37 +96,36 @@ func CreateWith(dir string, passphrase secret.Bytes, o Options) (*Ring, error) {
 	if err := os.Chmod(dir, folderMode); err != nil { // it may have been there, with another mode
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	lmk := secret.New(32)
-	defer lmk.Wipe()
-	_, _ = rand.Read(lmk.Expose()) // cannot fail
-	r, err := newRing(dir, lmk, o)
+	sealed, protector, err := newMaster(passphrase, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.create(passphrase, lmk, o); err != nil {
+	r := newRing(dir, &master{protectors: []*keyblock.Protector{protector}}, o)
+	if err := r.create(sealed); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *Ring) create(passphrase, lmk secret.Bytes, o Options) error {
+func (r *Ring) create(sealed []byte) error {
 	for _, name := range secretNames {
 		if err := r.addSecret(name); err != nil {
 			return err
 		}
 	}
 	// The local master key comes last: a folder without it was never finished, and holds nothing that can be read.
-	sealed, err := seal.SealWith(o.Seal, passphrase, lmkLabel, lmk.Expose())
-	if err != nil {
+	if err := seal.WriteFile(filepath.Join(r.dir, lmkFile), sealed, fileMode); err != nil {
 		return err
 	}
-	return seal.WriteFile(filepath.Join(r.dir, lmkFile), sealed, fileMode)
+	var err error
+	r.master.stamp, err = masterStamp(r.dir)
+	return err
 }
 
 // Open reads a ring and every file in it. Any file that does not verify fails it: errors wrap ErrDamaged, ErrExposed,
-// seal.ErrPassphrase, seal.ErrFormat, keys.ErrWeak for a weak base key, or the error of the file system, and name the file. The
-// caller keeps the passphrase.
+// seal.ErrPassphrase, seal.ErrFormat, keys.ErrWeak for a weak base key, or the error of the file system, and name the file; or
+// ErrRewrapped while Rewrap is at work. The caller keeps the passphrase.
 func Open(dir string, passphrase secret.Bytes) (*Ring, error) {
 	return OpenWith(dir, passphrase, Options{})
 }
@@ -140,20 +135,11 @@ func OpenWith(dir string, passphrase secret.Bytes, o Options) (*Ring, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, lmkFile)
-	sealed, err := readFile(path)
+	m, err := openMaster(dir, passphrase)
 	if err != nil {
 		return nil, err
 	}
-	lmk, err := seal.Open(passphrase, lmkLabel, sealed)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer lmk.Wipe()
-	r, err := newRing(dir, lmk, o.filled())
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrDamaged, path, err)
-	}
+	r := newRing(dir, m, o.filled())
 	if err := r.Reload(); err != nil {
 		r.Close()
 		return nil, err
@@ -161,20 +147,11 @@ func OpenWith(dir string, passphrase secret.Bytes, o Options) (*Ring, error) {
 	return r, nil
 }
 
-func newRing(dir string, lmk secret.Bytes, o Options) (*Ring, error) {
-	k, err := keys.NewKey(lmkAttributes, lmk.Expose())
-	if err != nil {
-		return nil, err
-	}
-	defer k.Wipe()
-	p, err := keyblock.NewProtector(k)
-	if err != nil {
-		return nil, err
-	}
+func newRing(dir string, m *master, o Options) *Ring {
 	return &Ring{
-		dir: dir, clock: o.Clock, protector: p,
+		dir: dir, clock: o.Clock, master: m,
 		byID: map[keyset.KeyRef]*entry{}, names: map[keyset.KeyRef][]*entry{}, secrets: map[string][]keys.Key{},
-	}, nil
+	}
 }
 
 // Generate makes a random key under a new alias. It is durable when Generate returns. Errors wrap ErrExists, or
@@ -274,10 +251,10 @@ func (r *Ring) write(ref keyset.KeyRef, k keys.Key, env keyset.Environment, vers
 		Environment: env.String(), KeyVersion: version, KCV: k.KCV().String(), Fingerprint: fp.String(),
 	}
 	var err error
-	if rec.Block, err = r.protector.Wrap(k, keyblock.OptionalBlock{ID: labelBlock, Data: rec.label()}); err != nil {
+	if rec.Block, err = r.master.wrap(k, rec.label()); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	e, err := rec.open(r.protector, r.labelled)
+	e, err := rec.open(r.master, r.labelled)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %s: %w", ref, err)
 	}
@@ -293,7 +270,7 @@ func (r *Ring) write(ref keyset.KeyRef, k keys.Key, env keyset.Environment, vers
 }
 
 // Reload takes in what other processes added to the folder. Keys already open stay as they are. On error nothing changes;
-// a file that is gone is an error, because keys are never deleted.
+// a file that is gone is an error, because keys are never deleted. It fails with ErrRewrapped once Rewrap has begun.
 func (r *Ring) Reload() error {
 	r.mu.Lock() // before the folder is listed: what this process adds meanwhile would be open and not listed
 	defer r.mu.Unlock()
@@ -303,6 +280,17 @@ func (r *Ring) Reload() error {
 	if err := checkFolder(r.dir); err != nil {
 		return err
 	}
+	if err := r.master.check(r.dir); err != nil {
+		return err
+	}
+	if err := r.reload(); err != nil {
+		return cmp.Or(r.master.check(r.dir), err) // what is wrapped anew meanwhile is no damage
+	}
+	return nil
+}
+
+// reload reads the folder. The ring is locked.
+func (r *Ring) reload() error {
 	keyFiles, secretFiles, err := list(r.dir)
 	if err != nil {
 		return err
@@ -347,7 +335,7 @@ func (r *Ring) readKeys(files []string) ([]*entry, error) {
 		}
 		var e *entry
 		if err == nil {
-			e, err = rec.open(r.protector, r.labelled)
+			e, err = rec.open(r.master, r.labelled)
 		}
 		if errors.Is(err, errNoKCV) || errors.Is(err, keys.ErrWeak) { // what was written, and of no use
 			return fresh, fmt.Errorf("keyring: %s: %w", path, err)
@@ -438,7 +426,7 @@ func (r *Ring) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	r.protector.Wipe()
+	r.master.wipe()
 	for _, e := range r.byID {
 		e.wipe()
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/internal/secret"
 	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/keys/keyblock"
 )
 
 // The named secrets that every ring has: HMAC-SHA-256 keys of 32 bytes that are used inside the host only.
@@ -105,7 +104,7 @@ func (r *Ring) addSecret(name string) error {
 		Version: recordVersion, Name: name, KeyVersion: uint32(len(r.secrets[name])) + 1,
 		Created: r.clock().UTC().Format(timeLayout), KCV: k.KCV().String(),
 	}
-	rec.Block, err = r.protector.Wrap(k, keyblock.OptionalBlock{ID: labelBlock, Data: rec.label()})
+	rec.Block, err = r.master.wrap(k, rec.label())
 	var b []byte
 	if err == nil {
 		b, err = writeStrict(rec)
@@ -153,7 +152,7 @@ func (r *Ring) readSecrets(files []string) (map[string][]keys.Key, error) {
 		}
 		k, open := r.openSecret(rec)
 		if err == nil && !open {
-			if k, err = rec.open(r.protector); err == nil {
+			if k, err = rec.open(r.master); err == nil {
 				fresh = append(fresh, k)
 			}
 		}

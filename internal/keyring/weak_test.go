@@ -9,7 +9,6 @@ import (
 
 	"github.com/latchkey-pos/latchkey/internal/seal"
 	"github.com/latchkey-pos/latchkey/keys"
-	"github.com/latchkey-pos/latchkey/keys/keyblock"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 )
 
@@ -47,7 +46,7 @@ func TestOpenRefusesWeakBaseKey(t *testing.T) {
 		Environment: keyset.Test.String(), KeyVersion: 1, KCV: k.KCV().String(), Fingerprint: k.Fingerprint(r.fingerprints()).String(),
 	}
 	var err error
-	if rec.Block, err = r.protector.Wrap(k, keyblock.OptionalBlock{ID: labelBlock, Data: rec.label()}); err != nil {
+	if rec.Block, err = r.master.wrap(k, rec.label()); err != nil {
 		t.Fatal(err)
 	}
 	b, err := writeStrict(rec)

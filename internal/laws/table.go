@@ -83,7 +83,7 @@ var Imports = map[string][]string{
 	"decrypt/aws":    {"decrypt", "dukpt", "internal/secret", "internal/serve", "internal/strictjson", "keys/keyset", "pin"},
 
 	"internal/keyring": {
-		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/filelock", "internal/mac", "internal/seal", "internal/secret", "keys",
+		"decrypt/engine", "dukpt", "internal/crockford", "internal/des", "internal/filelock", "internal/mac", "internal/planted", "internal/seal", "internal/secret", "keys",
 		"keys/keyblock", "keys/keyset", "pin",
 	},
 	"hsm": {
@@ -197,7 +197,7 @@ var Confined = map[string][]string{
 	"runtime/secret":                      {"internal/secret"},
 	"unsafe":                              {"cmd/liblatchkey", "internal/ctgrind", "internal/secret"},
 	Module + "/internal/ctgrind":          {"internal/ctgrind"},
-	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
+	Module + "/internal/planted":          {"internal/des", "internal/secret", "keys", "pin", "dukpt", "message", "decrypt", "hsm", "internal/store", "internal/keyring", "internal/node", "cmd", "internal/e2e", "internal/strictjson", "terminal", "tls"},
 }
 
 // Pure lists the packages that import the standard library and this module only.

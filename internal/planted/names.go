@@ -37,6 +37,8 @@ const (
 	LagUnnoticed Name = "bug.lag-unnoticed"
 	// RestoreJournal leaves the write-ahead log of the database before beside the one that takes its place.
 	RestoreJournal Name = "bug.restore-journal"
+	// RewrapEarly makes a local master key the one of its ring before every key is wrapped under it.
+	RewrapEarly Name = "bug.rewrap-early"
 	// ClibOverrun writes a result into the buffer of a C caller although it does not fit.
 	ClibOverrun Name = "bug.clib-overrun"
 	// ParseKSN accepts a counter that no terminal can reach.
