@@ -450,6 +450,27 @@ int lk_terminal_slot(lk_handle terminal, uint32_t index, lk_slot_status *status)
 int lk_terminal_renew(lk_handle terminal, uint32_t timeout_ms);
 int lk_terminal_rekey(lk_handle terminal, uint32_t timeout_ms);
 
+/* lk_terminal_run does in the background what a terminal has to do: it settles the sales that wait, without a rush of all terminals when
+ * a host is back, and renews the certificate inside the authority's window. It returns LK_CLOSED when the terminal is closed: call it
+ * on a thread of its own, once, after lk_terminal_open. settled may be NULL, and is called on threads of the library. What did not work
+ * and is tried again stands in lk_terminal_detail. */
+int lk_terminal_run(lk_handle terminal, lk_settled settled, void *context);
+
+/* lk_terminal_dial connects to a host, "https://HOST:PORT", over the terminal's mutual TLS, for another protocol than that of messages:
+ * ISO 8583 behind two bytes of length, perhaps. Only host and port count. Whether the host takes the certificate is known with the first
+ * byte that it sends. The connection ends with the terminal, or when the network changes; its number is to be closed all the same. */
+int lk_terminal_dial(lk_handle terminal, const char *endpoint, uint32_t timeout_ms, lk_handle *connection);
+
+/* lk_connection_read writes what has come, one byte at least and as many as there is room for; LK_END when the host has ended the
+ * connection, LK_UNREACHABLE when nothing has come in time, and then it may be called again. lk_connection_write sends all of the
+ * data; after any code but LK_OK, LK_BUSY and those of wrong calls it is not known how much, and the connection is of no more use. One
+ * thread may read while another one writes. */
+int lk_connection_read(lk_handle connection, uint32_t timeout_ms, uint8_t *data, size_t *n);
+int lk_connection_write(lk_handle connection, uint32_t timeout_ms, const uint8_t *data, size_t data_len);
+
+/* lk_connection_close ends the calls that are under way with LK_CLOSED, and closes the number. */
+int lk_connection_close(lk_handle connection);
+
 /* lk_terminal_network_changed has connections made anew, when the device has changed networks. */
 int lk_terminal_network_changed(lk_handle terminal);
 

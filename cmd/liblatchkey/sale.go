@@ -181,14 +181,32 @@ func lk_go_terminal_drain(h C.lk_handle, ms C.uint32_t, settled C.lk_settled, co
 		return with(h, func(d *device, t *terminal.Terminal) error {
 			ctx, cancel := d.within(ms)
 			defer cancel()
-			return t.Drain(ctx, 0, func(r *terminal.SaleResult) {
-				if settled == nil {
-					return
-				}
-				out := resultOf(r)
-				out.body_len = 0 // of what this handle does not keep
-				d.guard.during(func() { C.lk_call_settled(settled, context, &out) })
-			})
+			return t.Drain(ctx, 0, d.teller(settled, context))
+		})
+	})
+}
+
+// teller tells a callback of sales that were answered.
+func (d *device) teller(settled C.lk_settled, context C.uintptr_t) func(*terminal.SaleResult) {
+	return func(r *terminal.SaleResult) {
+		if settled == nil {
+			return
+		}
+		out := resultOf(r)
+		out.body_len = 0 // of what this handle does not keep
+		d.guard.during(func() { C.lk_call_settled(settled, context, &out) })
+	}
+}
+
+//export lk_go_terminal_run
+func lk_go_terminal_run(h C.lk_handle, settled C.lk_settled, context C.uintptr_t) C.int {
+	return call(func() error {
+		return with(h, func(d *device, t *terminal.Terminal) error {
+			if !d.running.CompareAndSwap(false, true) {
+				return errBusy
+			}
+			defer d.running.Store(false)
+			return t.Run(d.ctx, terminal.Upkeep{Settled: d.teller(settled, context), Failed: d.tell})
 		})
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ type device struct {
 	guard   *guard
 	ctx     context.Context // ends with the handle
 	cancel  func()
+	running atomic.Bool // what lk_terminal_run does
 
 	mu      sync.Mutex // of what follows
 	closed  bool
@@ -100,12 +102,17 @@ func enter(h C.lk_handle) (*device, error) {
 // leave counts the call out and keeps what it says.
 func (d *device) leave(err error) error {
 	if err != nil {
-		d.mu.Lock()
-		d.detail = err.Error()
-		d.mu.Unlock()
+		d.tell(err)
 	}
 	d.calls.Done()
 	return err
+}
+
+// tell keeps what an error says.
+func (d *device) tell(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.detail = err.Error()
 }
 
 // before has f work on a device that is not open, alone.

@@ -7,15 +7,19 @@
  *   c-terminal enrol FOLDER URL TRUST-URL TENANT TERMINAL   reads the ticket from standard input
  *   c-terminal sale FOLDER CENTS [offline]                  reads the card number and the PIN from standard input, a line each
  *   c-terminal drain FOLDER                                 settles what waits
+ *   c-terminal run FOLDER SECONDS                           settles and renews in the background meanwhile
+ *   c-terminal talk FOLDER https://HOST:PORT                sends standard input over the terminal's TLS, and prints what comes back
  *   c-terminal status FOLDER
  *   c-terminal doctor FOLDER
  *
  * Secrets come from standard input only. Without a sealer the library keeps keys in the folder: for tests.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "latchkey.h"
 
@@ -193,6 +197,45 @@ static int doctor(lk_handle terminal)
 	return broken ? 6 : 0;
 }
 
+static void *upkeep(void *terminal) { return (void *)(size_t)lk_terminal_run(*(lk_handle *)terminal, settled, NULL); }
+
+/* run closes the terminal, which is how lk_terminal_run ends. */
+static int run(lk_handle terminal, const char *seconds)
+{
+	pthread_t thread;
+	void *code;
+
+	if (pthread_create(&thread, NULL, upkeep, &terminal) != 0)
+		return 1;
+	sleep((unsigned)strtoul(seconds, NULL, 10));
+	if (lk_terminal_close(terminal) != LK_OK || pthread_join(thread, &code) != 0)
+		return 1;
+	printf("run ended: %s\n", lk_error_text((int)(size_t)code));
+	return (int)(size_t)code == LK_CLOSED ? 0 : 1;
+}
+
+/* talk is for another protocol than that of messages. */
+static int talk(lk_handle terminal, const char *endpoint)
+{
+	lk_handle c;
+	unsigned char data[4096];
+	size_t n;
+	int code = lk_terminal_dial(terminal, endpoint, TIMEOUT, &c);
+
+	if (code != LK_OK)
+		return explain(terminal, "dial", code);
+	while (code == LK_OK && (n = fread(data, 1, sizeof data, stdin)) > 0)
+		code = lk_connection_write(c, TIMEOUT, data, n);
+	while (code == LK_OK) {
+		n = sizeof data;
+		if ((code = lk_connection_read(c, TIMEOUT, data, &n)) == LK_OK)
+			fwrite(data, 1, n, stdout);
+	}
+	if (code != LK_END)
+		fprintf(stderr, "talk: %s (%d)\n", lk_error_text(code), code);
+	return lk_connection_close(c) == LK_OK && code == LK_END ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	lk_options o;
@@ -200,7 +243,7 @@ int main(int argc, char **argv)
 	int code, status = 2;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: c-terminal enrol|sale|drain|status|doctor FOLDER ...\n");
+		fprintf(stderr, "usage: c-terminal enrol|sale|drain|run|talk|status|doctor FOLDER ...\n");
 		return 2;
 	}
 	mkdir(argv[2], 0700); /* and on a real device: make its name durable */
@@ -223,6 +266,10 @@ int main(int argc, char **argv)
 	} else if (strcmp(argv[1], "drain") == 0) {
 		code = lk_terminal_drain(terminal, TIMEOUT, settled, NULL);
 		status = explain(terminal, "drain", code);
+	} else if (strcmp(argv[1], "run") == 0 && argc == 4) {
+		return run(terminal, argv[3]);
+	} else if (strcmp(argv[1], "talk") == 0 && argc == 4) {
+		status = talk(terminal, argv[3]);
 	} else if (strcmp(argv[1], "status") == 0) {
 		status = show_status(terminal);
 	}

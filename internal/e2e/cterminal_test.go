@@ -54,6 +54,8 @@ func TestCTerminal(t *testing.T) {
 		s.run(t, "the C terminal on "+c.arch, c.script(p.in, c.build(t), id), []string{
 			`(?s)sign-in +SIGNED-IN\nterminal +SHOP-1/` + id + `\nstarts +1\nunanswered +0\nslot 1 +\d+ keys left\nslot 2 +\d+ keys left\n`,
 			`(?s)sale +APPROVED\nsequence +\d+\nKSN +12345678[0-9A-F]{16}\n.*terminal +SHOP-1/` + id + `\nstarts +3\nunanswered +0\n`,
+			`run ended: .*closed.*\n`,
+			`HTTP/1\.1 404 Not Found\r\n`,
 			`(?s)ok\tstate\t.*\nok\tclock\t[^\n]*\ndoctor 0\nwithout a terminal 1\n`,
 		})
 	}
@@ -94,6 +96,8 @@ latchkey terminal code TERMINAL $P --ticket-file TERMINAL.ticket
 RUN enrol DIR https://localhost:8445 http://localhost:8447 SHOP-1 TERMINAL < TERMINAL.ticket
 printf '4111111111111111\n1234\n' | RUN sale DIR 1234
 RUN status DIR
+RUN run DIR 1
+printf 'GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' | RUN talk DIR https://localhost:8444
 RUN doctor DIR; echo "doctor $?"
 RUN status nowhere || echo "without a terminal $?"
 `))

@@ -99,6 +99,25 @@ static void options(const char *folder)
 	WANT(LK_ARGUMENT, lk_terminal_new(&o, &h));
 }
 
+/* The number of a terminal is none of a connection, whatever it is asked for. */
+static void connections(lk_handle h)
+{
+	uint8_t data[8];
+	size_t n = sizeof data;
+
+	WANT(LK_HANDLE, lk_connection_read(h, 1, data, &n));
+	WANT(LK_ARGUMENT, lk_connection_read(h, 1, data, NULL));
+	WANT(LK_OVERLAP, lk_connection_read(h, 1, (uint8_t *)&n, &n));
+	n = 0;
+	WANT(LK_HANDLE, lk_connection_read(h, 1, (uint8_t *)(size_t)7, &n));
+	WANT(LK_HANDLE, lk_connection_write(h, 1, data, sizeof data));
+	WANT(LK_HANDLE, lk_connection_write(h, 1, (uint8_t *)(size_t)7, 0));
+	WANT(LK_ARGUMENT, lk_connection_write(h, 1, NULL, 1));
+	WANT(LK_LENGTH, lk_connection_write(h, 1, data, LK_MAX_INPUT + 1));
+	WANT(LK_HANDLE, lk_connection_close(h));
+	WANT(LK_HANDLE, lk_connection_close(0));
+}
+
 /* Everything that needs an open terminal, on a handle that is none or not open. */
 static void each(int code, lk_handle h)
 {
@@ -107,6 +126,7 @@ static void each(int code, lk_handle h)
 	lk_queue q;
 	lk_status st;
 	lk_slot_status slot;
+	lk_handle c;
 	int64_t amount;
 	uint32_t exponent;
 	char currency[4];
@@ -144,6 +164,12 @@ static void each(int code, lk_handle h)
 	WANT(code, lk_terminal_renew(h, 1));
 	WANT(code, lk_terminal_rekey(h, 1));
 	WANT(code, lk_terminal_network_changed(h));
+	WANT(code, lk_terminal_run(h, NULL, (void *)(size_t)7));
+	WANT(LK_ARGUMENT, lk_terminal_dial(h, NULL, 1, &c));
+	WANT(LK_ARGUMENT, lk_terminal_dial(h, "", 1, &c));
+	WANT(LK_ARGUMENT, lk_terminal_dial(h, "https://localhost:1", 1, NULL));
+	WANT(code, lk_terminal_dial(h, "https://localhost:1", 1, &c));
+	connections(h);
 	WANT(code, lk_terminal_zeroize(h));
 }
 
