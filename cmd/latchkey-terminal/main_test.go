@@ -227,6 +227,9 @@ func enrolScripts(t *testing.T, dir string, more func(*testscript.Env) error) {
 					return err
 				}
 			}
+			if err := writeCodes(filepath.Join(env.WorkDir, "codes"), strings.TrimSpace(typed)); err != nil {
+				return err
+			}
 			return makeDevice(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -21,3 +21,15 @@ func TestPlantedKill(t *testing.T) {
 		}
 	}
 }
+
+// TestPlantedFleet proves that a rehearsal sees what it looks for.
+func TestPlantedFleet(t *testing.T) {
+	planted.Set(planted.QueueUnsaved)
+	defer planted.Set()
+	said, _ := rehearse(t, 1, 16)
+	if err := said.verdict(); err == nil || said.Lost == 0 {
+		t.Errorf("%s was not seen in %d sales with %d power cuts", planted.QueueUnsaved, said.Sales, said.PowerCuts)
+	} else {
+		t.Log(err)
+	}
+}

@@ -81,7 +81,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by the host or a ru
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.With(exit.Usage, err, "see: "+cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a), newDoctor(a))
+	root.AddCommand(newEnrol(a), newRenew(a), newRekey(a), newImport(a), newSale(a), newSignIn(a), newStatus(a), newResend(a), newDoctor(a), newFleet(a))
 	return root
 }
 

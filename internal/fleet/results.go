@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -244,6 +246,11 @@ func (r *Results) Left(id keyset.TerminalID) bool { _, ok := r.left[id]; return 
 func (r *Results) Done(id keyset.TerminalID) (Result, bool) {
 	one, ok := r.done[id]
 	return one, ok
+}
+
+// All returns what became of the terminals of the list so far, in its order.
+func (r *Results) All() []Result {
+	return slices.SortedFunc(maps.Values(r.done), func(a, b Result) int { return a.Line - b.Line })
 }
 
 // Approve notes the approval of the list.

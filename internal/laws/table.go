@@ -109,7 +109,8 @@ var Imports = map[string][]string{
 	"internal/store/sqlite/deliveries": {"internal/store/deliveries", "internal/store/sqlite"},
 	"internal/store/sqlite/registry":   {"internal/store/registry", "internal/store/sqlite"},
 
-	"terminal/rogue": {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
+	"terminal/faults": {"terminal"},
+	"terminal/rogue":  {"dukpt", "internal/secret", "keys", "keys/keyset", "message", "pin", "terminal"},
 	"internal/deploy": {
 		"decrypt/engine", "dukpt", "internal/audit", "internal/crockford", "internal/keyring", "internal/seal", "internal/secret", "keys",
 		"keys/keyset", "terminal", "tls/ca", "tls/ca/embedded", "tls/identity", "tls/keydist", "tls/tlsconf", "tls/trustlist",
@@ -154,8 +155,8 @@ var Imports = map[string][]string{
 	},
 	"cmd/latchkey-decryptd": {"cmd/daemon", "internal/node/decrypt"},
 	"cmd/latchkey-terminal": {
-		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/harden", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote", "message", "pin", "terminal",
-		"tls/enroll", "tls/tlsconf", "tls/trustlist",
+		"decrypt/engine", "dukpt", "hsm", "internal/exit", "internal/fleet", "internal/harden", "internal/prompt", "internal/seal", "internal/secret", "keys/keyset", "keys/remote",
+		"message", "pin", "terminal", "terminal/faults", "tls/enroll", "tls/tlsconf", "tls/trustlist",
 	},
 	"cmd/liblatchkey": {
 		"dukpt", "internal/planted", "internal/secret", "keys", "keys/keyset", "keys/remote", "message", "pin", "terminal", "tls/enroll", "tls/tlsconf",

@@ -1,13 +1,14 @@
-package terminaltest
+package faults
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
-	"strings"
+	"net/url"
+	"slices"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -45,12 +46,13 @@ func (f NetFault) String() string {
 type Proxy struct {
 	URL string // where it listens, https://
 
-	mu    sync.Mutex
-	over  *sync.Cond // of mu: the fault has changed
-	fault NetFault
-	r     *rand.Rand
-	pipes map[*pipe]struct{}
-	conns int
+	listener net.Listener
+	mu       sync.Mutex
+	over     *sync.Cond // of mu: the fault has changed
+	fault    NetFault
+	r        *rand.Rand
+	pipes    map[*pipe]struct{}
+	arrivals []time.Time // when each connection came, also one that was cut at once
 }
 
 // pipe is one connection through the proxy.
@@ -59,27 +61,42 @@ type pipe struct {
 	lost      bool // bytes are missing: no more pass
 }
 
-// NewProxy starts a proxy to a server, given as a URL. Its chances are drawn by seed. It stops with the test.
-func NewProxy(tb testing.TB, seed uint64, server string) *Proxy {
-	tb.Helper()
+// Listen starts a proxy to a server, given as a URL. Its chances are drawn by seed. The caller closes it.
+func Listen(seed uint64, server string) (*Proxy, error) {
+	to, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("faults: %w", err)
+	}
+	if to.Port() == "" {
+		to.Host = net.JoinHostPort(to.Hostname(), "443")
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(tb, err)
-	p := &Proxy{URL: "https://" + l.Addr().String(), r: rand.New(rand.NewPCG(seed, 1)), pipes: make(map[*pipe]struct{})}
+	if err != nil {
+		return nil, fmt.Errorf("faults: %w", err)
+	}
+	p := &Proxy{URL: "https://" + l.Addr().String(), listener: l, r: rand.New(rand.NewPCG(seed, 1)), pipes: make(map[*pipe]struct{})}
 	p.over = sync.NewCond(&p.mu)
-	tb.Cleanup(func() {
-		_ = l.Close()
-		p.Set(Cut)
-	})
-	go func() {
+	go func() { // ends with the listener
 		for {
 			near, err := l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			go p.serve(near.(*net.TCPConn), strings.TrimPrefix(server, "https://"))
+			if err != nil { // too many at once, perhaps
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			go p.serve(near.(*net.TCPConn), to.Host)
 		}
 	}()
-	return p
+	return p, nil
+}
+
+// Close ends the proxy, and every connection through it.
+func (p *Proxy) Close() error {
+	err := p.listener.Close()
+	p.Set(Cut)
+	return err
 }
 
 // Set changes the fault, for connections that are open, too.
@@ -104,7 +121,15 @@ func (p *Proxy) Set(f NetFault) {
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.conns
+	return len(p.arrivals)
+}
+
+// Arrivals returns when the connections came that were made through the proxy, or would have been but for a fault, from a time on.
+func (p *Proxy) Arrivals(from time.Time) []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(p.arrivals, from, time.Time.Compare)
+	return slices.Clone(p.arrivals[i:])
 }
 
 func (c *pipe) end(f NetFault) {
@@ -120,7 +145,7 @@ func (c *pipe) end(f NetFault) {
 func (p *Proxy) serve(near *net.TCPConn, server string) {
 	c := &pipe{near: near}
 	p.mu.Lock()
-	p.conns++
+	p.arrivals = append(p.arrivals, time.Now())
 	f := p.fault
 	p.mu.Unlock()
 	if f == Cut || f == Reset {

@@ -1,4 +1,4 @@
-package terminaltest
+package faults
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 const sector = 512
 
 // ErrPower is what every call returns once the power is cut.
-var ErrPower = errors.New("terminaltest: the power is cut")
+var ErrPower = errors.New("faults: the power is cut")
 
 // FS is a terminal.FS in memory that forgets like a real disk. What was not synced when the power is cut may be there,
 // or not, or in part; names change in the order they were changed in, as far as they got.
@@ -28,6 +28,7 @@ type FS struct {
 	stable map[string]*node // names as they are after a cut
 	log    []dirChange      // name changes since the last SyncDir
 	freed  [][]byte         // what was on the medium in files that were removed or replaced, and was not overwritten
+	tidy   bool             // what is freed is not remembered
 	locked bool
 	dead   bool
 	fuse   int // calls until the power is cut; negative: never
@@ -54,6 +55,14 @@ func (f *FS) CutAfter(n int) {
 	f.fuse = n
 }
 
+// Tidy has the medium not remember what was in files that are no more: Contains does not find that. It is for a medium that is used
+// long.
+func (f *FS) Tidy() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tidy, f.freed = true, nil
+}
+
 // Calls returns how many writing calls there have been.
 func (f *FS) Calls() int {
 	f.mu.Lock()
@@ -72,7 +81,7 @@ func (f *FS) Reboot(r *rand.Rand) *FS {
 		apply(names, c)
 	}
 	after := NewFS()
-	after.freed = slices.Clone(f.freed)
+	after.freed, after.tidy = slices.Clone(f.freed), f.tidy
 	done := make(map[*node]*node)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		n := names[name]
@@ -194,7 +203,7 @@ func (f *FS) step() error {
 
 func (f *FS) change(c dirChange) {
 	for _, gone := range []string{c.to, c.from} {
-		if n := f.dir[gone]; n != nil && n != c.node {
+		if n := f.dir[gone]; n != nil && n != c.node && !f.tidy {
 			f.freed = append(f.freed, n.durable)
 		}
 	}
