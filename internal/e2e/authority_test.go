@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/tls"
 	"errors"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,10 +23,11 @@ import (
 
 // authority is a deployment with its registration authority and its key-distribution host, as processes.
 type authority struct {
-	dir   string
-	trust tlsconf.Trust
-	keyd  *service
-	ra    *service
+	dir    string
+	trust  tlsconf.Trust
+	keyd   *service
+	ra     *service
+	second *service // another registration authority on the database of ra; nil: none
 
 	operator *http.Client // as an operator
 	decrypt  *http.Client // as the decryption service
@@ -85,7 +87,15 @@ func (a *authority) start(t *testing.T, binary string, planted ...string) {
 }
 
 func (a *authority) admin() *admin.Client {
-	return admin.NewClient("https://"+a.ra.doors["services"], a.operator)
+	return admin.NewClient("https://"+a.either().doors["services"], a.operator)
+}
+
+// either is one of the registration authorities, by chance.
+func (a *authority) either() *service {
+	if a.second != nil && mathrand.IntN(2) == 0 {
+		return a.second
+	}
+	return a.ra
 }
 
 // sealerOf is the test sealer of a terminal's folder.

@@ -4,16 +4,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt/api"
 	"github.com/latchkey-pos/latchkey/dukpt"
-	"github.com/latchkey-pos/latchkey/internal/pgtest"
 	"github.com/latchkey-pos/latchkey/keys/keyset"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/provision/admin"
@@ -36,33 +32,7 @@ type twins struct {
 func newTwins(t *testing.T, planted ...string) *twins {
 	t.Helper()
 	w := &twins{payments: &payments{authority: newAuthority(t)}}
-	cluster := pgtest.Own(t)
-	check(t, os.WriteFile(filepath.Join(w.dir, "database.password"), []byte(cluster.Password+"\n"), 0o600))
-	text, err := os.ReadFile(w.ra.config)
-	check(t, err)
-	database := cluster.Database(t)
-	for i := range w.authorities {
-		own := string(text)
-		for line, with := range map[string]string{
-			`instance: .*`: fmt.Sprintf("instance: RA-%d", i+1), `checkpoint-file: .*`: fmt.Sprintf("checkpoint-file: audit/ra-%d.checkpoint", i+1),
-			`database: .*`: fmt.Sprintf("postgres:\n  servers: ['127.0.0.1:%d']\n  name: %s\n  user: %s\n  password-file: database.password",
-				cluster.Port, database, pgtest.Superuser),
-		} {
-			form := regexp.MustCompile("(?m)^" + line + "$")
-			if len(form.FindAllString(own, -1)) != 1 {
-				t.Fatalf("%s does not have one line %s", w.ra.config, line)
-			}
-			own = form.ReplaceAllLiteralString(own, with)
-		}
-		config := filepath.Join(w.dir, fmt.Sprintf("ra-%d.yaml", i+1))
-		check(t, os.WriteFile(config, []byte(own), 0o600))
-		w.authorities[i] = newService("latchkey-provisiond", config, "terminals", "services", "publication", "admin")
-		t.Cleanup(func() { w.authorities[i].end() })
-	}
-	if _, errs, code := output(t.Context(), nil, filepath.Join(binaries.shipped, "latchkey"), "store", "migrate", "--service", "provisiond",
-		"--config", w.authorities[0].config); code != 0 {
-		t.Fatalf("store migrate ends with %d: %s", code, errs)
-	}
+	w.authorities = w.pair(t, w.onPostgres(t))
 	w.keyd.start(t, binaries.shipped)
 	t.Cleanup(w.keyd.end)
 	for i, a := range w.authorities {
@@ -70,7 +40,7 @@ func newTwins(t *testing.T, planted ...string) *twins {
 		a.start(t, binaries.shipped)
 		w.hosts[i], w.clients[i] = w.startHost(t, fmt.Sprintf("host-%d", i+1), a.doors["services"])
 	}
-	w.ra, w.decryptd, w.host = w.authorities[0], w.hosts[0], w.clients[0]
+	w.decryptd, w.host = w.hosts[0], w.clients[0]
 	w.startAcquirer(t, planted...)
 	return w
 }

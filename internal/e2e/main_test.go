@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	_ "github.com/latchkey-pos/latchkey/internal/seal/sealtest" // what these tests make themselves; the programs seal at the cost that ships
 )
 
 // figures are how much the fault tests do. The soak does more of the same.
@@ -25,7 +27,7 @@ type figures struct {
 	enrolmentKills int // kill -9 of the registration authority and the key-distribution host
 	enrolling      int // enrolments at least under way at each
 	enrolled       int // terminals at least that enrolled, and second keys tried
-	vaultKills     int // kill -9 of the registration authority, the key-distribution host and the Vault behind it
+	vaultKills     int // kill -9 of two registration authorities, the key-distribution host, and the PostgreSQL and the Vault behind them; a multiple of 5
 	revocations    int // terminals that are revoked while they are connected
 	cuts           int // the same, at either of two authorities
 
@@ -43,11 +45,11 @@ type figures struct {
 
 var (
 	ciFigures = figures{kills: 12, inFlight: 20, workers: 16, lostAnswers: 5, resends: 20, killAfter: 400 * time.Millisecond, plantedKills: 40,
-		orphanKills: 8, enrolmentKills: 50, enrolling: 4, enrolled: 50, vaultKills: 9, revocations: 12, cuts: 20,
+		orphanKills: 8, enrolmentKills: 50, enrolling: 4, enrolled: 50, vaultKills: 50, revocations: 12, cuts: 20,
 		keyIDKills: 15, ordering: 8, delivered: 300,
 		clusterKills: 60, failOvers: 2, settled: 1000, contested: 200}
 	soakFigures = figures{kills: 300, inFlight: 20, workers: 16, lostAnswers: 150, resends: 500, killAfter: 800 * time.Millisecond, plantedKills: 100,
-		orphanKills: 80, enrolmentKills: 500, enrolling: 4, enrolled: 500, vaultKills: 150, revocations: 100, cuts: 100,
+		orphanKills: 80, enrolmentKills: 500, enrolling: 4, enrolled: 500, vaultKills: 500, revocations: 100, cuts: 100,
 		keyIDKills: 200, ordering: 8, delivered: 4000,
 		clusterKills: 1000, failOvers: 20, settled: 20_000, contested: 4000}
 )

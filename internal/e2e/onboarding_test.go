@@ -43,6 +43,7 @@ type enrolee struct {
 	others int // answers that certified another key under the last ticket
 	lost   int // attempts with another key under the last ticket whose answer never came
 	codes  int // that were handed out
+	asked  int // attempts to renew
 	keys   []string
 }
 
@@ -52,7 +53,8 @@ type onboarding struct {
 	root     string
 	next     atomic.Int64
 	patience time.Duration
-	inFlight atomic.Int64 // terminals between their first request and their last key
+	renews   bool         // terminals renew their certificate once they have their keys
+	inFlight atomic.Int64 // terminals between their first request and their last key, or that renew
 
 	mu          sync.Mutex
 	done        []*enrolee
@@ -103,7 +105,11 @@ const stuckAfter = 4 * time.Minute
 func (o *onboarding) onboard(e *enrolee) error {
 	ctx, cancel := context.WithTimeout(context.Background(), o.patience)
 	defer cancel()
-	for _, step := range []func(context.Context, *enrolee) error{o.register, o.code, o.enrol, o.confirm} {
+	steps := []func(context.Context, *enrolee) error{o.register, o.code, o.enrol, o.confirm}
+	if o.renews {
+		steps = append(steps, o.renew)
+	}
+	for _, step := range steps {
 		seen := make(map[string]int) // what stood in the way, since the last refusal may be no more than "too often"
 		for {
 			attempt, end := context.WithTimeout(ctx, 8*time.Second)
@@ -173,9 +179,10 @@ func (o *onboarding) enrol(ctx context.Context, e *enrolee) error {
 	if err != nil {
 		return err
 	}
+	at := o.a.either()
 	o.inFlight.Add(1)
 	err = terminal.Enroll(ctx, medium, sealer, terminal.EnrolOptions{
-		URL: "https://" + o.a.ra.doors["terminals"], TrustURL: "http://" + o.a.ra.doors["publication"],
+		URL: "https://" + at.doors["terminals"], TrustURL: "http://" + at.doors["publication"],
 		Tenant: tenant, Terminal: e.id, Ticket: ticket, Timeout: 4 * time.Second,
 	})
 	o.inFlight.Add(-1)
@@ -264,7 +271,7 @@ func (o *onboarding) secondKey(ctx context.Context, e *enrolee, wait time.Durati
 		return ""
 	}
 	c, err := enroll.NewVisitor(enroll.Options{
-		URL: "https://" + o.a.ra.doors["terminals"], Tenant: tenant, Terminal: string(e.id), Timeout: 4 * time.Second,
+		URL: "https://" + o.a.either().doors["terminals"], Tenant: tenant, Terminal: string(e.id), Timeout: 4 * time.Second,
 	}, o.a.list)
 	if err != nil {
 		o.fault("second key of %s: %v", e.id, err)
@@ -311,7 +318,33 @@ func (o *onboarding) confirm(ctx context.Context, e *enrolee) error {
 	if len(e.keys) != 2 {
 		return fmt.Errorf("%d keys", len(e.keys))
 	}
-	_, _, err = feed.Client{URLs: []string{"https://" + o.a.ra.doors["services"]}, HTTP: o.a.decrypt}.Observe(ctx, seen)
+	_, _, err = feed.Client{URLs: []string{"https://" + o.a.either().doors["services"]}, HTTP: o.a.decrypt}.Observe(ctx, seen)
+	return err
+}
+
+// renew has an enrolled terminal renew its certificate, at the authority where it has enrolled.
+func (o *onboarding) renew(ctx context.Context, e *enrolee) error {
+	medium := terminal.OSFS(e.dir)
+	sealer, err := sealerOf(medium)
+	if err != nil {
+		return err
+	}
+	box, err := terminal.Open(terminal.Options{FS: medium, Sealer: sealer})
+	if err != nil {
+		return err
+	}
+	e.asked++
+	o.inFlight.Add(1)
+	err = box.Renew(ctx)
+	o.inFlight.Add(-1)
+	if e := box.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.interrupted["renewal"]++
+	}
 	return err
 }
 
@@ -324,16 +357,16 @@ func (o *onboarding) run(t *testing.T, f figures) (stop func()) {
 // second keys are tried on the codes that were redeemed last.
 func (o *onboarding) round(t *testing.T, f figures, victim *service, binary string, planted ...string) int64 {
 	t.Helper()
-	return o.strike(t, f, func() {
+	return o.strike(t, f, time.Duration(mathrand.Int64N(int64(f.killAfter))), func() {
 		victim.kill()
 		victim.start(t, binary, planted...)
 	})
 }
 
-// strike keeps a load up, and does something at a random moment while enough is under way.
-func (o *onboarding) strike(t *testing.T, f figures, blow func()) int64 {
+// strike keeps a load up, and does something after so long, at the next moment when enough is under way.
+func (o *onboarding) strike(t *testing.T, f figures, after time.Duration, blow func()) int64 {
 	t.Helper()
-	until := time.Now().Add(time.Duration(mathrand.Int64N(int64(f.killAfter))))
+	until := time.Now().Add(after)
 	deadline := time.Now().Add(60 * time.Second)
 	for {
 		under := o.inFlight.Load()

@@ -82,7 +82,7 @@ func (s *service) ready(text string) bool {
 		if !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line), &said) != nil || said["msg"] != "ready" {
 			continue
 		}
-		for flag := range s.doors {
+		for flag, before := range s.doors {
 			addr, ok := said[flag].(string)
 			if flag == "listen" {
 				addr, ok = said["service"].(string)
@@ -90,7 +90,9 @@ func (s *service) ready(text string) bool {
 			if !ok {
 				return false
 			}
-			s.doors[flag] = addr
+			if addr != before { // a load reads them while it is started again
+				s.doors[flag] = addr
+			}
 		}
 		return true
 	}

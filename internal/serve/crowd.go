@@ -33,13 +33,17 @@ func Network(address string) string {
 type crowd struct {
 	net.Listener
 	most int // of one source
+	told func(source string)
 
 	mu   sync.Mutex
 	open map[string]int
 }
 
-func newCrowd(ln net.Listener, most int) *crowd {
-	return &crowd{Listener: ln, most: most, open: make(map[string]int)}
+func newCrowd(ln net.Listener, most int, told func(source string)) *crowd {
+	if told == nil {
+		told = func(string) {}
+	}
+	return &crowd{Listener: ln, most: most, told: told, open: make(map[string]int)}
 }
 
 // Accept returns the next connection of a source that may have one more.
@@ -54,6 +58,7 @@ func (c *crowd) Accept() (net.Conn, error) {
 			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.leave(source) })}, nil
 		}
 		_ = conn.Close() // nobody waits for what this says
+		c.told(source)
 	}
 }
 

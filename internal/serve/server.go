@@ -45,6 +45,8 @@ type Options struct {
 	// PerSource is how many of them one source may have, as told by Network; zero is all of them. One more is closed at once. A
 	// listener that strangers may connect to has less than all: nobody is to take the places of everybody.
 	PerSource int
+	// Crowded is told of each connection that PerSource closes, and the source; nil: nobody is. It keeps the listener waiting.
+	Crowded func(source string)
 }
 
 // Run serves on the listener until ctx ends. Then it closes the listener, lets the requests under way finish within
@@ -63,7 +65,7 @@ func Run(ctx context.Context, ln net.Listener, o Options) error {
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
 	if o.PerSource > 0 {
-		ln = newCrowd(ln, o.PerSource) // before the places are counted: who is sent away takes none
+		ln = newCrowd(ln, o.PerSource, o.Crowded) // before the places are counted: who is sent away takes none
 	}
 	ln = netutil.LimitListener(ln, cmp.Or(o.Connections, connections))
 	failed := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,8 +223,11 @@ func TestOneSourceHasItsPart(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	ln := listen(t)
 	ended := make(chan error, 1)
+	var crowded []string
 	go func() {
-		ended <- serve.Run(ctx, ln, serve.Options{Handler: h, Logger: slog.New(slog.DiscardHandler), Connections: 5, PerSource: 3})
+		ended <- serve.Run(ctx, ln, serve.Options{
+			Handler: h, Logger: slog.New(slog.DiscardHandler), Connections: 5, PerSource: 3, Crowded: func(source string) { crowded = append(crowded, source) },
+		})
 	}()
 	dial := func(source string) net.Conn {
 		t.Helper()
@@ -271,5 +275,8 @@ func TestOneSourceHasItsPart(t *testing.T) {
 	end()
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
+	}
+	if len(crowded) < 20 || slices.ContainsFunc(crowded, func(source string) bool { return source != "127.0.0.1" }) {
+		t.Errorf("told of %d connections that were closed: %v, want at least 20, all of 127.0.0.1", len(crowded), crowded)
 	}
 }

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ import (
 // metrics are what the authority counts. Labels are words of ours and codes, never a terminal, a serial number or a key set.
 type metrics struct {
 	*daemon.Metrics
-	asked *prometheus.CounterVec
+	asked   *prometheus.CounterVec
+	refused *prometheus.CounterVec
 }
 
 func newMetrics() (*metrics, error) {
@@ -25,11 +27,23 @@ func newMetrics() (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &metrics{Metrics: common, asked: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "latchkey_enrolments_total",
-		Help: "What terminals asked for: enrol, renew, agreement or deliver, and ok or the code of the refusal.",
-	}, []string{"action", "result"})}
-	return m, m.Registry.Register(m.asked)
+	m := &metrics{
+		Metrics: common,
+		asked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_enrolments_total",
+			Help: "What terminals asked for: enrol, renew, agreement or deliver, and ok or the code of the refusal.",
+		}, []string{"action", "result"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_connections_refused_total",
+			Help: "Connections closed unanswered because their source had as many open as connections-per-source allows, by listener.",
+		}, []string{"listener"}),
+	}
+	return m, errors.Join(m.Registry.Register(m.asked), m.Registry.Register(m.refused))
+}
+
+// crowd tells of the connections that a listener refuses.
+func (m *metrics) crowd(listener string, log *slog.Logger) *crowded {
+	return &crowded{listener: listener, count: m.refused.WithLabelValues(listener), log: log, clock: time.Now}
 }
 
 // count counts what became of what a terminal asked for.

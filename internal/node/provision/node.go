@@ -344,18 +344,21 @@ func (n *node) openDoors(context.Context, secret.Bytes) error {
 		return err
 	}
 	wrap := func(h http.Handler) http.Handler { return serve.Wrap(h, n.log, n.metrics.Traffic) }
-	door := func(h http.Handler, c *tls.Config) serve.Options {
-		return serve.Options{Handler: h, TLS: c, Logger: n.log, Connections: maxConnections, PerSource: n.config.ConnectionsPerSource}
+	door := func(name string, h http.Handler, c *tls.Config) serve.Options {
+		return serve.Options{
+			Handler: h, TLS: c, Logger: n.log, Connections: maxConnections,
+			PerSource: n.config.ConnectionsPerSource, Crowded: n.metrics.crowd(name, n.log).refused,
+		}
 	}
-	member := func(h http.Handler, c *tls.Config) serve.Options {
-		o := door(n.connections.Guard(n.engine, wrap(h)), c)
+	member := func(name string, h http.Handler, c *tls.Config) serve.Options {
+		o := door(name, n.connections.Guard(n.engine, wrap(h)), c)
 		o.ConnState, o.Idle = n.connections.ConnState, strangersIdle
 		return o
 	}
-	n.terminals = member(provision.TerminalHandler(n.engine), terminals)
-	n.legacy = member(provision.LegacyHandler(n.engine), legacy)
-	n.services = door(wrap(admin.Handler(n.engine)), services)
-	n.publication = door(wrap(provision.PublicationHandler(n.engine)), nil)
+	n.terminals = member("terminals", provision.TerminalHandler(n.engine), terminals)
+	n.legacy = member("terminals-tls12", provision.LegacyHandler(n.engine), legacy)
+	n.services = door("services", wrap(admin.Handler(n.engine)), services)
+	n.publication = door("publication", wrap(provision.PublicationHandler(n.engine)), nil)
 	n.publication.Idle = strangersIdle
 	n.readiness = serve.NewReadiness(
 		serve.Check{Name: "store", Run: n.engine.Check},

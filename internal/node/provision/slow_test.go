@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/latchkey-pos/latchkey/internal/node/nodetest"
 	"github.com/latchkey-pos/latchkey/tls/est"
 	"github.com/latchkey-pos/latchkey/tls/identity"
 	"github.com/latchkey-pos/latchkey/tls/tlsconf"
@@ -126,6 +128,12 @@ func TestTenThousandSlow(t *testing.T) {
 	// Two goroutines at most for each connection that is served, and for the crowd of this test and its honest terminals some more.
 	if bound := before + 2*len(doors)*sources*perSource + 500; most > bound {
 		t.Errorf("%d goroutines, before %d, want at most %d", most, before, bound)
+	}
+	_, metrics := nodetest.Get(t, "http://"+r.ra.Addrs.Admin+"/metrics")
+	for _, listener := range []string{"terminals", "terminals-tls12", "services"} {
+		if !regexp.MustCompile(`(?m)^latchkey_connections_refused_total\{listener="` + listener + `"\} [1-9]`).MatchString(metrics) {
+			t.Errorf("the metrics do not say that %s has refused any", listener)
+		}
 	}
 	begun := time.Now()
 	for _, conn := range s.held {
