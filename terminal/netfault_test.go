@@ -26,11 +26,18 @@ const (
 
 func (m moment) String() string { return [...]string{"idle", "in flight", "draining"}[m] }
 
+// network is one between a terminal and a host, with a fault that begins and ends.
+type network struct {
+	terminal.Endpoint
+	fault      string
+	begin, end func()
+	passes     bool // the fault need not be noticed
+}
+
 // outage is one fault of the network, from its beginning until it is found, and from its end until all is well.
 type outage struct {
 	mu                  sync.Mutex
-	proxy               *terminaltest.Proxy
-	fault               terminaltest.NetFault
+	network             network
 	left                int // messages until it begins; negative: it has begun
 	began, found, ended time.Time
 }
@@ -47,7 +54,7 @@ func (o *outage) arrive() *terminal.HostError {
 
 func (o *outage) begin() {
 	o.left, o.began = -1, time.Now()
-	o.proxy.Set(o.fault)
+	o.network.begin()
 }
 
 // pause is where a link ends up that has found the fault: then it is over.
@@ -55,7 +62,7 @@ func (o *outage) pause(ctx context.Context, d time.Duration) error {
 	o.mu.Lock()
 	if o.found.IsZero() && !o.began.IsZero() {
 		o.found = time.Now()
-		o.proxy.Set(terminaltest.Sound)
+		o.network.end()
 		o.ended = time.Now()
 	}
 	o.mu.Unlock()
@@ -72,9 +79,9 @@ func (o *outage) row(m moment, done time.Time) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.found.IsZero() {
-		return fmt.Sprintf("%-15v %-10v not noticed, all done after %v", o.fault, m, done.Sub(o.began).Round(time.Millisecond))
+		return fmt.Sprintf("%-25v %-10v not noticed, all done after %v", o.network.fault, m, done.Sub(o.began).Round(time.Millisecond))
 	}
-	return fmt.Sprintf("%-15v %-10v found after %v, recovered after %v", o.fault, m, o.found.Sub(o.began).Round(time.Millisecond), done.Sub(o.ended).Round(time.Millisecond))
+	return fmt.Sprintf("%-25v %-10v found after %v, recovered after %v", o.network.fault, m, o.found.Sub(o.began).Round(time.Millisecond), done.Sub(o.ended).Round(time.Millisecond))
 }
 
 // pace is how patient a link is, and what a sale has at most.
@@ -85,17 +92,28 @@ type pace struct {
 // quick is a hundredth of what links do by themselves, so far as a machine under load can be asked for it.
 var quick = pace{time.Second, time.Second, 20 * time.Millisecond, 100 * time.Millisecond, 15 * time.Second}
 
+// proxied is a fault of our own making.
+func proxied(f terminaltest.NetFault, m moment) func(*testing.T, string) network {
+	return func(t *testing.T, host string) network {
+		proxy := terminaltest.NewProxy(t, uint64(f)<<8|uint64(m), host)
+		return network{
+			Endpoint: terminal.Endpoint{URL: proxy.URL}, fault: f.String(), passes: f == terminaltest.Slow,
+			begin: func() { proxy.Set(f) }, end: func() { proxy.Set(terminaltest.Sound) },
+		}
+	}
+}
+
 // suffer has a terminal go through one fault and returns what went wrong: sales without their approval, lost, or booked twice.
-func suffer(t *testing.T, scheme dukpt.Scheme, f terminaltest.NetFault, m moment, p pace) (row string, wrong []string) {
+func suffer(t *testing.T, scheme dukpt.Scheme, to func(t *testing.T, host string) network, m moment, p pace) (row string, wrong []string) {
 	t.Helper()
 	lab := terminaltest.NewLab(t, scheme)
 	host := terminaltest.NewAcquirer(t, lab)
-	o := &outage{proxy: terminaltest.NewProxy(t, uint64(f)<<8|uint64(m), host.URL), fault: f}
+	o := &outage{network: to(t, host.URL)}
 	host.Refuse = o.arrive
 	medium := terminaltest.NewFS()
 	sealer, err := terminal.CreateInsecureFile(medium)
 	check(t, err)
-	check(t, terminal.Import(medium, sealer, lab.Bundle(t, terminal.Endpoint{URL: o.proxy.URL})))
+	check(t, terminal.Import(medium, sealer, lab.Bundle(t, o.network.Endpoint)))
 	lab.Host.Limits = limits(9, 1<<20, 3600, 1000000)
 	term, err := terminal.Open(terminal.Options{FS: medium, Sealer: sealer, Network: terminal.LinkOptions{
 		DialTimeout: p.dial, ResponseTimeout: p.response, Backoff: p.backoff, MaxBackoff: p.most, Sleep: o.pause,
@@ -149,7 +167,7 @@ func suffer(t *testing.T, scheme dukpt.Scheme, f terminaltest.NetFault, m moment
 		wrong = append(wrong, "it took longer than 30 s: "+row)
 	}
 	o.mu.Lock()
-	if o.began.IsZero() || o.found.IsZero() && f != terminaltest.Slow {
+	if o.began.IsZero() || o.found.IsZero() && !o.network.passes {
 		wrong = append(wrong, fmt.Sprintf("the fault began at %v and was found at %v", o.began, o.found))
 	}
 	o.mu.Unlock()
@@ -183,7 +201,7 @@ func TestLinkFaults(t *testing.T) {
 			for _, m := range []moment{idle, inFlight, draining} {
 				t.Run(fmt.Sprintf("%v, %v", f, m), func(t *testing.T) {
 					t.Parallel()
-					row, wrong := suffer(t, schemes[n%2], f, m, p)
+					row, wrong := suffer(t, schemes[n%2], proxied(f, m), m, p)
 					for _, w := range wrong {
 						t.Error(w)
 					}
