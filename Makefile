@@ -111,6 +111,12 @@ ctgrind: ## no jump and no address that depends on a secret, as Valgrind sees it
 bench: ## times as ratios to the standard library's, three runs; fails beyond the targets
 	@for run in 1 2 3; do go test -count=1 -v -run '^TestRatios$$' ./dukpt -ratios | grep -vE '^(ok|PASS|===|---)'; done
 
+.PHONY: bench-host
+bench-host: ## what the decryption service costs, as ratios, three runs; fails beyond the targets
+	@status=0; for run in 1 2 3; do \
+		for package in ./internal/e2e:TestHostRatios ./internal/store/sqlite/claims:TestRatios ./internal/store/sqlite/claims:TestRestart ./internal/store/postgres:TestRatios; do \
+			go test -count=1 -v -timeout 30m -run "^$${package##*:}$$" $${package%%:*} -ratios | grep -vE '^(ok|PASS|===|---|FAIL|exit)' || status=1; done; done; exit $$status
+
 .PHONY: vectors
 vectors: ## how many comparisons each vector file got
 	@go test -count=1 -v -run Vectors $$(go list ./... | grep -vE '$(APART)') | grep -E 'vectors: |^(FAIL|---)' | grep -v -- '--- PASS' | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //'

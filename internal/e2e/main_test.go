@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -82,6 +83,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if flag.Parse(); *echo != "" {
+		fmt.Fprintln(os.Stderr, serveEcho(*echo))
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "latchkey-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
