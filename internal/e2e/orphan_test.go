@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -75,8 +78,28 @@ func (a *authority) inLedger(t *testing.T) func(kept map[string]bool) orphans {
 	}
 }
 
+// waitForSignature returns as soon as the issuer in the deployment folder has signed once more.
+func (a *authority) waitForSignature(t *testing.T) {
+	t.Helper()
+	f, err := os.Open(filepath.Join(a.dir, "ca", identity.TerminalCA.String(), embedded.LedgerFile))
+	check(t, err)
+	defer func() { _ = f.Close() }() // only read
+	_, err = f.Seek(0, io.SeekEnd)
+	check(t, err)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Microsecond) {
+		more, err := io.ReadAll(f)
+		check(t, err)
+		if bytes.Contains(more, []byte(`"issued"`)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing is signed\n%s", a.ra.log)
+		}
+	}
+}
+
 // orphaned runs a registration authority that takes its time between the answer of the issuer and the commit, kills it again and
-// again while certificates are made, and counts what nobody was given.
+// again right after the issuer has signed, and counts what nobody was given.
 func orphaned(t *testing.T, rounds int, within time.Duration, faults ...string) orphans {
 	t.Helper()
 	f := chosen()
@@ -93,7 +116,11 @@ func orphaned(t *testing.T, rounds int, within time.Duration, faults ...string) 
 		a.keyd.kill()
 	}()
 	for range rounds {
-		o.round(t, f, a.ra, binaries.planted, faults...)
+		o.strike(t, f, time.Duration(rand.Int64N(int64(f.killAfter))), func() {
+			a.waitForSignature(t)
+			a.ra.kill()
+			a.ra.start(t, binaries.planted, faults...)
+		})
 	}
 	stop()
 	for _, fault := range o.faults {
