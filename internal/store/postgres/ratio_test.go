@@ -6,38 +6,15 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/latchkey-pos/latchkey/decrypt/storetest"
 )
 
 // ratios asks for comparisons in time, which are no part of the tests: make bench-host.
 var ratios = flag.Bool("ratios", false, "compare times, and fail beyond the targets")
-
-// upserts has as many connections write a row each, again and again, and returns how many a second.
-func upserts(t *testing.T, conns []*pgx.Conn, next *atomic.Int64, n int) float64 {
-	t.Helper()
-	last := next.Load() + int64(n)
-	begun := time.Now()
-	var wg sync.WaitGroup
-	for _, c := range conns {
-		wg.Go(func() {
-			for i := next.Add(1); i <= last; i = next.Add(1) {
-				k := sha256.Sum256(fmt.Append(nil, i))
-				if _, err := c.Exec(t.Context(), "INSERT INTO single VALUES ($1, $2) ON CONFLICT (k) DO NOTHING", k[:], k[:]); err != nil {
-					t.Errorf("upsert: %v", err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	next.Store(last)
-	return float64(n) / time.Since(begun).Seconds()
-}
 
 // TestRatios compares claims of 128 callers, a whole message each, with single upserts of one short row by 16 connections: in turn, on
 // one server, durable both.
@@ -59,29 +36,20 @@ func TestRatios(t *testing.T) {
 	if _, err := conns[0].Exec(t.Context(), "CREATE TABLE IF NOT EXISTS single (k bytea PRIMARY KEY, v bytea NOT NULL)"); err != nil {
 		t.Fatal(err)
 	}
-	var next, rows atomic.Int64
+	upsert := func(caller int, i int64) error {
+		k := sha256.Sum256(fmt.Append(nil, i))
+		_, err := conns[caller].Exec(t.Context(), "INSERT INTO single VALUES ($1, $2) ON CONFLICT (k) DO NOTHING", k[:], k[:])
+		return err
+	}
+	claim := func(_ int, i int64) error {
+		_, err := s.Claim(t.Context(), claimSet(fmt.Sprint(i), int(i), 1))
+		return err
+	}
 	var all []float64
 	var single, batched float64
 	before := s.Stats()
-	for range rounds {
-		one := upserts(t, conns, &rows, 2000)
-		const n = 4000
-		last := next.Load() + n
-		begun := time.Now()
-		var wg sync.WaitGroup
-		for range callers {
-			wg.Go(func() {
-				for i := next.Add(1); i <= last; i = next.Add(1) {
-					if _, err := s.Claim(t.Context(), claimSet(fmt.Sprint(i), int(i), 1)); err != nil {
-						t.Errorf("claim: %v", err)
-						return
-					}
-				}
-			})
-		}
-		wg.Wait()
-		next.Store(last)
-		many := n / time.Since(begun).Seconds()
+	for round := range int64(rounds) {
+		one, many := storetest.Rate(t, connections, 2000, 2000*round, upsert), storetest.Rate(t, callers, 4000, 1+4000*round, claim)
 		single, batched, all = max(single, one), max(batched, many), append(all, many/one)
 	}
 	slices.Sort(all)

@@ -5,39 +5,17 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/latchkey-pos/latchkey/decrypt"
+	"github.com/latchkey-pos/latchkey/decrypt/storetest"
 	"github.com/latchkey-pos/latchkey/dukpt"
 	"github.com/latchkey-pos/latchkey/keys"
 )
 
 // ratios asks for comparisons in time, which are no part of the tests: make bench-host.
 var ratios = flag.Bool("ratios", false, "compare times, and fail beyond the targets")
-
-// claimed is how many claim sets a second some callers get through.
-func claimed(t *testing.T, s *Store, next *atomic.Uint32, callers, n int) float64 {
-	t.Helper()
-	last := next.Load() + uint32(n)
-	begun := time.Now()
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for i := next.Add(1); i <= last; i = next.Add(1) {
-				if _, err := s.Claim(t.Context(), claimSet(fmt.Sprint(i), i)); err != nil {
-					t.Errorf("claim: %v", err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	next.Store(last)
-	return float64(n) / time.Since(begun).Seconds()
-}
 
 // TestRatios compares 128 callers, who share commits, with one transaction for each request, in turn.
 func TestRatios(t *testing.T) {
@@ -46,12 +24,15 @@ func TestRatios(t *testing.T) {
 	}
 	const target, rounds = 10, 7
 	s, _ := openNew(t)
-	var next atomic.Uint32
+	claim := func(_ int, i int64) error {
+		_, err := s.Claim(t.Context(), claimSet(fmt.Sprint(i), uint32(i)))
+		return err
+	}
 	var all []float64
 	before := s.Stats()
 	var alone, together float64
-	for range rounds {
-		one, many := claimed(t, s, &next, 1, 500), claimed(t, s, &next, 128, 5000)
+	for round := range int64(rounds) {
+		one, many := storetest.Rate(t, 1, 500, 1+5500*round, claim), storetest.Rate(t, 128, 5000, 501+5500*round, claim)
 		alone, together, all = max(alone, one), max(together, many), append(all, many/one)
 	}
 	slices.Sort(all)
@@ -78,7 +59,7 @@ func TestRestart(t *testing.T) {
 			n++
 		}
 		r := claimSet("floors", 1).Audit
-		r.Action = "store/raise"
+		r.Action, r.Result = "store/raise", "DONE"
 		if _, err := s.Raise(t.Context(), floors, r); err != nil {
 			t.Fatal(err)
 		}
