@@ -37,7 +37,7 @@ func TestPlantedState(t *testing.T) {
 	planted.Set(planted.LinkNoDeadline)
 	hasty := quick
 	hasty.sale = 3 * time.Second
-	if row, wrong := suffer(t, dukpt.AES, terminaltest.LostDown, idle, hasty); len(wrong) == 0 {
+	if row, wrong := suffer(t, dukpt.AES, proxied(terminaltest.LostDown, idle), idle, hasty); len(wrong) == 0 {
 		t.Errorf("%s was not seen: %s", planted.LinkNoDeadline, row)
 	}
 	planted.Set(planted.StateGhost)
