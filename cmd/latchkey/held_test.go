@@ -32,7 +32,7 @@ func TestHeldScripts(t *testing.T) {
 		hsmtest.Absent(t, hsm.ErrNoBridge)
 	}
 	token, office := hsmtest.New(t), hsmtest.New(t)
-	testscript.Run(t, testscript.Params{
+	inTurn(t, testscript.Params{
 		Dir:  filepath.Join("testdata", "held"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "founded": founded, "starts": starts},
 		Setup: func(env *testscript.Env) error {

@@ -36,6 +36,21 @@ type withTokens struct{ m *testing.M }
 
 func (w withTokens) Run() int { return hsmtest.Binary(w.m, 10) }
 
+// inTurn runs the scripts of a folder one after the other. SoftHSM writes the file of a token anew whenever somebody logs in, and a
+// process that reads it meanwhile finds no such token, or an error.
+func inTurn(t *testing.T, p testscript.Params) {
+	t.Helper()
+	scripts, err := filepath.Glob(filepath.Join(p.Dir, "*.txtar"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts in %s: %v", p.Dir, err)
+	}
+	p.Dir = ""
+	for _, script := range scripts {
+		p.Files = []string{script}
+		t.Run(filepath.Base(script), func(t *testing.T) { testscript.Run(t, p) })
+	}
+}
+
 // TestTokenScripts runs the commands on PKCS#11 tokens, of SoftHSM. The variables are MODULE, TOKEN, which is the URI of an empty
 // token, and LABEL; the PIN is in the file pin. DEAF is the module of
 // another token, DEAFTOKEN, that does not return from a call as long as there is a file hang- and its name in DEAFDIR.
@@ -44,7 +59,7 @@ func TestTokenScripts(t *testing.T) {
 		hsmtest.Absent(t, hsm.ErrNoBridge)
 	}
 	token, deaf := hsmtest.New(t), hsmtest.NewDeaf(t, hsmtest.New(t))
-	testscript.Run(t, testscript.Params{
+	inTurn(t, testscript.Params{
 		Dir:                "testdata/hsm",
 		RequireUniqueNames: true,
 		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
