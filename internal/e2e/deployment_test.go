@@ -60,6 +60,7 @@ func TestDeploymentPage(t *testing.T) {
 			`status +revoked\nreason +stolen\n`, `BEGIN X509 CRL`, `id +DATA-1\nrevision +2\n`,
 		}},
 		{"afterwards", func() {}, []string{`(?s)SHOP-1/decryptd\nverdict +as written\n.*SHOP-1/provisiond\nverdict +as written\n.*SHOP-1/keyd\nverdict +as written\n`}},
+		{"other keys in the keyring", func() {}, []string{`name +alias/zone-1\n(?s:.*)version +2\n`, `keys wrapped +[1-9][0-9]*\nsecrets wrapped +4\n`}},
 	}
 	if len(blocks) != len(steps) {
 		t.Fatalf("docs/deployment.md has %d scripts, want %d", len(blocks), len(steps))
